@@ -1,0 +1,38 @@
+# make demo   set up .venv and sample a prompt with the bundled model     make setup   only set up
+# make test   set up .venv and run every check                           make clean   remove .venv and what jobs wrote
+# Needs make, a POSIX shell, CPython 3.11-3.13 with venv, about 9 GB of disk; the package index once, then no network.
+
+VENV   := .venv
+GEN    := $(VENV)/bin/gen
+OUT    := outputs/demo
+PROMPT := 63 year old female. AP view. Moderate right pleural effusion.
+PINS   := pyproject.toml constraints.txt scripts/setup.sh
+
+.PHONY: demo test setup lint format clean
+
+demo: $(VENV)/.ready
+	@sh scripts/demo.sh "$(PROMPT)" "$(OUT)"
+
+setup: $(VENV)/.ready
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.ready-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.ready-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+$(VENV)/.ready: $(PINS)
+	@sh scripts/setup.sh $(VENV) $@
+
+$(VENV)/.ready-dev: $(PINS)
+	@sh scripts/setup.sh $(VENV) $@ dev
+
+clean:
+	rm -rf $(VENV) outputs runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

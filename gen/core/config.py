@@ -1,0 +1,107 @@
+"""Configs: a frozen dataclass is the schema, YAML fills it, ``key=value`` overrides it, unknown keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gen.core.errors import BadInput
+
+T = TypeVar("T")
+
+
+def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
+    """An instance of the (nested, frozen) dataclass ``cls`` from its defaults, a YAML file and ``key=value`` overrides.
+
+    ``${oc.env:NAME,default}`` and ``${other.key}`` are resolved. Raises BadInput, naming file and key, for a missing
+    or broken file, an unknown key (with a suggestion), a value of the wrong type, or a required key without a value.
+    """
+    from omegaconf import OmegaConf
+
+    merged = OmegaConf.structured(cls)
+    if path is not None:
+        for key, value in _read_yaml(Path(path)).items():
+            merged = _merge(merged, {key: value}, str(key), str(path))
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not key.strip():
+            raise BadInput(f"override {override!r} is not of the form key=value", hint="for example train.batch=8")
+        try:
+            parsed = OmegaConf.from_dotlist([override])
+        except Exception as error:  # the YAML parser's and OmegaConf's own trees have no common base
+            raise BadInput(f"override {override!r} is not valid YAML: {_first_line(error)}") from error
+        merged = _merge(merged, parsed, key, f"override {override!r}")
+    try:
+        config = OmegaConf.to_object(merged)
+    except Exception as error:  # a missing value, an interpolation that leads nowhere, or what cls itself refuses
+        raise BadInput(f"{path or 'the config'}: {_describe(error, None)}") from error
+    assert isinstance(config, cls)
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config (dataclass or mapping) as plain dicts, lists, text and numbers: paths as text, enums as their name."""
+    plain = _plain(config)
+    assert isinstance(plain, dict), f"a config is a dataclass or a mapping, not {type(config).__name__}"
+    return plain
+
+
+def to_yaml(config: Any) -> str:
+    """A config as YAML that ``load_config`` reads back to an equal one."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(to_dict(config))  # which quotes a text like 1e5, as PyYAML's own dumper does not
+
+
+def _read_yaml(path: Path) -> Mapping[Any, Any]:
+    from omegaconf import DictConfig, OmegaConf
+
+    try:
+        loaded = OmegaConf.load(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the config: {error.strerror or _first_line(error)}") from error
+    except Exception as error:
+        raise BadInput(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise BadInput(f"{path}: a config is a table of keys and values, and this is a list")
+    # Interpolations stay text here: they are resolved in the merged config, where every key exists.
+    content = OmegaConf.to_container(loaded, resolve=False)
+    assert isinstance(content, dict)
+    return content
+
+
+def _merge(config: Any, addition: Any, key: str, where: str) -> Any:
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.merge(config, addition)
+    except Exception as error:
+        raise BadInput(f"{where}: {_describe(error, key)}") from error
+
+
+def _describe(error: Exception, key: str | None) -> str:
+    """OmegaConf's first line with the full key before it, where it knows one; ``key`` otherwise."""
+    name = getattr(error, "full_key", None) or key
+    message = _first_line(error)
+    if "$VALUE" in message:  # OmegaConf leaves its own template unfilled for the items of a list
+        message = "an item has the wrong type and " + "".join(message.rpartition("could not be ")[1:])
+    return f"key '{name}': {message}" if name else message
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,163 @@
+"""The run folder of a long job: config, log, and what ran it; the same command on it resumes, another is refused."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import IO, Any
+
+from gen import __version__
+from gen.core.config import to_dict, to_yaml
+from gen.core.errors import BadInput, GenError
+from gen.core.files import write_json, write_text
+
+CONFIG, LOG, RUN, LOCK = "config.yaml", "log.jsonl", "run.json", ".lock"
+_REPORTED = ("accelerate", "diffusers", "numpy", "pillow", "safetensors", "torch", "transformers", "xformers")
+_ABSENT = "(absent)"
+
+
+def derived_seed(seed: int, key: int | str, attempt: int = 0) -> int:
+    """A seed in [0, 2**64) for item ``key``: the first 8 bytes, big-endian, of SHA-256 of "seed:key:attempt"."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}:{attempt}".encode()).digest()[:8], "big")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder; ``resumed`` tells whether it held this run before."""
+
+    folder: Path
+    resumed: bool
+    _log: FileIO
+
+    def log(self, **row: Any) -> None:
+        """Append ``row`` as one line of JSON to log.jsonl, at once; NaN and infinities become null."""
+        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        # NumPy and torch scalars as numbers, anything else (paths) as text
+        plain = json.dumps(finite, ensure_ascii=False, default=lambda v: v.item() if hasattr(v, "item") else str(v))
+        line = plain.encode() + b"\n"
+        try:
+            complete = self._log.write(line) == len(line)
+        except OSError as error:
+            raise GenError(f"cannot write {self.folder / LOG}: {error.strerror}") from error
+        if not complete:
+            raise GenError(f"cannot write {self.folder / LOG}: the disk is full", hint="free some space and resume")
+
+
+@contextmanager
+def open_run(folder: str | Path, config: Any, *, command: Sequence[str] = ()) -> Iterator[Run]:
+    """Create ``folder`` for the job that ``config`` (dataclass or mapping) describes, or resume it, and hold its lock.
+
+    Raises BadInput where the folder holds something that is not a run, where its config differs (the keys are listed,
+    old -> new), and where another live process holds it.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder):
+        _require_run_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT), "r+")
+    except OSError as error:
+        raise BadInput(f"cannot use {folder} as a run folder: {error.strerror}") from error
+    with lock:
+        _hold(lock, folder)
+        resumed = (folder / CONFIG).exists()
+        if resumed:
+            _require_equal(folder, to_dict(config))
+        # run.json first: from then on a kill leaves a folder that the next start knows for its own.
+        _write_start(folder / RUN, command)
+        if not resumed:
+            write_text(folder / CONFIG, to_yaml(config))
+        with (folder / LOG).open("ab", buffering=0) as log:
+            _, whole = _read_rows(folder / LOG)
+            log.truncate(whole)  # a tail that a crash tore would spoil the next row
+            yield Run(folder, resumed, log)
+
+
+def read_log(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a run's log.jsonl, without a tail that a crash tore; empty where there is none."""
+    path = Path(folder) / LOG
+    return _read_rows(path)[0] if path.exists() else []
+
+
+def _require_run_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not a folder, so it cannot be a run folder")
+    foreign = [path.name for path in folder.iterdir() if path.name != LOCK and ".tmp-" not in path.name]
+    if foreign and RUN not in foreign:
+        raise BadInput(
+            f"{folder} is not a run folder: it holds {min(foreign)!r} and no {RUN}",
+            hint="choose a new or an empty folder",
+        )
+
+
+def _hold(lock: IO[str], folder: Path) -> None:
+    """Lock until the file is closed. A POSIX lock, since a flock would live on in forked data loaders after a kill."""
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise BadInput(
+            f"{folder} is in use by another process (process id {lock.read().strip() or 'unknown'})",
+            hint="wait for it or choose another folder",
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _require_equal(folder: Path, new: Mapping[str, Any]) -> None:
+    import yaml
+
+    try:
+        before, after = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))), _flat(new)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{folder / CONFIG} is not readable YAML: {error}") from error
+    pairs = {key: (before.get(key, _ABSENT), after.get(key, _ABSENT)) for key in before | after}
+    changes = [f"{key}: {old} -> {now}" for key, (old, now) in pairs.items() if old != now]
+    if changes:
+        raise BadInput(f"{folder} was started with another config ({', '.join(changes)})", hint="choose another folder")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level of dotted keys; lists are leaves."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value}
+    rows = [_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
+    return {key: item for row in rows for key, item in row.items()}
+
+
+def _write_start(path: Path, command: Sequence[str]) -> None:
+    """Add this start to run.json: a resumed run may meet other versions, and both must be on record."""
+    try:
+        starts = json.loads(path.read_bytes())["starts"] if path.exists() else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is not readable as the record of a run") from error
+    versions = {"cxr-gen": __version__, "python": platform.python_version()}
+    for name in _REPORTED:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    start = {"time": now, "command": list(command), "platform": platform.platform(), "versions": versions}
+    write_json(path, {"starts": [*starts, start]})
+
+
+def _read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows that are whole JSON (a crash leaves part of one, or zeros), and where in bytes the last of them ends."""
+    rows, place, whole = [], 0, 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        place += len(line)
+        with suppress(ValueError):
+            if line.endswith(b"\n"):
+                rows.append(json.loads(line))
+                whole = place
+    return rows, whole

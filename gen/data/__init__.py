@@ -1,0 +1,1 @@
+"""Data for training and figures: manifests, splits, loaders and captions."""

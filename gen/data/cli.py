@@ -1,0 +1,151 @@
+"""``gen data``: looks after folders of radiographs. ``check`` reads every image and label, and counts what is there."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from gen.core.errors import BadInput
+from gen.core.files import sha256_file
+from gen.core.manifest import SPLITS, Manifest, Row, scan_manifest
+from gen.core.terms import FINDINGS, SEXES, STATES, VIEWS, did_you_mean
+
+AGE_BANDS = ("0-17", "18-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80 and over")
+UNKNOWN = "unknown"
+
+
+@click.group()
+def data() -> None:
+    """Check folders of radiographs."""
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the counts and the problems.")
+def check(folder: Path, as_json: bool) -> None:
+    """Validate the data set in DIR: a folder with metadata.csv, or with one in each of train/, validation/ and test/.
+
+    Every image must be readable and have the SHA-256 and the size that its row gives, labels must be standard terms
+    that do not contradict each other, and no patient may be in two splits. Each culprit is one line on stderr.
+    """
+    report = check_folder(folder)
+    for problem in report.problems:
+        click.echo(problem, err=True)
+    click.echo(json.dumps(report.to_json_dict(), ensure_ascii=False) if as_json else report.to_text())
+    if report.problems:
+        raise BadInput(f"{folder} has {len(report.problems)} problem(s)", hint="each is named above")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a folder holds: ``counts`` says of what -> of which value -> how many images, in a canonical order."""
+
+    folder: Path
+    images: int
+    patients: int
+    counts: dict[str, dict[str, int]]
+    problems: tuple[str, ...]
+
+    def to_json_dict(self) -> dict[str, object]:
+        """The report as plain types for JSON."""
+        head = {"folder": str(self.folder), "images": self.images, "patients": self.patients}
+        return {**head, "counts": self.counts, "problems": list(self.problems)}
+
+    def to_text(self) -> str:
+        """The report as blocks of lines for people, one block for each kind of count."""
+        lines = [f"{self.images} images of {self.patients} patients in {self.folder}"]
+        for title, counts in self.counts.items():
+            if counts:
+                lines += ["", title, *(f"  {name:<44}{count:>8}" for name, count in counts.items())]
+        return "\n".join(lines)
+
+
+def check_folder(folder: Path) -> Report:
+    """Read all of the data set in ``folder``; BadInput where it holds no table at all, a problem line for the rest."""
+    from tqdm import tqdm
+
+    manifest, problems = scan_manifest(folder)
+    for row in tqdm(manifest.rows, unit="image", disable=None, leave=False):
+        where = f"{row.split}/{row.file_name}" if row.split else row.file_name
+        problems += [f"{where}: {problem}" for problem in (*_label_problems(row), *_image_problems(row))]
+    problems += _split_problems(manifest)
+    patients = {row.patient_id for row in manifest.rows if row.patient_id}
+    return Report(manifest.folder, len(manifest.rows), len(patients), count_rows(manifest.rows), tuple(problems))
+
+
+def count_rows(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """Images by finding (a table for each state), sex, age band, view, split, source and whether weights may learn."""
+    by_state = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}
+    counts = {state: _ordered([n for row in rows for n in getattr(row, by_state[state])], FINDINGS) for state in STATES}
+    return {
+        **{f"findings {state}": count for state, count in counts.items()},
+        "sex": _ordered([row.sex for row in rows], SEXES),
+        "age": _ordered([age_band(row.age) for row in rows], AGE_BANDS),
+        "view": _ordered([row.view for row in rows], VIEWS),
+        "split": _ordered([row.split for row in rows if row.split], SPLITS),
+        "source": _ordered([row.source for row in rows]),
+        "weights_may_learn": _ordered(["yes" if row.weights_may_learn else "no" for row in rows], ("yes", "no")),
+    }
+
+
+def age_band(years: float | None) -> str:
+    """The band of ``AGE_BANDS`` that an age in years falls into; "" where it is not known."""
+    if years is None:
+        return ""
+    # Children are one band and 18-29 the next; from 30 on a band is ten years.
+    return AGE_BANDS[0 if years < 18 else 1 if years < 30 else min(int(years // 10) - 1, len(AGE_BANDS) - 1)]
+
+
+def _ordered(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, int]:
+    """How often each value occurs: those of ``order`` first, then the others by name, what is not known last."""
+    counted = Counter(values)
+    names = [*(name for name in order if name in counted), *sorted(set(counted) - {*order, ""})]
+    return {name: counted[name] for name in names} | ({UNKNOWN: counted[""]} if "" in counted else {})
+
+
+def _label_problems(row: Row) -> Iterator[str]:
+    from gen.data.captions import study_from_row
+
+    names = (*row.findings, *row.absent, *row.uncertain)
+    unknown = [name for name in dict.fromkeys(names) if name not in FINDINGS]
+    for name in unknown:
+        near = did_you_mean(name, FINDINGS)
+        yield f"label {name!r} is not a standard term" + (f"; did you mean {near!r}?" if near else "")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"label {name!r} is given more than once"
+    if not unknown:
+        try:
+            study_from_row(row)
+        except BadInput as error:
+            yield error.message.removeprefix(f"{row.file_name}: ")
+
+
+def _image_problems(row: Row) -> Iterator[str]:
+    from gen.core.radiograph import read_radiograph
+
+    try:
+        height, width = read_radiograph(row.file).pixels.shape
+    except BadInput as error:
+        yield error.message.removeprefix(f"{row.file}: ")
+        return
+    if (row.width or width, row.height or height) != (width, height):
+        yield f"the table says {row.width} x {row.height} pixels, and the image has {width} x {height}"
+    if row.sha256 and sha256_file(row.file) != row.sha256.lower():
+        yield "its SHA-256 differs from the one in the table"
+
+
+def _split_problems(manifest: Manifest) -> Iterator[str]:
+    splits: dict[str, set[str]] = {}
+    for row in manifest.rows:
+        if row.split and row.patient_id:
+            splits.setdefault(row.patient_id, set()).add(row.split)
+        elif row.split:
+            yield f"{row.split}/{row.file_name}: patient_id is blank, so the patient may be in another split too"
+    for patient, among in splits.items():
+        if len(among) > 1:
+            yield f"patient {patient!r} is in {' and '.join(split for split in SPLITS if split in among)}"

@@ -1,0 +1,97 @@
+"""Which rows may be learnt from, which patient stands in which split, and in what order a run sees the images.
+
+Everything is a function of the rows, the seed and a position, so that a resumed run continues without saved state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from gen.core.errors import BadInput
+from gen.core.manifest import SPLITS, Manifest, Row, split_of
+from gen.core.run import derived_seed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def split_rows(manifest: Manifest) -> dict[str, list[Row]]:
+    """The rows by split; rows whose ``weights_may_learn`` is not yes are in no split.
+
+    The folders of the manifest decide where it has them, the bands of `split_of` otherwise. A row without a patient
+    is a patient of its own. BadInput where one patient stands in two splits.
+    """
+    splits: dict[str, list[Row]] = {name: [] for name in SPLITS}
+    home: dict[str, str] = {}
+    for row in manifest.rows:
+        if not row.weights_may_learn:
+            continue
+        patient = patient_of(row)
+        split = row.split or split_of(patient)
+        if home.setdefault(patient, split) != split:
+            raise BadInput(f"{manifest.folder}: patient {patient!r} stands in {home[patient]} and in {split}")
+        splits[split].append(row)
+    if not splits["train"]:
+        raise BadInput(
+            f"{manifest.folder} has no row to learn from", hint="training takes rows with weights_may_learn = yes"
+        )
+    return splits
+
+
+def patient_of(row: Row) -> str:
+    """The patient that a row belongs to; a file without one stands for itself."""
+    return row.patient_id or f"file:{row.file_name}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """The endless order in which a run sees images: each epoch a new permutation with at most ``cap`` films a patient.
+
+    A patient with more films shows another choice of them in each epoch; ``cap`` 0 means all of them.
+    """
+
+    patients: tuple[str, ...]  # of each image
+    seed: int
+    cap: int
+
+    @cached_property
+    def epoch_length(self) -> int:
+        """Images in one epoch."""
+        return sum(min(len(films), self.cap or len(films)) for films in self._films)
+
+    def index(self, position: int) -> int:
+        """Which image stands at ``position`` = 0, 1, ... of the order."""
+        epoch, place = divmod(position, self.epoch_length)
+        if epoch not in self._epochs:
+            self._epochs.clear()
+            self._epochs[epoch] = self._permutation(epoch)
+        return int(self._epochs[epoch][place])
+
+    @cached_property
+    def _epochs(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        import numpy as np
+
+        generator = np.random.default_rng(derived_seed(self.seed, f"epoch {epoch}"))
+        chosen: list[int] = []
+        for films in self._films:
+            many = self.cap and len(films) > self.cap
+            chosen += generator.choice(films, self.cap, replace=False).tolist() if many else films
+        return generator.permutation(np.asarray(chosen))
+
+    @cached_property
+    def _films(self) -> list[list[int]]:
+        films: dict[str, list[int]] = {}
+        for image, patient in enumerate(self.patients):
+            films.setdefault(patient, []).append(image)
+        return list(films.values())
+
+
+def order_of(rows: Sequence[Row], seed: int, films_per_patient: int) -> Order:
+    """The order of ``rows``, at most ``films_per_patient`` films of one patient in an epoch."""
+    return Order(tuple(patient_of(row) for row in rows), seed, films_per_patient)

@@ -1,0 +1,174 @@
+"""``gen doctor``: what this machine has, what runs on it, and whether the model folder is whole; a line per problem."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from gen import __version__
+from gen.core.errors import EnvironmentLacks, GenError
+
+PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "xformers", "gradio", "pydicom", "numpy")
+PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
+NEEDED_GB = 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: ``detail`` says what was found, ``problem`` (None: none) what is wrong and the remedy."""
+
+    name: str
+    detail: str
+    problem: str | None = None
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model].")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def doctor(ctx: click.Context, model: Path | None, as_json: bool) -> None:
+    """Check this machine and the model.
+
+    Versions, the device and which attention really runs on it, disk space, the model folder's integrity, and a tiny
+    self-test. Exits 0 if nothing is wrong, else 3 with a line for each problem on stderr.
+    """
+    checks = []
+    for check in examine(model):
+        checks.append(check)
+        if not as_json:
+            click.echo(f"{check.name:<12} {check.detail}")
+    problems = [f"{check.name}: {check.problem}" for check in checks if check.problem]
+    if as_json:
+        report = {"ok": not problems, "checks": {check.name: check.detail for check in checks}, "problems": problems}
+        click.echo(json.dumps(report, indent=2))
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
+    if problems:
+        ctx.exit(EnvironmentLacks.exit_code)
+    click.echo("no problem found", err=True)
+
+
+def examine(model: Path | None) -> Iterator[Check]:
+    """Yield the checks one by one, in the order in which a cause comes before its consequences."""
+    yield _python()
+    yield Check("platform", f"{platform.platform()}, {os.cpu_count()} cores")
+    yield Check("packages", ", ".join(f"{name} {_version(name) or '-'}" for name in PACKAGES))
+    for name, look in (("torch", _torch), ("torchvision", _torchvision), ("device", _device), ("disk", _disk)):
+        yield _guarded(name, look)
+    whole = _guarded("model", lambda: _model(_folder(model)))
+    yield whole
+    if whole.problem is None:
+        yield _guarded("self-test", lambda: _self_test(_folder(model)))
+
+
+def _guarded(name: str, look: Callable[[], Check]) -> Check:
+    """A check that itself fails is a finding, not the end of the examination."""
+    try:
+        return look()
+    except Exception as error:
+        text = str(error) if isinstance(error, GenError) else f"{type(error).__name__}: {error}"
+        return Check(name, "failed", " ".join(text.split())[:300])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> Check:
+    found = f"{platform.python_implementation()} {platform.python_version()} ({sys.executable}), gen {__version__}"
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    return Check("python", found, None if fits else "gen needs Python 3.11, 3.12 or 3.13")
+
+
+def _torch() -> Check:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cuda = f"CUDA {torch.version.cuda}, {', '.join(gpus) or 'no GPU found'}" if torch.version.cuda else "no CUDA"
+    return Check("torch", f"{torch.__version__}, {cuda}, MPS {'yes' if torch.backends.mps.is_available() else 'no'}")
+
+
+def _torchvision() -> Check:
+    """A torchvision of another build than torch breaks transformers and diffusers with words that mislead."""
+    version = _version("torchvision")
+    if version is None:
+        return Check("torchvision", "not installed, and not needed")
+    try:
+        import torchvision.ops  # noqa: F401  (its import registers the operators, and that fails)
+    except (ImportError, OSError, RuntimeError) as error:
+        remedy = "torch and torchvision are of different builds; uninstall torchvision, or install two that match"
+        return Check("torchvision", version, f"{' '.join(str(error).split())[:120]}; {remedy}")
+    return Check("torchvision", version)
+
+
+def _device() -> Check:
+    from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, why_not_xformers
+
+    device = pick_device("auto")
+    dtype, training = pick_dtype("auto", device), pick_dtype("auto", device, training=True)
+    attention = pick_attention("auto", device, dtype)
+    detail = f"{describe_device(device, dtype, attention)}; training in {str(training).removeprefix('torch.')}"
+    if attention != "xformers":
+        detail += f" (xformers: {why_not_xformers(device, dtype)})"
+    return Check("device", detail)
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    short = f"{free:.1f} GB are too few for a job; free some, or work in another folder"
+    return Check("disk", f"{free:.1f} GB free here", short if free < NEEDED_GB else None)
+
+
+def _folder(model: Path | None) -> Path:
+    if model is not None:
+        return model
+    from gen.model.pipeline import bundled_model
+
+    return bundled_model()
+
+
+def _model(folder: Path) -> Check:
+    from gen.core.files import verify_folder
+
+    if not (folder / "model_index.json").is_file():
+        return Check("model", str(folder), f"{folder} is not a model folder: it has no model_index.json")
+    if pickles := sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in PICKLES):
+        return Check("model", str(folder), f"{folder} holds pickles, which can run code: {', '.join(pickles[:5])}")
+    if not (folder / "DIGESTS.json").is_file():
+        return Check("model", f"{folder}: no DIGESTS.json, so its integrity is unknown")
+    problems = verify_folder(folder)
+    return Check("model", f"{folder}: digests verified", "; ".join(problems[:5]) or None)
+
+
+def _self_test(folder: Path) -> Check:
+    """Two steps of sampling: finite pixels within [0, 1] that are not all the same."""
+    import time
+
+    import numpy as np
+
+    from gen.model.pipeline import load_pipeline, sample
+
+    started = time.perf_counter()
+    pipeline = load_pipeline(folder, device="auto", dtype="auto", attention="auto")
+    loaded = time.perf_counter()
+    [radiograph] = sample(pipeline, ["PA view. No finding."], [0], steps=2)
+    pixels = radiograph.pixels
+    sound = bool(np.isfinite(pixels).all()) and 0 <= pixels.min() < pixels.max() <= 1
+    took = f"loaded in {loaded - started:.1f} s, 2 steps in {time.perf_counter() - loaded:.1f} s"
+    return Check(
+        "self-test",
+        f"{pixels.shape[0]}x{pixels.shape[1]}, {took}",
+        None if sound else "the sampled image is constant or not finite",
+    )

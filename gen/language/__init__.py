@@ -1,0 +1,1 @@
+"""The language of radiographs: a `Study` in words and back. Nothing heavy is imported here."""

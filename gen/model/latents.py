@@ -1,0 +1,132 @@
+"""Latents: the patch PCA that an encoder can hold exactly, posterior moments, and whitening folded into the weights.
+
+Model range is [-1, 1]; "diffusion range" is what the denoiser sees, raw latents times the folder's ``scaling_factor``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gen.core.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+RAW_STD = 0.5  # of AutoencoderTiny's latents: its decoder squashes by 3 tanh(z / 3), which is nearly z up to 3 sigma then
+
+
+def patch_pca(levels: np.ndarray, patch: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Principal components of the ``patch`` x ``patch`` blocks of ``levels`` (N, H, W) uint8, in units of [0, 1].
+
+    Returns basis (channels, patch**2), mean (patch**2,), and the standard deviation (channels,) along each component.
+    """
+    blocks = as_blocks(np.asarray(levels, np.float32) / 255, patch).reshape(-1, patch * patch)
+    mean = blocks.mean(0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(np.cov(blocks - mean.astype(np.float32), rowvar=False))
+    order = np.argsort(values)[::-1][:channels]
+    basis = vectors[:, order].T
+    basis *= np.sign(basis.sum(1, keepdims=True) + 1e-12)  # an eigenvector's sign is arbitrary: fix it
+    return basis, mean, np.sqrt(values[order])
+
+
+def as_blocks(images: np.ndarray, patch: int) -> np.ndarray:
+    """(N, H, W) -> (N, H / patch, W / patch, patch, patch)."""
+    count, height, width = images.shape
+    grid = images.reshape(count, height // patch, patch, width // patch, patch)
+    return grid.transpose(0, 1, 3, 2, 4)
+
+
+def set_patch_encoder(vae: Any, basis: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+    """Make the encoder of an `AutoencoderTiny` without blocks the whitened patch transform, times RAW_STD.
+
+    Its stride-2 convolutions gather 2 x 2 pixels each, so k of them hold a 2**k patch in 4**k channels.
+    """
+    import torch
+
+    first, *downs, last = [layer for layer in vae.encoder.layers if hasattr(layer, "weight")]
+    patch = 2 ** len(downs)
+    if last.in_channels < patch * patch:
+        raise BadInput(f"an encoder of {last.in_channels} channels cannot hold patches of {patch} x {patch} pixels")
+    with torch.no_grad():
+        for layer in (first, *downs, last):
+            layer.weight.zero_()
+            if layer.bias is not None:
+                layer.bias.zero_()
+        first.weight[0, 0, 1, 1] = 1
+        for level, layer in enumerate(downs):
+            for channel in range(4**level):
+                for tap in range(4):  # with padding 1, taps 1 and 2 of the kernel are the pixels 2i and 2i + 1
+                    layer.weight[4 * channel + tap, channel, 1 + tap // 2, 1 + tap % 2] = 1
+        pixel = torch.as_tensor(_pixel_of_channel(len(downs)))
+        scaled = torch.as_tensor(basis / std[:, None] * RAW_STD, dtype=torch.float32)
+        last.weight[:, : patch * patch, 1, 1] = scaled[:, pixel]
+        last.bias.copy_(-scaled @ torch.as_tensor(mean, dtype=torch.float32))
+    vae.register_to_config(scaling_factor=1 / RAW_STD)
+
+
+def _pixel_of_channel(levels: int) -> list[int]:
+    """Which pixel of the patch (row-major) each channel holds after ``levels`` 2 x 2 gathers, the coarsest digit last."""
+    side = 2**levels
+    pixels = []
+    for channel in range(4**levels):
+        row = column = 0
+        for level in range(levels):  # digit `level` from the top was gathered at resolution 2**level
+            tap = channel // 4 ** (levels - 1 - level) % 4
+            row, column = row + (tap // 2) * 2**level, column + (tap % 2) * 2**level
+        pixels.append(row * side + column)
+    return pixels
+
+
+def freeze_linear_encoder(vae: Any) -> bool:
+    """Freeze the encoder if it is one without a nonlinearity (an `AutoencoderTiny` without encoder blocks)."""
+    linear = type(vae).__name__ == "AutoencoderTiny" and not any(vae.config.num_encoder_blocks)
+    if linear:
+        vae.encoder.requires_grad_(False)
+    return linear
+
+
+def moments(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Mean and standard deviation (None where it is 0) of the raw latents of ``images`` (N, C, H, W) in [-1, 1]."""
+    encoded = vae.encode(images)
+    if hasattr(encoded, "latents"):
+        return encoded.latents, None
+    return encoded.latent_dist.mean, encoded.latent_dist.std
+
+
+def shrink_factor(vae: Any) -> int:
+    """How many pixels a side one latent stands for."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def whiten(vae: Any, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Fold (z - mean) / std per channel into an `AutoencoderKL`'s 1 x 1 convolutions; its scaling factor becomes 1.
+
+    ``mean`` and ``std`` (C,) are of the raw latents. The stock pipeline, which knows one factor only, then decodes the
+    whitened latents to the same pixels as before. BadInput for an autoencoder without these convolutions.
+    """
+    import torch
+
+    before, after = getattr(vae, "quant_conv", None), getattr(vae, "post_quant_conv", None)
+    if before is None or after is None:
+        raise BadInput(f"{type(vae).__name__} has no quant_conv to fold the whitening into")
+    channels = len(mean)
+    with torch.no_grad():
+        before.weight[:channels] /= std[:, None, None, None]
+        before.bias[:channels] = (before.bias[:channels] - mean) / std
+        before.bias[channels:] -= 2 * std.log()  # the second half is the log variance
+        after.bias += after.weight[:, :, 0, 0] @ mean
+        after.weight *= std[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0)
+
+
+def linear_rebuild(levels: np.ndarray, basis: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """``levels`` (N, H, W) uint8 through the patch PCA and back, float32 in [0, 1]: what an autoencoder has to beat."""
+    patch = math.isqrt(len(mean))
+    blocks = as_blocks(np.asarray(levels, np.float32) / 255, patch)
+    flat = blocks.reshape(*blocks.shape[:3], -1) - mean
+    rebuilt = (flat @ basis.T) @ basis + mean
+    grid = rebuilt.reshape(blocks.shape).transpose(0, 1, 3, 2, 4)
+    return np.clip(grid.reshape(levels.shape), 0, 1).astype(np.float32)

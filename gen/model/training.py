@@ -1,0 +1,166 @@
+"""What the training loops share: accelerator, learning rate, EMA, checkpoints that are whole or absent, a finite guard.
+
+Progress is counted in images. Whatever is random is a function of (seed, image counter), so a checkpoint holds weights,
+optimiser state and one number, and a resumed run equals an unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gen.core.device import pick_device, pick_dtype
+from gen.core.errors import BadInput, GenError
+from gen.core.files import newest_verified, prune, staged_folder, write_json
+from gen.core.run import Run
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+CHECKPOINTS, PATTERN = "checkpoints", "images-*"
+
+
+def make_accelerator(run: Run, device: str, dtype: str, accumulate: int) -> Accelerator:
+    """An Accelerator for ``device`` and ``dtype`` ("auto", "float32", "bfloat16") that logs to TensorBoard in ``run``.
+
+    float16 is refused: its loss scale would be one more state to resume. BadInput, EnvironmentLacks as in gen.core.device.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if dtype == "float16":
+        raise BadInput("training in float16 is not offered", hint="use dtype=bfloat16, float32 or auto")
+    place = pick_device(device)
+    precision = "bf16" if pick_dtype(dtype, place, training=True) == torch.bfloat16 else "no"
+    AcceleratorState._reset_state(reset_partial_state=True)  # a second run in one process may differ in precision
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        gradient_accumulation_steps=accumulate,
+        cpu=place.type == "cpu",
+        log_with="tensorboard",
+        project_dir=run.folder,
+    )
+    accelerator.init_trackers("tensorboard")
+    return accelerator
+
+
+def learning_rate(images: int, peak: float, warmup: int, total: int, cooldown: float) -> float:
+    """Learning rate after ``images``: linear warm-up over ``warmup``, ``peak``, linear to 0 over the last part.
+
+    ``cooldown`` is that part, in (0, 1] of ``total``.
+    """
+    left = max(0.0, 1 - images / total)
+    return peak * min(1.0, (images + 1) / (warmup + 1), left / cooldown)
+
+
+class Ema:
+    """Exponential moving average of a module's floating-point parameters and buffers, in float32."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.shadow = {name: value.detach().float().clone() for name, value in _floating(module)}
+
+    def update(self, module: torch.nn.Module, decay: float) -> None:
+        """shadow <- decay * shadow + (1 - decay) * parameter."""
+        for name, value in _floating(module):
+            self.shadow[name].lerp_(value.detach().float(), 1 - decay)
+
+    @contextmanager
+    def applied(self, module: torch.nn.Module) -> Iterator[None]:
+        """Inside, ``module`` has the averaged weights; afterwards its own again, exactly."""
+        import torch
+
+        own = {name: value.detach().clone() for name, value in _floating(module)}
+        with torch.no_grad():
+            for name, value in _floating(module):
+                value.copy_(self.shadow[name])
+            try:
+                yield
+            finally:
+                for name, value in _floating(module):
+                    value.copy_(own[name])
+
+
+def _floating(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    return ((name, value) for name, value in module.state_dict(keep_vars=True).items() if value.is_floating_point())
+
+
+def require_finite(loss: torch.Tensor, files: list[str], images: int) -> float:
+    """The loss as a number; GenError that names the batch's files where it is not finite."""
+    value = float(loss.detach())
+    if value - value != 0:  # NaN or infinite
+        raise GenError(
+            f"the loss is {value} after {images} images, in the batch of {', '.join(files[:4])} and {len(files) - 4} more"
+            if len(files) > 4
+            else f"the loss is {value} after {images} images, in the batch of {', '.join(files)}",
+            hint="look at these files, or lower the learning rate; the last checkpoint is whole",
+        )
+    return value
+
+
+def save_checkpoint(
+    run: Run,
+    images: int,
+    modules: Mapping[str, torch.nn.Module],
+    averages: Mapping[str, Ema],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    export: Mapping[str, object],
+    keep: int = 2,
+) -> Path:
+    """Write the state after ``images`` images, whole or not at all, then drop all but the newest ``keep``.
+
+    ``export`` are objects with ``save_pretrained``, by folder name: the averaged model, ready to use.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    folder = run.folder / CHECKPOINTS / f"images-{images:09d}"
+    if folder.exists():
+        return folder
+    with staged_folder(folder) as stage:
+        state = stage / "state"
+        state.mkdir()
+        tensors = {name: module.state_dict() for name, module in modules.items()}
+        tensors |= {f"{name}.ema": average.shadow for name, average in averages.items()}
+        for name, optimizer in optimizers.items():
+            entries = optimizer.state_dict()["state"].items()
+            tensors[f"{name}.optimizer"] = {f"{i}.{key}": value for i, entry in entries for key, value in entry.items()}
+        for name, group in tensors.items():
+            save_file({key: value.contiguous() for key, value in group.items()}, state / f"{name}.safetensors")
+        write_json(state / "progress.json", {"images": images})
+        for name, thing in export.items():
+            thing.to(memory_format=torch.contiguous_format).save_pretrained(stage / name)  # type: ignore[attr-defined]
+    prune(run.folder / CHECKPOINTS, PATTERN, keep)
+    return folder
+
+
+def load_checkpoint(
+    run: Run,
+    modules: Mapping[str, torch.nn.Module],
+    averages: Mapping[str, Ema],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> tuple[int, list[str]]:
+    """Restore the newest whole checkpoint of ``run``: images done (0 without one), and a line for each one skipped."""
+    from safetensors.torch import load_file
+
+    folder, skipped = newest_verified(run.folder / CHECKPOINTS, PATTERN)
+    if folder is None:
+        return 0, skipped
+    state = folder / "state"
+    for name, module in modules.items():
+        module.load_state_dict(load_file(state / f"{name}.safetensors"))
+    for name, average in averages.items():
+        for key, value in load_file(state / f"{name}.ema.safetensors").items():
+            average.shadow[key].copy_(value)
+    for name, optimizer in optimizers.items():
+        whole = optimizer.state_dict()
+        entries: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in load_file(state / f"{name}.optimizer.safetensors").items():
+            index, _, field = key.partition(".")
+            entries.setdefault(int(index), {})[field] = value
+        optimizer.load_state_dict({**whole, "state": entries})
+    return int(json.loads((state / "progress.json").read_text())["images"]), skipped

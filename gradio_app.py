@@ -1,0 +1,190 @@
+"""The page, a thin skin over ``gen``: a prompt goes in, out come pictures, the reading of the prompt and its warnings.
+
+It serves on this machine only, shares and reports nothing, takes no files, and loads nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gen.core.errors import BadInput, EnvironmentLacks, GenError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+TITLE = "Synthetic chest radiographs"
+NOTE = "For research use only, not for clinical use. Every image is synthetic and says so in its metadata."
+EXAMPLE = "63 year old female. AP view. Moderate right pleural effusion."
+# The page holds one processor, so a request is bounded here and not only by the sliders, which a caller can bypass.
+PROMPT_CHARACTERS, SEEDS, STEPS, GUIDANCES, IMAGES = 2000, (0, 2**32 - 1), (1, 100), (0.0, 20.0), (1, 8)
+Answer = tuple[list[tuple[Any, str]], str]
+
+
+def build_page(model_dir: Path) -> gr.Blocks:
+    """The page for the model folder ``model_dir``, loaded here, once. BadInput for a folder that is no model.
+
+    One API endpoint, ``/generate``: (prompt, n, seed, steps, guidance) -> (gallery of PNG files, reading or error).
+    """
+    gr = _import_gradio()
+    generate = make_generate(model_dir)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(f"# {TITLE}\n{NOTE}")
+        with gr.Row():
+            with gr.Column():
+                prompt = gr.Textbox(EXAMPLE, label="Prompt", lines=3, max_length=PROMPT_CHARACTERS)
+                n = gr.Slider(*IMAGES, value=4, step=1, label="Images")
+                seed = gr.Number(0, label="Seed", precision=0, minimum=SEEDS[0], maximum=SEEDS[1])
+                steps = gr.Slider(*STEPS, value=20, step=1, label="Steps")
+                guidance = gr.Slider(*GUIDANCES, value=3.0, step=0.5, label="Guidance")
+                button = gr.Button("Generate", variant="primary")
+            with gr.Column(scale=2):
+                # PNG, because gradio's WebP would drop the metadata that says "synthetic".
+                gallery = gr.Gallery(label="Synthetic radiographs", format="png", columns=2, interactive=False)
+                reading = gr.Textbox(label="The prompt as it was read", lines=4, interactive=False)
+        inputs, outputs = [prompt, n, seed, steps, guidance], [gallery, reading]
+        gr.on([button.click, prompt.submit], generate, inputs, outputs, api_name="generate")
+    page.queue(max_size=16, default_concurrency_limit=1)
+    return page
+
+
+def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float], Answer]:
+    """The page's one function, with the model of ``model_dir`` loaded. What it answers is plain text and pictures:
+    an error comes as one line in the text, never as HTML, traceback or path.
+    """
+    from gen.model.pipeline import load_pipeline
+
+    pipeline = load_pipeline(model_dir, device="auto", dtype="auto", attention="auto")
+
+    def generate(prompt: str, n: float, seed: float, steps: float, guidance: float) -> Answer:
+        try:
+            return _sample(pipeline, model_dir, prompt, n, seed, steps, guidance)
+        except GenError as error:
+            return [], f"error: {error}"
+        except Exception as error:  # the visitor learns that it failed, the terminal learns why
+            click.echo(f"error: {type(error).__name__}: {error}", err=True)
+            return [], "error: the images could not be made; the terminal that runs this page says why"
+
+    return generate
+
+
+def _sample(
+    pipeline: Any, model_dir: Path, prompt: str, n: float, seed: float, steps: float, guidance: float
+) -> Answer:
+    from gen.core.run import derived_seed
+    from gen.language.prompt import read_prompt
+    from gen.model.folder import capability_warnings
+    from gen.model.pipeline import sample
+
+    if not isinstance(prompt, str) or len(prompt) > PROMPT_CHARACTERS:
+        raise BadInput(f"the prompt must be text of at most {PROMPT_CHARACTERS} characters")
+    count = int(_number("number of images", n, *IMAGES))
+    first = int(_number("seed", seed, *SEEDS))
+    read = read_prompt(prompt)
+    seeds = [derived_seed(first, k) for k in range(count)]
+    radiographs = sample(
+        pipeline,
+        [read.prompt] * count,
+        seeds,
+        steps=int(_number("number of steps", steps, *STEPS)),
+        guidance=_number("guidance", guidance, *GUIDANCES),
+    )
+    warnings = [*read.warnings, *capability_warnings(model_dir, read.study)]
+    gallery = [(_to_picture(radiograph), f"seed {first}, image {k}") for k, radiograph in enumerate(radiographs)]
+    return gallery, "\n".join([read.prompt, *(f"warning: {warning}" for warning in warnings)])
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadInput(f"the {name} must be a number")
+    if not low <= value <= high:
+        raise BadInput(f"the {name} must lie between {low:g} and {high:g}, not {value:g}")
+    return value
+
+
+def _to_picture(radiograph: Any) -> Any:
+    """A ``Radiograph`` as an 8-bit grey PIL image whose text entries, its provenance, gradio writes to the PNG."""
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.fromarray(np.rint(radiograph.pixels * 255).astype(np.uint8))
+    picture.info.update(radiograph.provenance)
+    return picture
+
+
+def _import_gradio() -> Any:
+    # Read by gradio and its client at import: no reports home.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import gradio
+
+    return gradio
+
+
+def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None) -> str:
+    """Serve ``page`` in the background and return its address. EnvironmentLacks if the port is taken.
+
+    gradio serves files of the working folder and of GRADIO_TEMP_DIR: let both be in an empty folder of the page's own.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            share=False,
+            show_error=False,
+            allowed_paths=[],
+            max_file_size="1kb",
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            quiet=True,
+        )
+    except OSError as error:
+        raise EnvironmentLacks(
+            f"the page cannot be served at {host}:{port or 7860}", hint="choose another --port"
+        ) from error
+    return address
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve at.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port [default: the first free one from 7860].")
+def demo(model: Path | None, host: str, port: int | None) -> None:
+    """Open a page in the browser: a prompt in, radiographs out.
+
+    For research use only, not for clinical use.
+    """
+    from gen.model.pipeline import bundled_model
+
+    chosen = (model or bundled_model()).resolve()
+    with tempfile.TemporaryDirectory(prefix="gen-demo-") as folder, contextlib.chdir(folder):
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "files")
+        page = build_page(chosen)
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            click.echo(f"warning: anybody who reaches {host} can use this page; it asks for no password", err=True)
+        try:
+            click.echo(launch(page, host, port))
+            click.echo("stop with Ctrl-C", err=True)
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+if __name__ == "__main__":
+    from gen.cli import main
+
+    main(["demo", *sys.argv[1:]])

@@ -1,0 +1,131 @@
+"""What the tests share: no network, one thread, and a tiny but real model in a stock folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+# Read at import by the libraries, so they are set before any test module is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+CAPTIONS = (
+    "63 year old female. AP view. Moderate right pleural effusion. Support devices.",
+    "5 year old male. PA view. No finding.",
+    "Adult. Lateral view. Small left pneumothorax. No cardiomegaly. Possible pneumonia.",
+)
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stock Stable Diffusion folder with random weights: 32x32 grey, 4 latent channels at 1/2, v-prediction.
+
+    Every part is the real class at a toy size, so what holds for it holds for a grown model's folder.
+    """
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    tokenizer = _toy_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vae = AutoencoderKL(
+            in_channels=1,
+            out_channels=1,
+            latent_channels=4,
+            block_out_channels=(8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            layers_per_block=1,
+            norm_num_groups=4,
+            sample_size=32,
+            scaling_factor=1.0,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=16,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            norm_num_groups=8,
+            cross_attention_dim=32,
+            attention_head_dim=2,
+        )
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        steps_offset=1,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    _save_for_older_readers(folder / "tokenizer")
+    return folder
+
+
+def _toy_tokenizer() -> CLIPTokenizer:
+    """CLIP's byte-level BPE, trained on ``CAPTIONS``."""
+    from tokenizers import pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    blank = CLIPTokenizer()
+    blank.backend_tokenizer.train_from_iterator(CAPTIONS, trainer)
+    model = json.loads(blank.backend_tokenizer.to_str())["model"]
+    # The trainer learns no end-of-word character that the captions lack, and CLIP's unknown token is the end of text.
+    for character in alphabet:
+        model["vocab"].setdefault(f"{character}</w>", len(model["vocab"]))
+    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=77)
+
+
+def _save_for_older_readers(folder: Path) -> None:
+    # transformers 5 writes tokenizer.json only; transformers 4 and other readers want these two.
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    merges = "\n".join(["#version: 0.2", *(" ".join(merge) for merge in model["merges"])])
+    (folder / "merges.txt").write_text(merges + "\n", encoding="utf-8")

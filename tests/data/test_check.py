@@ -1,0 +1,128 @@
+"""``gen data check`` names every culprit once, counts what is sound, and exits 2 where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click.testing
+import numpy as np
+import pytest
+
+from gen.core.errors import BadInput
+from gen.core.files import sha256_file
+from gen.core.manifest import Row, write_manifest
+from gen.core.radiograph import Radiograph, write_png
+from gen.data.cli import AGE_BANDS, age_band, check_folder, data
+
+
+def row(file: Path, **fields: object) -> Row:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_png(file, Radiograph(np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)))
+    split = file.parent.parent.name
+    known = {
+        "split": split,
+        "sha256": sha256_file(file),
+        "width": 8,
+        "height": 6,
+        "source": "toy",
+        "patient_id": file.stem,
+    }
+    return Row(file=file, **(known | fields))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Row]:
+    return [
+        row(
+            tmp_path / "train" / "images" / "a.png", age=63, sex="F", view="AP Supine", findings=("Edema", "Pneumonia")
+        ),
+        row(tmp_path / "train" / "images" / "b.png", age=5, sex="M", view="PA", findings=("No Finding",)),
+        row(
+            tmp_path / "test" / "images" / "c.png", absent=("Edema",), uncertain=("Pneumonia",), weights_may_learn=True
+        ),
+    ]
+
+
+def run(*arguments: str) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(data, ["check", *arguments])
+
+
+def test_a_sound_folder_is_counted(tmp_path: Path, rows: list[Row]) -> None:
+    write_manifest(tmp_path, rows)
+    result = run(str(tmp_path), "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "folder": str(tmp_path),
+        "images": 3,
+        "patients": 3,
+        "counts": {
+            "findings present": {"No Finding": 1, "Edema": 1, "Pneumonia": 1},
+            "findings absent": {"Edema": 1},
+            "findings uncertain": {"Pneumonia": 1},
+            "sex": {"M": 1, "F": 1, "unknown": 1},
+            "age": {"0-17": 1, "60-69": 1, "unknown": 1},
+            "view": {"PA": 1, "AP Supine": 1, "unknown": 1},
+            "split": {"train": 2, "test": 1},
+            "source": {"toy": 3},
+            "weights_may_learn": {"yes": 1, "no": 2},
+        },
+        "problems": [],
+    }
+    text = run(str(tmp_path))
+    assert text.stdout.startswith(f"3 images of 3 patients in {tmp_path}\n")
+    assert text.stderr == ""
+
+
+def test_each_culprit_is_one_line_and_the_end_is_bad_input(tmp_path: Path, rows: list[Row]) -> None:
+    a, b, c = rows
+    again = row(tmp_path / "test" / "images" / "a2.png", patient_id="a", findings=("Edemma",), width=9)
+    blank = row(tmp_path / "test" / "images" / "d.png", patient_id="", findings=("Edema",), absent=("Edema",))
+    normal = row(tmp_path / "test" / "images" / "e.png", findings=("No Finding", "Edema"))
+    study = row(tmp_path / "test" / "images" / "f.png", study="{age: 3}")
+    cut = row(tmp_path / "test" / "images" / "g.png")
+    write_manifest(tmp_path, [dataclasses.replace(b, sha256="0" * 64), a, c, again, blank, normal, study, cut])
+    cut.file.write_bytes(cut.file.read_bytes()[:60])
+    with (tmp_path / "train" / "metadata.csv").open("a") as stream:
+        stream.write("images/missing.png" + "," * 18 + "\n")
+    report = check_folder(tmp_path)
+    expected = [
+        "train/metadata.csv line 4: file_name 'images/missing.png': no such file",
+        "train/images/b.png: its SHA-256 differs",
+        "test/images/a2.png: label 'Edemma' is not a standard term; did you mean 'Edema'?",
+        "test/images/a2.png: the table says 9 x 6 pixels, and the image has 8 x 6",
+        "test/images/d.png: label 'Edema' is given more than once",
+        "test/images/e.png: No Finding contradicts Edema",
+        "test/images/f.png: column study is not JSON",
+        "test/images/g.png: ",
+        "test/images/d.png: patient_id is blank",
+        "patient 'a' is in train and test",
+    ]
+    assert len(report.problems) == len(expected)
+    for problem, start in zip(report.problems, expected, strict=True):
+        assert start in problem
+        assert "\n" not in problem
+    assert report.images == 8
+
+    result = run(str(tmp_path))
+    assert isinstance(result.exception, BadInput)
+    assert result.exception.exit_code == 2
+    assert "10 problem(s)" in str(result.exception)
+    assert result.stderr.splitlines() == list(report.problems)
+    as_json = run(str(tmp_path), "--json")
+    assert json.loads(as_json.stdout)["problems"] == list(report.problems)
+
+
+def test_a_folder_without_a_table_and_no_folder_are_bad_input(tmp_path: Path) -> None:
+    assert isinstance(run(str(tmp_path)).exception, BadInput)
+    assert run(str(tmp_path / "nowhere")).exit_code == 2
+
+
+def test_every_age_has_the_band_that_names_it() -> None:
+    for years in range(121):
+        low, _, high = age_band(years).partition("-")
+        assert int(low.split()[0]) <= years <= (int(high) if high else 120)
+        assert age_band(years) in AGE_BANDS
+    assert age_band(17.9) == "0-17"
+    assert age_band(None) == ""

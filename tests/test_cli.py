@@ -1,0 +1,236 @@
+"""The program as a user meets it: quick help, one-line errors, exit codes; and packages that stand alone."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+import gen
+from gen import cli
+from gen.core.errors import BadInput, EnvironmentLacks, GenError
+
+COMMANDS = sorted(point.name for point in entry_points(group=cli.COMMAND_GROUP))
+HEAVY = {"torch", "diffusers", "transformers", "datasets", "gradio", "matplotlib", "pandas", "scipy", "accelerate"}
+PACKAGES = sorted(
+    {"gen", "gradio_app"}
+    | {f"gen.{module.name}" for module in pkgutil.iter_modules(gen.__path__) if module.name != "bundled"}
+)
+
+
+def run_python(code: str, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def run_gen(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_python("from gen.cli import main; main()", *args, **environment)
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=lambda words: " ".join(words) or "gen")
+def test_help_is_given_without_importing_anything_heavy(command: tuple[str, ...]) -> None:
+    code = (
+        "import sys, json\n"
+        "from gen.cli import main\n"
+        "try: main([*sys.argv[1:], '--help'])\n"
+        "except SystemExit as end: print('\\n' + json.dumps([end.code, sorted(sys.modules)]))\n"
+    )
+    result = run_python(code, *command)
+    exit_code, modules = json.loads(result.stdout.splitlines()[-1])
+    assert exit_code == 0, result.stderr
+    assert HEAVY.isdisjoint(modules)
+    assert result.stdout.startswith(f"Usage: {' '.join(('gen', *command))} ")
+
+
+def test_every_command_is_there_and_says_what_it_is() -> None:
+    result = run_gen("--help")
+    assert {"sample", "train", "prompt", "data", "doctor", "demo"} <= set(COMMANDS)
+    assert all(f"\n  {name} " in result.stdout for name in COMMANDS)
+    assert "not available" not in result.stdout
+    assert "not for clinical use" in result.stdout
+
+
+def test_the_version_is_the_packages_own() -> None:
+    result = run_gen("--version")
+    assert (result.returncode, result.stdout) == (0, f"gen {gen.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("smaple",), "Did you mean 'sample'"),
+        (("xyzzy",), "No such command 'xyzzy'"),
+        (("--bug",), "--debug"),
+        (("doctor", "--jsn"), "--json"),
+        (("demo", "--port", "many"), "--port"),
+    ],
+)
+def test_a_usage_error_is_one_line_with_a_suggestion_and_exits_2(args: tuple[str, ...], words: str) -> None:
+    result = run_gen(*args)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+
+
+def test_gen_alone_shows_its_help_and_exits_2() -> None:
+    result = run_gen()
+    assert result.returncode == 2
+    assert "Usage: gen" in result.stderr
+
+
+def test_shell_completion_offers_the_commands() -> None:
+    result = run_gen(_GEN_COMPLETE="bash_complete", COMP_WORDS="gen d", COMP_CWORD="1")
+    assert set(result.stdout.split()) == {f"plain,{name}" for name in COMMANDS if name.startswith("d")}
+    assert "complete" in run_gen(_GEN_COMPLETE="bash_source").stdout
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Another distribution that adds commands to ``gen``: ``fail`` raises ``plug_in.error``, ``broken`` cannot load."""
+    (tmp_path / "gen_plug_in.py").write_text(
+        "import click\n\n@click.command()\ndef fail():\n    'Fail as told.'\n    raise error\n"
+    )
+    info = tmp_path / "gen_plug_in-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gen-plug-in\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[{cli.COMMAND_GROUP}]\nfail = gen_plug_in:fail\nbroken = no_such_package.cli:broken\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("gen_plug_in")
+    del sys.modules["gen_plug_in"]
+
+
+class TorchOutOfMemory(RuntimeError):
+    """Stands for torch's exception of the same name, which cli must know without importing torch."""
+
+
+TorchOutOfMemory.__name__ = "OutOfMemoryError"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (GenError("2 of 4 images are missing", hint="run it again"), 1, "2 of 4 images are missing; run it again"),
+        (BadInput("a.csv: no column file_name"), 2, "a.csv: no column file_name"),
+        (EnvironmentLacks("no CUDA"), 3, "no CUDA"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "out of memory"),
+        (TorchOutOfMemory("CUDA out of memory.\nTried to allocate 2 GiB"), 1, "Tried to allocate 2 GiB"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/0.png"), 1, "no space left on the disk: out/0.png"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "out"), 1, "Permission denied: out"),
+        (ModuleNotFoundError("No module named 'ray'", name="ray"), 3, "package 'ray' is not installed"),
+        (ValueError("first\nsecond"), 1, "ValueError: first second"),
+        (click.UsageError("--view lateral contradicts\nthe prompt"), 2, "--view lateral contradicts the prompt"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_ends_in_one_line_and_its_code_and_shows_a_traceback_only_when_asked(
+    error: BaseException,
+    code: int,
+    words: str,
+    debug: bool,
+    plug_in: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plug_in.error = error
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--debug", "fail"] if debug else ["fail"])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (code, "")
+    assert words in err.splitlines()[-1]
+    assert ("Traceback" in err) == debug
+    assert debug or err.strip().count("\n") == 0
+
+
+def test_a_command_that_cannot_be_loaded_leaves_the_help_of_the_others(
+    plug_in: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0
+    assert all(words in help_text for words in ("no_such_package", "Check this machine", "Fail as told."))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["broken"])
+    assert end.value.code == 3
+    assert "no_such_package" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "from gen.cli import main; main(['--help'])"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_can_be_imported_alone_and_is_light(package: str) -> None:
+    code = f"import sys, json, {package}; print(json.dumps(sorted(sys.modules)))"
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    assert HEAVY.isdisjoint(json.loads(result.stdout))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_sorted_and_exist(package: str) -> None:
+    module = __import__(package, fromlist=["_"])
+    names = getattr(module, "__all__", [])
+    assert list(names) == sorted(names)
+    assert all(hasattr(module, name) for name in names)
+
+
+def test_doctor_names_the_model_that_it_cannot_use(tmp_path: Path) -> None:
+    result = run_gen("doctor", "--json", "--model", str(tmp_path))
+    report = json.loads(result.stdout)
+    assert result.returncode == 3
+    assert not report["ok"]
+    assert [problem for problem in report["problems"] if str(tmp_path) in problem and "model_index.json" in problem]
+    assert report["checks"]["python"].startswith("CPython 3.")
+
+
+def test_doctor_refuses_pickles_and_finds_changed_bytes(toy_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from gen.core.files import staged_folder
+    from gen.doctor import _model
+
+    with staged_folder(tmp_path / "model") as staged:
+        shutil.copytree(toy_model, staged, dirs_exist_ok=True)
+    folder = tmp_path / "model"
+    assert _model(folder).problem is None
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text().replace("16", "17", 1))
+    assert "unet/config.json" in str(_model(folder).problem)
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    assert "unet/diffusion_pytorch_model.bin" in str(_model(folder).problem)
+
+
+def test_doctor_passes_a_whole_model(toy_model: Path) -> None:
+    result = run_gen("doctor", "--json", "--model", str(toy_model))
+    report = json.loads(result.stdout)
+    assert (report["problems"], result.returncode) == ([], 0)
+    assert "self-test" in report["checks"]
