@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-ATTENTIONS = ("auto", "xformers", "sdpa")
+ATTENTIONS = ("auto", "xformers", "sdpa", "eager")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -71,15 +71,20 @@ def cpu_multiplies_bfloat16() -> bool:
         return False
 
 
-def pick_attention(name: str, device: torch.device, dtype: torch.dtype) -> str:
-    """The attention for ``name``: "xformers", "sdpa" (PyTorch's own) or "auto", xformers where its kernel really runs.
+def pick_attention(name: str, device: torch.device, dtype: torch.dtype, *, training: bool = False) -> str:
+    """The attention for ``name``: "xformers", "sdpa" (PyTorch's own), "eager" (plain matrix products) or "auto".
+
+    auto: xformers where its kernel really runs, eager for training on a CPU (the backward pass of PyTorch's fused CPU
+    kernel is up to three times slower), else sdpa.
 
     BadInput for an unknown name; EnvironmentLacks, with the reason, for xformers asked for where it does not run.
     """
     if name not in ATTENTIONS:
         raise BadInput(f"unknown attention {name!r}", hint=f"use {', '.join(ATTENTIONS)}")
-    if name == "sdpa":
+    if name in ("sdpa", "eager"):
         return name
+    if name == "auto" and training and device.type == "cpu":
+        return "eager"
     reason = why_not_xformers(device, dtype)
     if reason is None:
         return "xformers"
@@ -109,11 +114,12 @@ def why_not_xformers(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def set_attention(model: torch.nn.Module, name: str) -> None:
-    """Make a diffusers model attend by ``name`` ("xformers" or "sdpa"); a model without attention stays as it is."""
-    from diffusers.models.attention_processor import AttnProcessor2_0, XFormersAttnProcessor
+    """Make a diffusers model attend by ``name`` ("xformers", "sdpa", "eager"); one without attention stays as it is."""
+    from diffusers.models import attention_processor
 
+    kinds = {"xformers": "XFormersAttnProcessor", "sdpa": "AttnProcessor2_0", "eager": "AttnProcessor"}
     if set_processor := getattr(model, "set_attn_processor", None):
-        set_processor(XFormersAttnProcessor() if name == "xformers" else AttnProcessor2_0())
+        set_processor(getattr(attention_processor, kinds[name])())
 
 
 def describe_device(device: torch.device, dtype: torch.dtype, attention: str) -> str:

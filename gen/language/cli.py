@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import click
-
-MODEL_TOKENS = 77  # the length of a CLIP text encoder's input, start and end marks included
 
 
 @click.command()
@@ -19,8 +16,10 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
     """Show how each TEXT is read: the study, the canonical prompt, warnings and the number of tokens."""
     from gen.core.errors import BadInput
     from gen.language.prompt import read_prompt, token_budget_warning
+    from gen.language.tokens import token_counter
 
-    count_tokens = token_counter()
+    folder = bundled_tokenizer()
+    count_tokens, limit = token_counter(folder) if folder else (None, 0)
     failed = 0
     for text in texts:
         try:
@@ -31,7 +30,7 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
             continue
         warnings = list(reading.warnings)
         tokens = count_tokens(reading.prompt) if count_tokens else None
-        if count_tokens and (cut := token_budget_warning(reading.prompt, count_tokens, MODEL_TOKENS)):
+        if count_tokens and (cut := token_budget_warning(reading.prompt, count_tokens, limit)):
             warnings.append(cut)
         study = reading.study.to_json_dict()
         if as_json:
@@ -46,7 +45,7 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
             elif value not in (None, []):
                 click.echo(f"  {key}: {', '.join(value) if isinstance(value, list) else value}")
         if tokens is not None:
-            click.echo(f"  tokens: {tokens} of {MODEL_TOKENS}")
+            click.echo(f"  tokens: {tokens} of {limit}")
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
     if failed:
@@ -54,19 +53,6 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
 
 
 def bundled_tokenizer() -> Path | None:
-    """The `tokenizer.json` of the bundled model, or None where no model is bundled."""
+    """The tokenizer folder of the bundled model, or None where no model is bundled."""
     bundled = Path(__file__).resolve().parent.parent / "bundled"
-    return next(iter(sorted(bundled.glob("*/tokenizer/tokenizer.json"))), None)
-
-
-def token_counter() -> Callable[[str], int] | None:
-    """Counts the tokens of a text as the bundled model does, start and end marks included; None where it cannot."""
-    path = bundled_tokenizer()
-    if path is None:
-        return None
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return lambda text: len(tokenizer.encode(text).ids)
+    return next((path.parent for path in sorted(bundled.glob("*/tokenizer/tokenizer.json"))), None)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen.core.errors import BadInput
-from gen.core.files import write_json
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed, open_run
 from gen.data.loader import pixel_cache, to_model_range
@@ -26,8 +25,6 @@ from gen.model.losses import ema_decay, gradient_energy_ratio, psnr, reconstruct
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-    from gen.core.manifest import Row
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,9 @@ class AutoencoderConfig:
     cooldown: float = 0.3  # the last part of the run, over which the learning rate falls to 0
     ema: float = 0.999
     kl_weight: float = 1e-6  # AutoencoderKL
-    latent_noise: float = 0.05  # in standard deviations of the latents, AutoencoderTiny: the decoder must bear a generator's small errors
+    latent_noise: float = (
+        0.05  # in standard deviations of the latents, AutoencoderTiny: the decoder must bear a generator's small errors
+    )
     adversarial_weight: float = 0.0  # of the patch discriminator (hinge loss), 0: none
     adversarial_after: int = 0  # crops before it takes part
     films_per_patient: int = 4  # in an epoch
@@ -85,7 +84,9 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
 
     with open_run(config.out, config, command=command) as run:
         rows = split_rows(read_manifest(config.data))
-        pixels = {split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")}
+        pixels = {
+            split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")
+        }
         held_out = to_model_range(pixels["validation"][: config.validation_images])
 
         accelerator = training.make_accelerator(run, config.device, config.dtype, config.accumulate)
@@ -125,11 +126,20 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                     scores = reconstruction_scores(bare, held_out, config.batch_size)
                 run.log(event="validation", images=images, **scores)
                 accelerator.log({f"validation/{key}": value for key, value in scores.items()}, step=images)
-                bar.write(f"{images} images: PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}")
+                bar.write(
+                    f"{images} images: PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"
+                )
             if accelerator.is_main_process and images and (done or images % config.checkpoint_every < step_images):
                 with average.applied(bare):
-                    exported = {"vae": copy.deepcopy(bare)}
-                training.save_checkpoint(run, images, modules, {"autoencoder": average}, optimizers, exported)
+                    finished = copy.deepcopy(bare).to(memory_format=torch.contiguous_format)
+                training.save_checkpoint(
+                    run,
+                    images,
+                    modules,
+                    {"autoencoder": average},
+                    optimizers,
+                    lambda stage: finished.save_pretrained(stage / "vae"),  # noqa: B023
+                )
             accelerator.wait_for_everyone()
             if done:
                 break
@@ -169,10 +179,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                 bar.set_postfix(loss=f"{value:.4f}")
         bar.close()
         accelerator.end_training()
-        finished = run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "vae"
-        if accelerator.is_main_process:
-            write_json(run.folder / "result.json", {"images": images, "vae": str(finished.relative_to(run.folder))})
-        return finished
+        return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "vae"
 
 
 def _start(config: AutoencoderConfig, train: np.ndarray) -> Any:
@@ -232,7 +239,9 @@ def seeded_noise(vae: Any, seeds: Sequence[int], size: int) -> torch.Tensor:
     import torch
 
     side = size // shrink_factor(vae)
-    rows = [torch.randn(vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(s)) for s in seeds]
+    rows = [
+        torch.randn(vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(s)) for s in seeds
+    ]
     return torch.stack(rows)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gen.core.errors import BadInput
-from gen.core.files import sha256_file
+from gen.core.files import newest_verified, sha256_file
 from gen.language.study import Study
 
 INDEX, CAPABILITIES, CARD = "model_index.json", "capabilities.json", "README.md"
@@ -68,15 +68,19 @@ def weight_file(part: Path) -> Path | None:
 
 def model_hash(folder: Path) -> str:
     """SHA-256 over the weights' and the configs' own digests, 16 hexadecimal digits: the identity of a model."""
-    files = sorted(path for part in PARTS for path in (folder / part).glob("*") if path.suffix in (".json", ".safetensors"))
+    files = sorted(
+        path for part in PARTS for path in (folder / part).glob("*") if path.suffix in (".json", ".safetensors")
+    )
     listed = "\n".join(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files)
     return hashlib.sha256(listed.encode()).hexdigest()[:16]
 
 
 def load_autoencoder(folder: Path) -> Any:
-    """The autoencoder in a model folder (its part ``vae``) or in a folder of its own, float32."""
+    """The autoencoder in a model folder (its part ``vae``), a folder of its own, or its run folder; float32."""
     from diffusers import AutoencoderKL, AutoencoderTiny
 
+    trained, _ = newest_verified(folder / "checkpoints", "images-*") if folder.is_dir() else (None, [])
+    folder = trained or folder
     part = folder / "vae" if (folder / "vae").is_dir() else folder
     if not part.is_dir():
         raise BadInput(f"{folder} is not a folder, so there is no autoencoder in it")

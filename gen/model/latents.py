@@ -15,7 +15,9 @@ from gen.core.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-RAW_STD = 0.5  # of AutoencoderTiny's latents: its decoder squashes by 3 tanh(z / 3), which is nearly z up to 3 sigma then
+RAW_STD = (
+    0.5  # of AutoencoderTiny's latents: its decoder squashes by 3 tanh(z / 3), which is nearly z up to 3 sigma then
+)
 
 
 def patch_pca(levels: np.ndarray, patch: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,3 +132,26 @@ def linear_rebuild(levels: np.ndarray, basis: np.ndarray, mean: np.ndarray) -> n
     rebuilt = (flat @ basis.T) @ basis + mean
     grid = rebuilt.reshape(blocks.shape).transpose(0, 1, 3, 2, 4)
     return np.clip(grid.reshape(levels.shape), 0, 1).astype(np.float32)
+
+
+def whiten_to(vae: Any, levels: np.ndarray, images: int = 256) -> None:
+    """`whiten` an `AutoencoderKL` by the latents of up to ``images`` of ``levels`` (N, H, W) uint8, spread evenly.
+
+    Other classes stay as they are: an `AutoencoderTiny` of ours is white by construction.
+    """
+    import torch
+
+    from gen.data.loader import to_model_range
+
+    if type(vae).__name__ != "AutoencoderKL":
+        return
+    with torch.no_grad():
+        parts = [
+            moments(vae, to_model_range(part))
+            for part in np.array_split(levels[:: -(-len(levels) // images)], 16)
+            if len(part)
+        ]
+        mean = torch.cat([part[0] for part in parts])
+        spread = torch.cat([part[1] for part in parts])  # type: ignore[list-item]
+        variance = mean.var((0, 2, 3)) + spread.square().mean((0, 2, 3))
+    whiten(vae, mean.mean((0, 2, 3)), variance.sqrt())

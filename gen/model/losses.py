@@ -17,19 +17,20 @@ def snr(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     return alpha / (1 - alpha)
 
 
-def min_snr_weight(ratio: torch.Tensor, gamma: float, prediction_type: str) -> torch.Tensor:
+def min_snr_weight(ratio: torch.Tensor, gamma: float, prediction_type: str, floor: float = 0.0) -> torch.Tensor:
     """Loss weights (N,) for signal-to-noise ``ratio`` (N,): Hang et al. 2023 (arXiv:2303.09556), section 3.4.
 
-    min(SNR, gamma) of the x0 loss becomes min(SNR, gamma) / (SNR + 1) in v and min(SNR, gamma) / SNR in epsilon.
-    ``gamma`` 0 means no weighting. Epsilon cannot be weighted where SNR is 0, so a schedule with zero terminal SNR
-    is refused for it before training starts (`check_schedule`).
+    The x0 loss is weighted by min(SNR, gamma), which is min(SNR, gamma) / (SNR + 1) of the v loss and
+    min(SNR, gamma) / SNR of the epsilon loss. ``gamma`` 0 means no weighting. With zero terminal SNR the paper's weight
+    of the last timestep is 0, and sampling starts there: ``floor`` is the least weight of the x0 loss (v only).
     """
     import torch
 
     if gamma == 0:
         return torch.ones_like(ratio)
-    divisor = ratio + 1 if prediction_type == "v_prediction" else ratio
-    return ratio.clamp(max=gamma) / divisor
+    if prediction_type == "v_prediction":
+        return ratio.clamp(min=floor, max=gamma) / (ratio + 1)
+    return ratio.clamp(max=gamma) / ratio
 
 
 def ema_decay(step: int, ceiling: float) -> float:

@@ -7,7 +7,7 @@ optimiser state and one number, and a resumed run equals an unbroken one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,14 +108,13 @@ def save_checkpoint(
     modules: Mapping[str, torch.nn.Module],
     averages: Mapping[str, Ema],
     optimizers: Mapping[str, torch.optim.Optimizer],
-    export: Mapping[str, object],
+    export: Callable[[Path], None],
     keep: int = 2,
 ) -> Path:
     """Write the state after ``images`` images, whole or not at all, then drop all but the newest ``keep``.
 
-    ``export`` are objects with ``save_pretrained``, by folder name: the averaged model, ready to use.
+    ``export`` writes the averaged model, ready to use, into the folder that it is given.
     """
-    import torch
     from safetensors.torch import save_file
 
     folder = run.folder / CHECKPOINTS / f"images-{images:09d}"
@@ -132,8 +131,7 @@ def save_checkpoint(
         for name, group in tensors.items():
             save_file({key: value.contiguous() for key, value in group.items()}, state / f"{name}.safetensors")
         write_json(state / "progress.json", {"images": images})
-        for name, thing in export.items():
-            thing.to(memory_format=torch.contiguous_format).save_pretrained(stage / name)  # type: ignore[attr-defined]
+        export(stage)
     prune(run.folder / CHECKPOINTS, PATTERN, keep)
     return folder
 

@@ -1,0 +1,226 @@
+"""`gen sample` and `gen train`: the command line of the generator; everything heavy is imported inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gen.core.terms import RACES, SEXES, VIEWS
+
+if TYPE_CHECKING:
+    from gen.model.requests import Request
+
+DEFAULT_OUT = Path("outputs/samples")
+
+
+@click.command()
+@click.option("--prompt", "text", default="", help='For example "63 year old female. AP view. Pleural effusion."')
+@click.option("--prompts-file", type=click.Path(path_type=Path), help="A text file with one prompt a line, instead.")
+@click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Images a prompt.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides the noise.")
+@click.option("--steps", type=click.IntRange(1, 1000), default=20, show_default=True, help="Denoising steps.")
+@click.option("--guidance", type=click.FloatRange(0, 50), default=3.0, show_default=True, help="1: none.")
+@click.option("--negative", default="", help="What the images should not show.")
+@click.option("--view", type=click.Choice(VIEWS, case_sensitive=False), help="Added to the prompt, like what follows.")
+@click.option("--age", type=click.IntRange(0, 120), help="In years.")
+@click.option("--sex", type=click.Choice(SEXES, case_sensitive=False))
+@click.option("--race", type=click.Choice(RACES, case_sensitive=False), help="Self-reported.")
+@click.option("--finding", "findings", multiple=True, metavar="NAME[:WORDS]", help='"Pleural Effusion:right,moderate"')
+@click.option("--raw-prompt", is_flag=True, help="Give the text to the model as typed.")
+@click.option("--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model].")
+@click.option("--size", type=click.IntRange(8, 4096), help="Pixels a side [default: the model's].")
+@click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder.")
+@click.option("--device", default="auto", show_default=True, help="auto, cuda, cuda:N, mps or cpu.")
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
+@click.option("--attention", default="auto", show_default=True, help="auto, xformers, sdpa or eager.")
+@click.option("--dry-run", is_flag=True, help="Show what would be made, and make nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
+@click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
+def sample(
+    text: str,
+    prompts_file: Path | None,
+    count: int,
+    seed: int,
+    steps: int,
+    guidance: float,
+    negative: str,
+    view: str | None,
+    age: int | None,
+    sex: str | None,
+    race: str | None,
+    findings: tuple[str, ...],
+    raw_prompt: bool,
+    model: Path | None,
+    size: int | None,
+    out: Path,
+    device: str,
+    dtype: str,
+    attention: str,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make radiographs from a prompt, with a model folder.
+
+    Image k of a call is decided by --seed and k alone. The folder that they are written to is a data set: metadata.csv
+    lists every image with its prompt and seed. For research use only, not for clinical use.
+    """
+    from gen.core.errors import BadInput
+    from gen.core.files import require_free_space
+    from gen.core.run import derived_seed
+    from gen.model.folder import bundled_model, check_model_folder, read_capabilities
+    from gen.model.requests import flags_to_study
+
+    if prompts_file is not None and text:
+        raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
+    texts = [text] if prompts_file is None else _read_prompts(prompts_file)
+    flags = flags_to_study(view, age, sex, race, findings)
+    folder = model or bundled_model()
+    check_model_folder(folder)
+    capabilities = read_capabilities(folder)
+    requests = [_read(one, flags, folder, capabilities, raw_prompt, prompts_file, i) for i, one in enumerate(texts)]
+    wanted = [request for request in requests for _ in range(count)]
+    if not quiet:
+        for request in dict.fromkeys(requests):
+            click.echo(f"prompt: {request.prompt}", err=True)
+            for warning in request.warnings:
+                click.echo(f"warning: {warning}", err=True)
+    if dry_run:
+        for k, request in enumerate(wanted):
+            row = {"prompt": request.prompt, "seed": seed, "k": k, "image_seed": derived_seed(seed, k)}
+            click.echo(json.dumps(row, ensure_ascii=False) if as_json else f"{k}\t{request.prompt}")
+        return
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out} is not a folder")
+    require_free_space(out, len(wanted) * 300_000, "writing the images")
+    made = _make(folder, wanted, seed, steps, guidance, negative, size, out, (device, dtype, attention), quiet)
+    for path, request, k in made:
+        if as_json:
+            row = {
+                "file": str(path),
+                "prompt": request.prompt,
+                "seed": seed,
+                "k": k,
+                "image_seed": derived_seed(seed, k),
+            }
+            row["study"] = None if request.study is None else request.study.to_json_dict()
+            click.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            click.echo(str(path))
+
+
+def _make(
+    folder: Path,
+    wanted: Sequence[Request],
+    seed: int,
+    steps: int,
+    guidance: float,
+    negative: str,
+    size: int | None,
+    out: Path,
+    placement: tuple[str, str, str],
+    quiet: bool,
+) -> list[tuple[Path, Request, int]]:
+    """Sample and write every image as it is finished, then the manifest, then a contact sheet of several."""
+    from tqdm import tqdm
+
+    from gen.core.radiograph import write_png
+    from gen.core.run import derived_seed
+    from gen.model import pipeline as sampling
+    from gen.model.results import add_rows, result_path, result_row
+    from gen.model.sheet import write_sheet
+
+    device, dtype, attention = placement
+    pipeline = sampling.load_pipeline(folder, device=device, dtype=dtype, attention=attention)
+    if not quiet:
+        click.echo(sampling.describe(pipeline), err=True)
+    prompts, seeds = [request.prompt for request in wanted], [derived_seed(seed, k) for k in range(len(wanted))]
+    settings = {"steps": steps, "guidance": guidance, "negative": negative, "size": size}
+    made, pictures, rows = [], [], []
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    bar = tqdm(total=len(wanted) * steps, unit="step", disable=quiet, leave=False)
+    try:
+        images = sampling.sample(pipeline, prompts, seeds, on_step=bar.update, **settings)  # type: ignore[arg-type]
+        for k, (request, image) in enumerate(zip(wanted, images, strict=True)):
+            path = result_path(out, image, seed, k)
+            write_png(path, image)
+            made.append((path, request, k))
+            rows.append(result_row(path, image, request, derived_seed(seed, k)))
+            pictures.append(image)
+    finally:
+        # Also after an interruption or an error: what is finished is listed.
+        bar.close()
+        add_rows(out, rows)
+    if len(made) > 1:
+        sheet = out / "contact-sheet.png"
+        write_sheet(sheet, pictures[:64], [request.prompt for _, request, _ in made[:64]])
+        if not quiet:
+            click.echo(f"contact sheet: {sheet}", err=True)
+    return made
+
+
+def _read(
+    text: str,
+    flags: Any,
+    folder: Path,
+    capabilities: dict[str, Any] | None,
+    raw: bool,
+    source: Path | None,
+    index: int,
+) -> Request:
+    from gen.core.errors import BadInput
+    from gen.model.requests import read_request
+    from gen.language.tokens import token_counter
+
+    count_tokens, limit = token_counter(folder / "tokenizer")
+    try:
+        return read_request(text, flags, capabilities=capabilities, count_tokens=count_tokens, limit=limit, raw=raw)
+    except BadInput as error:
+        if source is None:
+            raise
+        raise BadInput(f"{source}, prompt {index + 1}: {error.message}", hint=error.hint) from error
+
+
+def _read_prompts(path: Path) -> list[str]:
+    from gen.core.errors import BadInput
+
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read as text ({error})") from error
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise BadInput(f"{path} holds no prompt", hint="write one prompt a line")
+    return prompts
+
+
+@click.group()
+def train() -> None:
+    """Train an autoencoder or a denoiser; the same command resumes."""
+
+
+def _train_command(name: str, summary: str) -> None:
+    @train.command(name, help=summary)
+    @click.argument("config", type=click.Path(path_type=Path))
+    @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+    def command(config: Path, overrides: tuple[str, ...]) -> None:
+        from gen.core.config import load_config
+
+        if name == "autoencoder":
+            from gen.model.autoencoder import AutoencoderConfig, train_autoencoder
+
+            folder = train_autoencoder(load_config(AutoencoderConfig, config, overrides), sys.argv)
+        else:
+            from gen.model.train import DenoiserConfig, train_denoiser
+
+            folder = train_denoiser(load_config(DenoiserConfig, config, overrides), sys.argv)
+        click.echo(str(folder))
+
+
+_train_command("autoencoder", "Train an autoencoder as CONFIG (a YAML file) says; KEY=VALUE overrides it.")
+_train_command("denoiser", "Train or fine-tune a denoiser as CONFIG (a YAML file) says; KEY=VALUE overrides it.")

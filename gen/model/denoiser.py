@@ -1,0 +1,113 @@
+"""The denoiser as one module (text encoder and U-Net), built from a config or taken from any model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gen.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+
+@dataclass(frozen=True)
+class DenoiserShape:
+    """The architecture of a new denoiser; lists have one entry a U-Net level, finest first."""
+
+    block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 192])
+    cross_attention: list[bool] = field(default_factory=lambda: [False, True, True])
+    layers_per_block: int = 1
+    head_channels: int = 32
+    norm_num_groups: int = 16
+    text_channels: int = 128
+    text_layers: int = 2
+    text_heads: int = 4
+    vocabulary: int = 2000  # at most; of the tokenizer that is trained on the captions
+    prediction_type: str = "v_prediction"  # or epsilon
+    zero_terminal_snr: bool = True
+
+
+class Denoiser(nn.Module):
+    """Text encoder and U-Net, trained together; noisy latents, timesteps and token ids in, the prediction out."""
+
+    def __init__(self, unet: Any, text_encoder: Any) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, latents: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w), (N,), (N, T) -> (N, C, h, w) float32."""
+        states = self.text_encoder(tokens)[0]
+        predicted: torch.Tensor = self.unet(latents, timesteps, states).sample
+        return predicted.float()
+
+
+def new_denoiser(shape: DenoiserShape, tokenizer: CLIPTokenizer, channels: int, side: int) -> tuple[Any, Any, Any]:
+    """U-Net, text encoder and scheduler from scratch, for latents of ``channels`` x ``side`` x ``side``."""
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    if shape.prediction_type == "epsilon" and shape.zero_terminal_snr:
+        raise BadInput("epsilon cannot be predicted at zero terminal SNR", hint="use v_prediction, or turn it off")
+    attends = shape.cross_attention
+    unet = UNet2DConditionModel(
+        sample_size=side,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=tuple(shape.block_out_channels),
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+        layers_per_block=shape.layers_per_block,
+        # diffusers calls it head_dim, and means the number of heads
+        attention_head_dim=tuple(max(1, width // shape.head_channels) for width in shape.block_out_channels),
+        norm_num_groups=shape.norm_num_groups,
+        cross_attention_dim=shape.text_channels,
+    )
+    nn.init.zeros_(unet.conv_out.weight)  # starts from "predict nothing" (Ho et al. 2020), and learns sooner
+    nn.init.zeros_(unet.conv_out.bias)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=shape.text_channels,
+            intermediate_size=4 * shape.text_channels,
+            num_hidden_layers=shape.text_layers,
+            num_attention_heads=shape.text_heads,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type=shape.prediction_type,
+        rescale_betas_zero_snr=shape.zero_terminal_snr,
+        timestep_spacing="trailing",
+    )
+    return unet, text_encoder, scheduler
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> torch.Tensor:
+    """Token ids (N, T) int64, padded and cut to the tokenizer's length."""
+    ids: torch.Tensor = tokenizer(
+        list(texts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+    ).input_ids
+    return ids
+
+
+def load_parts(folder: Path) -> tuple[Any, Any, Any, Any]:
+    """U-Net, text encoder, tokenizer and scheduler of a model folder, float32, ready to be trained on."""
+    from gen.model.pipeline import load_pipeline
+
+    parts = load_pipeline(folder, device="cpu", dtype="float32", attention="sdpa")
+    return parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler

@@ -1,0 +1,96 @@
+"""Latents on disk: each image, and a few augmented copies of it, encoded once; a posterior is sampled anew each step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gen.core.files import atomic_file
+from gen.core.run import derived_seed
+from gen.data.loader import Augmentation, augment, to_model_range
+from gen.model.latents import moments
+
+if TYPE_CHECKING:
+    import torch
+
+
+def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation, folder: str | Path) -> np.ndarray:
+    """Latents of ``levels`` (N, H, W) uint8 in diffusion range, memory-mapped float16 (N, variants, 2, C, h, w).
+
+    Axis 2 is mean and standard deviation of the posterior. Variant 0 is the image, the others are augmented. Built
+    once; the name holds a hash of the images, the encoder and the augmentation.
+    """
+    import torch
+    from tqdm import tqdm
+
+    scale = float(vae.config.scaling_factor)
+    encoder = hashlib.sha256()
+    for name, value in sorted(vae.state_dict().items()):
+        if not name.startswith(("decoder", "post_quant")):
+            encoder.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    key = hashlib.sha256(levels.tobytes())
+    key.update(repr((encoder.hexdigest(), scale, variants, how)).encode())
+    path = Path(folder) / f"latents-{key.hexdigest()[:16]}.npy"
+    if not path.exists():
+        device = next(vae.parameters()).device
+        with atomic_file(path) as stream, torch.inference_mode():
+            started = False
+            for start in tqdm(range(0, len(levels), 4), desc="encoding images", unit="batch", leave=False):
+                images = to_model_range(levels[start : start + 4])
+                copies = []
+                for variant in range(variants):
+                    seeds = [derived_seed(variant, start + i) for i in range(len(images))]
+                    moved = augment(images, seeds, how) if variant else images
+                    channels = int(vae.config.in_channels)
+                    mean, std = moments(vae, moved.expand(-1, channels, -1, -1).to(device))
+                    copies.append(torch.stack([mean, torch.zeros_like(mean) if std is None else std], 1) * scale)
+                block = torch.stack(copies, 1).cpu().numpy().astype(np.float16)
+                if not started:
+                    shape = (len(levels), *block.shape[1:])
+                    np.lib.format.write_array_header_1_0(
+                        stream, {"descr": "<f2", "fortran_order": False, "shape": shape}
+                    )
+                    started = True
+                stream.write(block.tobytes())
+    return np.load(path, mmap_mode="r")
+
+
+def draw_latents(
+    cache: np.ndarray, chosen: Sequence[int], seeds: Sequence[int], timesteps: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Clean latents and noise (n, C, h, w) float32 and timesteps (n,), row i decided by ``seeds[i]``.
+
+    The seed picks the variant, samples the posterior, and draws noise and timestep.
+    """
+    import torch
+
+    rows = []
+    for index, seed in zip(chosen, seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        variant = int(torch.randint(cache.shape[1], (), generator=generator))
+        mean, std = torch.from_numpy(cache[index, variant].astype(np.float32))
+        spread, noise = torch.randn(2, *mean.shape, generator=generator)
+        rows.append((mean + std * spread, noise, torch.randint(timesteps, (), generator=generator)))
+    clean, drawn, times = zip(*rows, strict=True)
+    return torch.stack(clean), torch.stack(drawn), torch.stack(times)
+
+
+def nearest_distance(queries: torch.Tensor, cache: np.ndarray) -> np.ndarray:
+    """Distance of each of ``queries`` (n, C, h, w) to its nearest image of ``cache``: root mean square over latents, (n,).
+
+    Coarse latents (averaged 2 x 2), so that noise in the finest detail does not hide a copy.
+    """
+    import torch
+    from torch.nn import functional
+
+    wanted = functional.avg_pool2d(queries.float().cpu(), 2).flatten(1)
+    nearest = torch.full((len(wanted),), float("inf"))
+    for start in range(0, len(cache), 512):
+        block = torch.from_numpy(cache[start : start + 512, 0, 0].astype(np.float32))
+        distances = torch.cdist(wanted, functional.avg_pool2d(block, 2).flatten(1))
+        nearest = torch.minimum(nearest, distances.min(1).values)
+    return (nearest / wanted.shape[1] ** 0.5).numpy()

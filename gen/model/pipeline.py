@@ -1,0 +1,280 @@
+"""Sampling: any stock Stable Diffusion folder in, radiographs out, image k decided by its own seed alone.
+
+The network always runs in the same shape (a short batch is filled up), so that an image does not depend on the batch
+it was made in; noise is drawn on the CPU, so that every device starts from the same. Latents and scheduler stay float32.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gen import __version__
+from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
+from gen.core.errors import BadInput, GenError
+from gen.core.radiograph import Radiograph
+from gen.model.folder import (
+    bundled_model,
+    check_model_folder,
+    load_autoencoder,
+    model_hash,
+    read_capabilities,
+    read_json,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Pipeline", "bundled_model", "load_pipeline", "sample"]
+
+FLAT = 1e-3  # standard deviation of a whole image, in [0, 1], below which nothing was painted
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A loaded model; ``rows`` images pass through the network together, always."""
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    device: torch.device
+    dtype: torch.dtype
+    attention: str
+    rows: int
+    identity: str  # hash of weights and configs
+    capabilities: Mapping[str, Any] | None = None
+    name: str = ""
+    text_states: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)  # by prompt, filled as they come
+
+    @property
+    def size(self) -> int:
+        """Pixels a side that the model was trained at."""
+        return int(self.unet.config.sample_size) * self.factor
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side that one latent stands for."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+
+def load_pipeline(
+    folder: str | Path, *, device: str = "auto", dtype: str = "auto", attention: str = "auto"
+) -> Pipeline:
+    """Load a stock text-to-image folder (Stable Diffusion 1.x and 2.x layouts; epsilon and v-prediction).
+
+    Raises BadInput, naming the culprit, for a folder that is not whole, holds pickles only, or is another kind of
+    model; EnvironmentLacks for a device or an attention that is not there.
+    """
+    folder = Path(folder)
+    check_model_folder(folder)
+    place = pick_device(device)
+    number = pick_dtype(dtype, place)
+    kernel = pick_attention(attention, place, number)
+    unet, text_encoder = _load_unet(folder / "unet"), _load_text_encoder(folder / "text_encoder")
+    vae = load_autoencoder(folder)
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise BadInput(
+            f"{folder / 'unet'} takes {unet.config.in_channels} channels and the autoencoder has "
+            f"{vae.config.latent_channels}: this is no text-to-image model",
+            hint="inpainting and other special models are not supported",
+        )
+    set_attention(unet, kernel)
+    for part in (unet, text_encoder, vae):
+        part.requires_grad_(False).eval()
+    # The decoder stays in float32: in half precision it may overflow to black.
+    return Pipeline(
+        unet=unet.to(place, number),
+        vae=vae.to(place),
+        text_encoder=text_encoder.to(place),
+        tokenizer=_load_tokenizer(folder / "tokenizer"),
+        scheduler=_load_scheduler(folder / "scheduler"),
+        device=place,
+        dtype=number,
+        attention=kernel,
+        rows=8 if place.type == "cuda" else 1,
+        identity=model_hash(folder),
+        capabilities=read_capabilities(folder),
+        name=folder.resolve().name,
+    )
+
+
+def describe(pipeline: Pipeline) -> str:
+    """One line on where and how the model runs."""
+    return f"model {pipeline.name} ({pipeline.identity}), {describe_device(pipeline.device, pipeline.dtype, pipeline.attention)}"
+
+
+def sample(
+    pipeline: Pipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int = 20,
+    guidance: float = 3.0,
+    negative: str = "",
+    size: int | None = None,
+    on_step: Callable[[int], object] = lambda images: None,
+) -> Iterator[Radiograph]:
+    """Radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
+
+    ``steps``, ``guidance`` (1: none; Ho and Salimans 2022, arXiv:2207.12598) and ``negative`` are those of the stock
+    pipeline. ``on_step`` is called with the number of images after each network step. Raises BadInput for a size that
+    the model cannot make, GenError for an image that came out broken.
+    """
+    side = size or pipeline.size
+    if side < 8 * pipeline.factor or side % (pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)):
+        step = pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+        raise BadInput(f"size {side} is not possible with this model", hint=f"use a multiple of {step} pixels")
+    if steps < 1:
+        raise BadInput(f"steps is {steps}", hint="use 1 or more; 20 is usual")
+    for start in range(0, len(prompts), pipeline.rows):
+        wanted = slice(start, start + pipeline.rows)
+        texts, numbers = list(prompts[wanted]), list(seeds[wanted])
+        missing = pipeline.rows - len(texts)
+        filled = texts + texts[-1:] * missing, numbers + numbers[-1:] * missing
+        pixels = _sample_rows(pipeline, *filled, steps, guidance, negative, side, lambda: on_step(len(texts)))  # noqa: B023
+        for text, number, image in zip(texts, numbers, pixels, strict=False):
+            facts = _provenance(pipeline, text, number, steps, guidance, negative)
+            if not np.isfinite(image).all() or image.std() < FLAT:
+                raise GenError(
+                    f"the image of seed {number} for {text[:80]!r} came out {'flat' if np.isfinite(image).all() else 'not finite'}",
+                    hint="try --dtype float32, or lower --guidance",
+                )
+            yield Radiograph(np.clip(image, 0, 1).astype(np.float32), None, facts)
+
+
+def _sample_rows(
+    pipeline: Pipeline,
+    prompts: list[str],
+    seeds: list[int],
+    steps: int,
+    guidance: float,
+    negative: str,
+    side: int,
+    on_step: Callable[[], object],
+) -> np.ndarray:
+    """One fixed batch from noise to pixels, (rows, side, side) in about [0, 1]."""
+    import torch
+
+    unet, vae = pipeline.unet, pipeline.vae
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it holds state while it samples
+    scheduler.set_timesteps(steps, device=pipeline.device)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    shape = (unet.config.in_channels, side // pipeline.factor, side // pipeline.factor)
+    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    latents = noise.to(pipeline.device) * scheduler.init_noise_sigma
+    states = _text_states(pipeline, prompts)
+    guided = guidance != 1
+    if guided:
+        states = torch.cat([_text_states(pipeline, [negative] * len(prompts)), states])
+    extra = {"generator": generators} if _is_stochastic(scheduler) else {}
+    with torch.inference_mode():
+        for timestep in scheduler.timesteps:
+            given = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
+            predicted = unet(given.to(pipeline.dtype), timestep, states).sample.float()
+            if guided:
+                without, with_text = predicted.chunk(2)
+                predicted = without + guidance * (with_text - without)
+            latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
+            on_step()
+        images = vae.decode(latents / vae.config.scaling_factor).sample
+    # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean.
+    return (images.float().mean(1).cpu().numpy() + 1) / 2
+
+
+def _is_stochastic(scheduler: Any) -> bool:
+    return any(word in type(scheduler).__name__ for word in ("Ancestral", "DDPM", "LCM", "TCD", "SDE"))
+
+
+def _text_states(pipeline: Pipeline, prompts: Sequence[str]) -> torch.Tensor:
+    """Text states (N, T, D); each prompt is encoded once, alone, so that it never depends on its company."""
+    import torch
+
+    for prompt in prompts:
+        if prompt not in pipeline.text_states:
+            ids = pipeline.tokenizer(
+                prompt,
+                padding="max_length",
+                truncation=True,
+                max_length=pipeline.tokenizer.model_max_length,
+                return_tensors="pt",
+            ).input_ids
+            with torch.inference_mode():
+                state = pipeline.text_encoder(ids.to(pipeline.device))[0]
+            if len(pipeline.text_states) > 10_000:  # a dataset job has as many prompts as images
+                pipeline.text_states.clear()
+            pipeline.text_states[prompt] = state.to(pipeline.dtype)
+    return torch.cat([pipeline.text_states[prompt] for prompt in prompts])
+
+
+def _provenance(
+    pipeline: Pipeline, prompt: str, seed: int, steps: int, guidance: float, negative: str
+) -> dict[str, str]:
+    import torch
+
+    return {
+        "synthetic": "yes",
+        "notice": "synthetic image made by a generative model; not for clinical use",
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "image_seed": str(seed),
+        "model": pipeline.name,
+        "model_hash": pipeline.identity,
+        "sampler": type(pipeline.scheduler).__name__,
+        "steps": str(steps),
+        "guidance": f"{guidance:g}",
+        "network": f"{pipeline.device.type} {str(pipeline.dtype).removeprefix('torch.')} {pipeline.attention}",
+        "software": f"cxr-gen {__version__}, torch {torch.__version__}, python {sys.version.split()[0]}",
+    }
+
+
+def _load_unet(part: Path) -> Any:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    return _from_pretrained(UNet2DConditionModel, part, "UNet2DConditionModel", use_safetensors=True)
+
+
+def _load_text_encoder(part: Path) -> Any:
+    from transformers.models.clip.modeling_clip import CLIPTextModel
+
+    config = read_json(part / "config.json")
+    if "CLIPTextModel" not in config.get("architectures", ["CLIPTextModel"]):
+        raise BadInput(
+            f"{part}: text encoder {config['architectures'][0]!r} is not supported", hint="it must be CLIPTextModel"
+        )
+    return _from_pretrained(CLIPTextModel, part, "", use_safetensors=True)
+
+
+def _load_tokenizer(part: Path) -> Any:
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    return _from_pretrained(CLIPTokenizer, part, "")
+
+
+def _load_scheduler(part: Path) -> Any:
+    name = read_json(part / "scheduler_config.json").get("_class_name", "")
+    try:
+        scheduler = getattr(importlib.import_module("diffusers.schedulers"), name)
+    except (AttributeError, ImportError) as error:
+        raise BadInput(f"{part}: scheduler class {name!r} is not one of diffusers'") from error
+    return _from_pretrained(scheduler, part, name)
+
+
+def _from_pretrained(kind: Any, part: Path, expected: str, **options: Any) -> Any:
+    if expected and (part / "config.json").is_file():
+        name = read_json(part / "config.json").get("_class_name", expected)
+        if name != expected:
+            raise BadInput(f"{part} is a {name}, not a {expected}")
+    try:
+        return kind.from_pretrained(part, local_files_only=True, **options)
+    except Exception as error:  # truncated safetensors, shapes that differ: each library has its own
+        raise BadInput(
+            f"{part} cannot be loaded: {str(error).strip().splitlines()[0]}", hint="copy the model again, whole"
+        ) from error

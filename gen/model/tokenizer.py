@@ -1,0 +1,70 @@
+"""A CLIP tokenizer of our own: byte-level BPE trained on our captions and on the whole vocabulary of prompts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gen.core import terms
+from gen.data.captions import write_caption
+from gen.language.render import render
+from gen.language.study import Finding, Study
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+MAX_TOKENS = 77  # CLIP's, start and end included; what every reader of the format expects
+
+
+def caption_corpus(studies: Sequence[Study], seed: int, draws: int = 8) -> Iterator[str]:
+    """Captions of ``studies`` in several wordings each, then one prompt for every word that a prompt can hold."""
+    generator = random.Random(seed)
+    for study in studies:
+        for _ in range(draws):
+            yield write_caption(study, generator)
+    for age in range(terms.OLDEST_YEARS + 1):
+        yield render(Study(age=age, sex="F" if age % 2 else "M"))
+    for name, state in itertools.product(terms.FINDINGS, terms.STATES):
+        if name == "No Finding" and state == "uncertain":
+            continue  # a chest is normal or not
+        yield render(Study(findings={name: Finding(state)}))
+        if name in terms.MIDLINE or name == "No Finding":
+            continue
+        for severity, side, zone in itertools.product(terms.SEVERITIES, terms.SIDES, terms.ZONES):
+            yield render(Study(findings={name: Finding(state, side, None if state == "absent" else severity, zone)}))
+    for device, race, view, position in itertools.product(terms.DEVICES, terms.RACES, terms.VIEWS, terms.POSITIONS):
+        yield render(Study(devices=(device,), race=race, view=view, position=position))
+
+
+def train_tokenizer(captions: Iterator[str], vocabulary: int) -> CLIPTokenizer:
+    """A `CLIPTokenizer` of at most about ``vocabulary`` tokens (bytes included) that reads any text without unknowns."""
+    from tokenizers import pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    blank = CLIPTokenizer()
+    blank.backend_tokenizer.train_from_iterator(captions, trainer)
+    model = json.loads(blank.backend_tokenizer.to_str())["model"]
+    # The trainer learns no end-of-word character that the captions lack, and CLIP's unknown token is the end of text.
+    for character in alphabet:
+        model["vocab"].setdefault(f"{character}</w>", len(model["vocab"]))
+    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=MAX_TOKENS)
+
+
+def save_for_older_readers(folder: Path) -> None:
+    """Write vocab.json and merges.txt beside tokenizer.json: transformers 5 saves the latter only, others want these."""
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    merges = ["#version: 0.2", *(" ".join(merge) for merge in model["merges"])]
+    (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")

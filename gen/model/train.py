@@ -1,0 +1,283 @@
+"""Training the denoiser: `gen train denoiser CONFIG`, from scratch or from any folder that the pipeline loads.
+
+One visible loop. Image n of the run (which film, which wording, which noise, which timestep) is a function of
+(seed, n), so that the same command continues exactly where a killed run stood.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gen.core.device import pick_attention, set_attention
+from gen.core.errors import BadInput
+from gen.core.manifest import read_manifest
+from gen.core.run import Run, derived_seed, open_run
+from gen.data.loader import Augmentation, pixel_cache
+from gen.data.split import order_of, split_rows
+from gen.data.texts import Texts, texts_of
+from gen.model import training
+from gen.model.denoiser import Denoiser, DenoiserShape, load_parts, new_denoiser, tokenize
+from gen.model.export import Fixtures, capabilities_of, write_model_folder
+from gen.model.folder import load_autoencoder
+from gen.model.latent_cache import draw_latents, latent_cache, nearest_distance
+from gen.model.latents import shrink_factor, whiten_to
+from gen.model.losses import ema_decay, min_snr_weight, snr
+from gen.model.tokenizer import caption_corpus, train_tokenizer
+
+if TYPE_CHECKING:
+    pass
+
+PREVIEW_PROMPTS = (
+    "45 year old male. PA view. No acute cardiopulmonary abnormality.",
+    "45 year old female. PA view. No acute cardiopulmonary abnormality.",
+    "60 year old male. AP view. Pleural effusion.",
+    "60 year old male. AP view. No pleural effusion.",
+    "60 year old female. AP view. Pneumonia.",
+    "50 year old male. PA view. Cardiomegaly.",
+    "Child. AP view. No acute cardiopulmonary abnormality.",
+    "70 year old male. AP view. COVID-19.",
+)
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """`gen train denoiser`: everything that decides the weights."""
+
+    out: str
+    data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
+    init: str | None = None  # a model folder to fine-tune; its autoencoder, tokenizer and scheduler are kept
+    autoencoder: str | None = None  # a model folder, an autoencoder's folder or its run folder; None: that of init
+    shape: DenoiserShape = field(default_factory=DenoiserShape)
+    size: int = 256  # pixels
+    images: int = 110_000  # to learn from, in all
+    batch_size: int = 32  # images a process
+    accumulate: int = 1  # batches an optimiser step
+    learning_rate: float = 8e-4
+    warmup: int = 3_000  # images
+    cooldown: float = 0.4  # the last part of the run, over which the learning rate falls to 0
+    weight_decay: float = 0.01
+    ema: float = 0.998
+    snr_gamma: float = 5.0  # of min-SNR weighting; 0: none
+    snr_floor: float = 1.0  # see gen.model.losses.min_snr_weight
+    caption_dropout: float = 0.1  # share of images without a caption, for guidance
+    fact_dropout: float = 0.1  # share of captions that leave out the age, likewise the sex, the view, the findings
+    captions: str = "study"  # written from the labels; "prompt": the column of that name, as it stands
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    variants: int = 4  # augmented copies of each image in the latent cache; the first is the image itself
+    films_per_patient: int = 4  # in an epoch
+    train_text_encoder: bool = True
+    attention: str = "auto"  # xformers, sdpa, eager
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = 10_000  # images
+    validate_every: int = 5_000  # images
+    preview_every: int = 10_000  # images; 0: never
+    preview_prompts: list[str] = field(default_factory=lambda: list(PREVIEW_PROMPTS))
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+
+
+def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
+    """Train, or resume, in the run folder ``config.out``; the model folder with the averaged weights.
+
+    Raises BadInput for data, folders or a config that cannot be used, GenError for a loss that is not finite.
+    """
+    import torch
+    from diffusers import DDPMScheduler
+    from tqdm import tqdm
+
+    with open_run(config.out, config, command=command) as run:
+        rows = split_rows(read_manifest(config.data))
+        dropouts = config.caption_dropout, config.fact_dropout
+        captions = {split: texts_of(rows[split], config.captions, *dropouts) for split in ("train", "validation")}
+        pixels = {
+            split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")
+        }
+        accelerator = training.make_accelerator(run, config.device, config.dtype, config.accumulate)
+        torch.manual_seed(config.seed)
+        vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"])
+        precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+        attention = pick_attention(config.attention, accelerator.device, precision, training=True)
+        set_attention(unet, attention)
+        if config.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        text_encoder.requires_grad_(config.train_text_encoder)
+
+        if config.init is None:
+            whiten_to(vae, pixels["train"])
+        latents = {
+            "train": latent_cache(vae, pixels["train"], config.variants, config.augmentation, run.folder / "cache"),
+            "validation": latent_cache(vae, pixels["validation"], 1, config.augmentation, run.folder / "cache"),
+        }
+
+        bare = Denoiser(unet, text_encoder).to(accelerator.device)
+        average = training.Ema(bare)
+        weights = [p for p in bare.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+        modules, optimizers = {"denoiser": bare}, {"denoiser": optimizer}
+        images, skipped = training.load_checkpoint(run, modules, {"denoiser": average}, optimizers)
+        for line in skipped:
+            print(line, file=sys.stderr)
+        model, optimizer = accelerator.prepare(bare, optimizer)
+
+        process = DDPMScheduler.from_config(scheduler.config)
+        signal = process.alphas_cumprod.to(accelerator.device)
+        prediction = scheduler.config.prediction_type
+        order = order_of(rows["train"], config.seed, config.films_per_patient)
+        batch = config.batch_size * accelerator.num_processes
+        step_images = batch * config.accumulate
+        shown = capabilities_of(captions["train"].studies, canonical=config.captions == "study")
+        fixtures = Fixtures(vae, tokenizer, scheduler, shown)
+        bar = tqdm(total=config.images, initial=images, unit="image", disable=not accelerator.is_main_process)
+        bar.write(f"attention {attention}, {precision}, {sum(p.numel() for p in weights) / 1e6:.2f} M weights")
+
+        while True:
+            # Report and save come first, with the state "after `images` images", so that resume and end are one path.
+            done = images >= config.images
+            if accelerator.is_main_process and (done or images % config.validate_every < step_images):
+                with average.applied(bare), accelerator.autocast():
+                    value = validation_loss(
+                        bare, process, latents["validation"], captions["validation"].fixed(), tokenizer
+                    )
+                run.log(event="validation", images=images, loss=value)
+                accelerator.log({"validation/loss": value}, step=images)
+                bar.write(f"{images} images: validation loss {value:.4f}")
+            shows = config.preview_every and images and (done or images % config.preview_every < step_images)
+            if accelerator.is_main_process and shows:
+                with average.applied(bare):
+                    near = preview(run, images, bare, fixtures, config.preview_prompts, latents)
+                accelerator.log({f"nearest/{key}": value for key, value in near.items()}, step=images)
+            if accelerator.is_main_process and images and (done or images % config.checkpoint_every < step_images):
+                with average.applied(bare):
+                    training.save_checkpoint(
+                        run,
+                        images,
+                        modules,
+                        {"denoiser": average},
+                        optimizers,
+                        lambda stage: write_model_folder(stage / "model", bare, fixtures),
+                    )
+            accelerator.wait_for_everyone()
+            if done:
+                break
+
+            rate = training.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            for _ in range(config.accumulate):
+                first = images + accelerator.process_index * config.batch_size
+                chosen = [order.index(first + i) for i in range(config.batch_size)]
+                seeds = [derived_seed(config.seed, first + i) for i in range(config.batch_size)]
+                texts = [captions["train"].draw(i, seed) for i, seed in zip(chosen, seeds, strict=True)]
+                tokens = tokenize(tokenizer, texts).to(accelerator.device)
+                clean, noise, timesteps = draw_latents(latents["train"], chosen, seeds, len(signal))
+                clean, noise = clean.to(accelerator.device), noise.to(accelerator.device)
+                timesteps = timesteps.to(accelerator.device)
+                noisy = process.add_noise(clean, noise, timesteps)
+                target = process.get_velocity(clean, noise, timesteps) if prediction == "v_prediction" else noise
+                weight = min_snr_weight(snr(signal, timesteps), config.snr_gamma, prediction, config.snr_floor)
+                with accelerator.accumulate(model):
+                    error = (model(noisy, timesteps, tokens) - target).square().mean((1, 2, 3))
+                    loss = (weight * error).mean()
+                    value = training.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
+                    accelerator.backward(loss)
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(weights, 1.0)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                images += batch
+                bar.update(batch)
+            average.update(bare, ema_decay(images // step_images, config.ema))
+            if images % (20 * step_images) < step_images:
+                run.log(event="train", images=images, loss=value, learning_rate=rate)
+                accelerator.log({"train/loss": value, "train/learning_rate": rate}, step=images)
+                bar.set_postfix(loss=f"{value:.4f}")
+        bar.close()
+        accelerator.end_training()
+        return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "model"
+
+
+def _start(config: DenoiserConfig, texts: Texts) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """The autoencoder, and U-Net, text encoder, tokenizer and scheduler to start from."""
+    if config.init is None and config.autoencoder is None:
+        raise BadInput("neither init nor autoencoder is given", hint="a new denoiser needs autoencoder=FOLDER")
+    vae = load_autoencoder(Path(config.autoencoder or config.init or ""))
+    vae.requires_grad_(False).eval()
+    if config.init is not None:
+        return vae, load_parts(Path(config.init))
+    tokenizer = train_tokenizer(caption_corpus(texts.studies, config.seed), config.shape.vocabulary)
+    side = config.size // shrink_factor(vae)
+    unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
+    return vae, (unet, text_encoder, tokenizer, scheduler)
+
+
+def validation_loss(
+    bare: Denoiser, process: Any, cache: np.ndarray, captions: Sequence[str], tokenizer: Any, batch_size: int = 32
+) -> float:
+    """Mean squared error of the prediction on held-out patients, unweighted; the same noise every time it is called.
+
+    Image i meets timestep (i + 1/2) / N of the whole range, so that the N of them cover it evenly.
+    """
+    import torch
+
+    device = next(bare.parameters()).device
+    total = len(process.alphas_cumprod)
+    errors = []
+    with torch.no_grad():
+        for start in range(0, len(cache), batch_size):
+            chosen = list(range(start, min(start + batch_size, len(cache))))
+            clean, noise, _ = draw_latents(cache, chosen, [derived_seed(0, f"validation {i}") for i in chosen], total)
+            timesteps = torch.tensor([int((i + 0.5) / len(cache) * total) for i in chosen])
+            noisy = process.add_noise(clean, noise, timesteps)
+            velocity = process.config.prediction_type == "v_prediction"
+            target = process.get_velocity(clean, noise, timesteps) if velocity else noise
+            tokens = tokenize(tokenizer, [captions[i] for i in chosen])
+            predicted = bare(noisy.to(device), timesteps.to(device), tokens.to(device)).cpu()
+            errors.append((predicted - target).square().mean((1, 2, 3)))
+    return float(torch.cat(errors).mean())
+
+
+def preview(
+    run: Run, images: int, bare: Denoiser, fixtures: Fixtures, prompts: Sequence[str], latents: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Render ``prompts`` to previews/images-N.png, and say how near to the training images they fall.
+
+    Returns the median distance to the nearest training image, of the pictures and of held-out patients: a model that
+    memorises falls below what strangers keep.
+    """
+    import torch
+
+    from gen.model.latents import moments
+    from gen.model.pipeline import Pipeline, sample
+    from gen.model.sheet import write_sheet
+
+    device = next(bare.parameters()).device
+    vae = fixtures.vae.to(device)
+    parts = (bare.unet, vae, bare.text_encoder, fixtures.tokenizer, fixtures.scheduler)
+    pipeline = Pipeline(*parts, device, torch.float32, "as trained", rows=1, identity=f"{run.folder.name} {images}")
+    seeds = [derived_seed(0, k) for k in range(len(prompts))]
+    pictures = list(sample(pipeline, prompts, seeds))
+    folder = run.folder / "previews"
+    folder.mkdir(exist_ok=True)
+    write_sheet(folder / f"images-{images:09d}.png", pictures, [f"{prompt}" for prompt in prompts])
+    levels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])[:, None] * 2 - 1
+    with torch.no_grad():
+        encoded = (
+            moments(vae, levels.expand(-1, vae.config.in_channels, -1, -1).to(device))[0] * vae.config.scaling_factor
+        )
+    own = nearest_distance(encoded, latents["train"])
+    strangers = torch.from_numpy(latents["validation"][:256, 0, 0].astype(np.float32))
+    near = {
+        "synthetic": float(np.median(own)),
+        "held_out": float(np.median(nearest_distance(strangers, latents["train"]))),
+    }
+    run.log(event="preview", images=images, nearest=near)
+    return near
