@@ -81,26 +81,26 @@ def _sample(
     pipeline: Any, model_dir: Path, prompt: str, n: float, seed: float, steps: float, guidance: float
 ) -> Answer:
     from gen.core.run import derived_seed
-    from gen.language.prompt import read_prompt
-    from gen.model.folder import capability_warnings
+    from gen.language.study import Study
+    from gen.language.tokens import token_counter
     from gen.model.pipeline import sample
+    from gen.model.requests import read_request
 
     if not isinstance(prompt, str) or len(prompt) > PROMPT_CHARACTERS:
         raise BadInput(f"the prompt must be text of at most {PROMPT_CHARACTERS} characters")
     count = int(_number("number of images", n, *IMAGES))
     first = int(_number("seed", seed, *SEEDS))
-    read = read_prompt(prompt)
-    seeds = [derived_seed(first, k) for k in range(count)]
+    count_tokens, limit = token_counter(model_dir / "tokenizer")
+    request = read_request(prompt, Study(), capabilities=pipeline.capabilities, count_tokens=count_tokens, limit=limit)
     radiographs = sample(
         pipeline,
-        [read.prompt] * count,
-        seeds,
+        [request.prompt] * count,
+        [derived_seed(first, k) for k in range(count)],
         steps=int(_number("number of steps", steps, *STEPS)),
         guidance=_number("guidance", guidance, *GUIDANCES),
     )
-    warnings = [*read.warnings, *capability_warnings(model_dir, read.study)]
     gallery = [(_to_picture(radiograph), f"seed {first}, image {k}") for k, radiograph in enumerate(radiographs)]
-    return gallery, "\n".join([read.prompt, *(f"warning: {warning}" for warning in warnings)])
+    return gallery, "\n".join([request.prompt, *(f"warning: {warning}" for warning in request.warnings)])
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:

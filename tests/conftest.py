@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
-
 # Read at import by the libraries, so they are set before any test module is imported.
+os.environ["OMP_NUM_THREADS"] = "1"  # toys are quicker so, and "to the last bit" needs one number everywhere
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -36,8 +32,13 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    from gen.core.files import write_json
+    from gen.language.prompt import read_prompt
+    from gen.model.export import CAPABILITIES, capabilities_of
+    from gen.model.tokenizer import save_for_older_readers, train_tokenizer
+
     folder = tmp_path_factory.mktemp("models") / "toy"
-    tokenizer = _toy_tokenizer()
+    tokenizer = train_tokenizer(iter(CAPTIONS), 1000)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vae = AutoencoderKL(
@@ -97,35 +98,7 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
-    _save_for_older_readers(folder / "tokenizer")
+    save_for_older_readers(folder / "tokenizer")
+    studies = [read_prompt(caption).study for caption in CAPTIONS]
+    write_json(folder / CAPABILITIES, capabilities_of(studies, canonical=True))
     return folder
-
-
-def _toy_tokenizer() -> CLIPTokenizer:
-    """CLIP's byte-level BPE, trained on ``CAPTIONS``."""
-    from tokenizers import pre_tokenizers, trainers
-    from transformers import CLIPTokenizer
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=1000,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    blank = CLIPTokenizer()
-    blank.backend_tokenizer.train_from_iterator(CAPTIONS, trainer)
-    model = json.loads(blank.backend_tokenizer.to_str())["model"]
-    # The trainer learns no end-of-word character that the captions lack, and CLIP's unknown token is the end of text.
-    for character in alphabet:
-        model["vocab"].setdefault(f"{character}</w>", len(model["vocab"]))
-    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=77)
-
-
-def _save_for_older_readers(folder: Path) -> None:
-    # transformers 5 writes tokenizer.json only; transformers 4 and other readers want these two.
-    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
-    merges = "\n".join(["#version: 0.2", *(" ".join(merge) for merge in model["merges"])])
-    (folder / "merges.txt").write_text(merges + "\n", encoding="utf-8")

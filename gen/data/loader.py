@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far an image may move: standard deviations of a turn (degrees), a zoom, a shift (parts of the side), a gamma."""
+    """How far an image may move, as standard deviations: a turn, a zoom, a shift (parts of the side), a gamma."""
 
     turn_degrees: float = 1.5
     zoom: float = 0.02
@@ -34,13 +34,15 @@ class Augmentation:
 
 
 def pixel_cache(rows: Sequence[Row], size: int, folder: str | Path) -> np.ndarray:
-    """The images of ``rows``, padded to squares of ``size`` pixels: uint8 (N, size, size), memory-mapped from ``folder``.
+    """The images of ``rows``, padded to squares of ``size`` pixels, uint8 (N, size, size), memory-mapped.
 
-    Built once; its name holds a hash of the rows and the size. BadInput for an image that cannot be read.
+    Built once, in ``folder``; its name holds a hash of the size and of the rows' digests (or times of change, where the
+    manifest has no digest). BadInput for an image that cannot be read.
     """
     from tqdm import tqdm
 
-    key = hashlib.sha256(repr((size, [(str(row.file), row.sha256) for row in rows])).encode()).hexdigest()[:16]
+    files = [(str(row.file), row.sha256 or row.file.stat().st_mtime_ns) for row in rows]
+    key = hashlib.sha256(repr((size, files)).encode()).hexdigest()[:16]
     path = Path(folder) / f"pixels-{key}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

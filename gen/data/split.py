@@ -34,10 +34,13 @@ def split_rows(manifest: Manifest) -> dict[str, list[Row]]:
         if home.setdefault(patient, split) != split:
             raise BadInput(f"{manifest.folder}: patient {patient!r} stands in {home[patient]} and in {split}")
         splits[split].append(row)
-    if not splits["train"]:
-        raise BadInput(
-            f"{manifest.folder} has no row to learn from", hint="training takes rows with weights_may_learn = yes"
-        )
+    for name, use in (("train", "learn from"), ("validation", "validate on")):
+        if not splits[name]:
+            raise BadInput(
+                f"{manifest.folder} has no row to {use}",
+                hint="training takes rows with weights_may_learn = yes, and needs patients for both "
+                "(folders train/ and validation/ decide, or the hash of patient_id)",
+            )
     return splits
 
 

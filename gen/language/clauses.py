@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gen.core.terms import MIDLINE
 from gen.language.findings import READINGS
 from gen.language.patient import ABOUT_THE_IMAGE, ABOUT_THE_PATIENT
+from gen.language.study import MIDLINE
 from gen.language.words import Item
 
 # Connectives, the stronger one winning where several stand together (", but", "and there is").

@@ -425,3 +425,23 @@ FOREIGN = (
     "femme|homme|ans|epanchement|droite|gauche|aucun|aucune|di|senza|uomo|donna|anni|destra|sinistra|versamento|sem|"
     "mulher|homem|com|nao|geen|een|zonder|vrouw"
 )
+
+# "is a kind of". The first six are CheXpert's label hierarchy (Irvin et al. 2019, figure 1). Mass and Nodule are what
+# CheXpert's labeller counts as Lung Lesion, Pleural Thickening as Pleural Other, Infiltration ("infiltrate") as Lung
+# Opacity. The infections are ours: each shows as a pneumonia, except tuberculosis, which may be scar or cavity and so
+# only promises an opacity.
+PARENTS = {
+    "Cardiomegaly": "Enlarged Cardiomediastinum",
+    "Lung Lesion": "Lung Opacity",
+    "Edema": "Lung Opacity",
+    "Consolidation": "Lung Opacity",
+    "Atelectasis": "Lung Opacity",
+    "Pneumonia": "Consolidation",
+    "Pleural Thickening": "Pleural Other",
+    "Mass": "Lung Lesion",
+    "Nodule": "Lung Lesion",
+    "Infiltration": "Lung Opacity",
+    "COVID-19": "Pneumonia",
+    "Pneumocystis": "Pneumonia",
+    "Tuberculosis": "Lung Opacity",
+}

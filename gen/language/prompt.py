@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gen.core.errors import BadInput
-from gen.core.terms import MIDLINE, PARENTS, SEVERITIES, did_you_mean
+from gen.core.terms import SEVERITIES, did_you_mean
 from gen.language.clauses import Mention, read_clauses
-from gen.language.findings import ACUTE, FOREIGN
+from gen.language.findings import ACUTE, FOREIGN, PARENTS
 from gen.language.patient import ABOUT_THE_IMAGE, ABOUT_THE_PATIENT, read_patient, settle
 from gen.language.render import render
-from gen.language.study import COMPATIBLE_WITH_NORMAL, Finding, Study
+from gen.language.study import COMPATIBLE_WITH_NORMAL, MIDLINE, Finding, Study
 from gen.language.words import Item, known_words, sentences
 
 __all__ = ["Reading", "read_prompt", "render", "token_budget_warning"]

@@ -15,7 +15,6 @@ from gen.core.terms import (
     AGE_GROUPS,
     DEVICES,
     FINDINGS,
-    MIDLINE,
     OLDEST_YEARS,
     POSITIONS,
     RACES,
@@ -26,6 +25,21 @@ from gen.core.terms import (
     VIEWS,
     ZONES,
     did_you_mean,
+)
+
+# A finding of the whole chest or of the midline: it takes neither side nor zone.
+MIDLINE = frozenset(
+    {
+        "No Finding",
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Support Devices",
+        "COVID-19",
+        "Hyperinflation",
+        "Pneumomediastinum",
+        "Pneumoperitoneum",
+        "Scoliosis",
+    }
 )
 
 # Present findings that a chest without other findings may still have (CheXpert: devices do not end "No Finding").

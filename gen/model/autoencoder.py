@@ -1,7 +1,7 @@
 """Training the autoencoder: `gen train autoencoder CONFIG`. One visible loop; the parts are in `gen.model.training`.
 
-Two stock classes: `AutoencoderKL`, trained whole, and `AutoencoderTiny`, whose encoder is here set in closed form to the
-whitened patch PCA of the training images, so that its latents are final from the first hour and only the decoder learns.
+Two stock classes: `AutoencoderKL`, trained whole, and `AutoencoderTiny`, whose encoder is here set in closed form to
+the whitened patch PCA of the training images, so that its latents are final from the start and only the decoder learns.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +58,8 @@ class AutoencoderConfig:
     cooldown: float = 0.3  # the last part of the run, over which the learning rate falls to 0
     ema: float = 0.999
     kl_weight: float = 1e-6  # AutoencoderKL
-    latent_noise: float = (
-        0.05  # in standard deviations of the latents, AutoencoderTiny: the decoder must bear a generator's small errors
-    )
+    # AutoencoderTiny, in standard deviations of the latents: the decoder must bear a generator's small errors.
+    latent_noise: float = 0.05
     adversarial_weight: float = 0.0  # of the patch discriminator (hinge loss), 0: none
     adversarial_after: int = 0  # crops before it takes part
     films_per_patient: int = 4  # in an epoch
@@ -82,20 +82,33 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
 
     from gen.model.reconstruction import PatchCritic, Reconstruction
 
+    # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
+    training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "crop")
+    training.require_positive(config, "checkpoint_every", "validate_every", "validation_images")
+    rows = split_rows(read_manifest(config.data))
+    accelerator = training.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
+    torch.manual_seed(config.seed)
+    bare = _start(config)
+    if config.crop > config.size or config.crop % shrink_factor(bare) or config.size % shrink_factor(bare):
+        raise BadInput(
+            f"crop is {config.crop} and size is {config.size}",
+            hint=f"crop is at most size, and both are multiples of {shrink_factor(bare)} pixels",
+        )
+
     with open_run(config.out, config, command=command) as run:
-        rows = split_rows(read_manifest(config.data))
+        accelerator.init_trackers("tensorboard")
         pixels = {
             split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")
         }
-        held_out = to_model_range(pixels["validation"][: config.validation_images])
-
-        accelerator = training.make_accelerator(run, config.device, config.dtype, config.accumulate)
-        torch.manual_seed(config.seed)
-        bare = _start(config, pixels["train"])
+        channels = int(bare.config.in_channels)
+        held_out = to_model_range(pixels["validation"][: config.validation_images]).expand(-1, channels, -1, -1)
+        if config.init is None and config.shape.class_name == "AutoencoderTiny":
+            some = pixels["train"][:: max(1, len(pixels["train"]) // 500)]
+            set_patch_encoder(bare, *patch_pca(some, shrink_factor(bare), config.shape.latent_channels))
         linear = freeze_linear_encoder(bare)
         if config.gradient_checkpointing:
             bare.enable_gradient_checkpointing()
-        critic = PatchCritic() if config.adversarial_weight else None
+        critic = PatchCritic(channels) if config.adversarial_weight else None
         # Plain convolutions are fastest with channels last; CPU group norm in bfloat16 is nine times slower there.
         bare.to(accelerator.device, memory_format=torch.channels_last if linear else torch.contiguous_format)
         average = training.Ema(bare)
@@ -108,8 +121,6 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             optimizers["critic"] = torch.optim.AdamW(critic.parameters(), lr=config.learning_rate / 4, betas=(0.5, 0.9))
 
         images, skipped = training.load_checkpoint(run, modules, {"autoencoder": average}, optimizers)
-        for line in skipped:
-            print(line, file=sys.stderr)
         model, optimizer = accelerator.prepare(Reconstruction(bare), optimizer)
         if critic is not None:
             critic, optimizers["critic"] = accelerator.prepare(critic, optimizers["critic"])
@@ -117,6 +128,9 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
         bar = tqdm(total=config.images, initial=images, unit="image", disable=not accelerator.is_main_process)
+        say = partial(bar.write, file=sys.stderr)
+        for line in skipped:
+            say(line)
 
         while True:
             # Report and save come first, with the state "after `images` images", so that resume and end are one path.
@@ -126,20 +140,14 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                     scores = reconstruction_scores(bare, held_out, config.batch_size)
                 run.log(event="validation", images=images, **scores)
                 accelerator.log({f"validation/{key}": value for key, value in scores.items()}, step=images)
-                bar.write(
-                    f"{images} images: PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"
-                )
+                say(f"{images} images: PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}")
             if accelerator.is_main_process and images and (done or images % config.checkpoint_every < step_images):
-                with average.applied(bare):
-                    finished = copy.deepcopy(bare).to(memory_format=torch.contiguous_format)
-                training.save_checkpoint(
-                    run,
-                    images,
-                    modules,
-                    {"autoencoder": average},
-                    optimizers,
-                    lambda stage: finished.save_pretrained(stage / "vae"),  # noqa: B023
-                )
+
+                def export(stage: Path) -> None:
+                    with average.applied(bare):
+                        copy.deepcopy(bare).to(memory_format=torch.contiguous_format).save_pretrained(stage / "vae")
+
+                training.save_checkpoint(run, images, modules, {"autoencoder": average}, optimizers, export)
             accelerator.wait_for_everyone()
             if done:
                 break
@@ -151,12 +159,14 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                 first = images + accelerator.process_index * config.batch_size
                 chosen = [order.index(first + i) for i in range(config.batch_size)]
                 seeds = [derived_seed(config.seed, first + i) for i in range(config.batch_size)]
-                target = random_crops(pixels["train"], chosen, seeds, config.crop).to(accelerator.device)
+                target = random_crops(pixels["train"], chosen, seeds, config.crop).expand(-1, channels, -1, -1)
+                target = target.to(accelerator.device)
                 noise = seeded_noise(bare, seeds, config.crop).to(accelerator.device)
                 with accelerator.accumulate(model):
                     output, kl = model(target, noise, config.latent_noise * RAW_STD)
                     loss = reconstruction_loss(output, target) + config.kl_weight * kl
                     if critic is not None and images >= config.adversarial_after:
+                        critic.requires_grad_(False)  # it judges here, and learns below
                         loss = loss - config.adversarial_weight * critic(output).mean()
                     value = training.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
                     accelerator.backward(loss)
@@ -166,6 +176,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                     optimizer.zero_grad()
                 if critic is not None and images >= config.adversarial_after:
                     judge = optimizers["critic"]
+                    critic.requires_grad_(True)
                     judge.zero_grad()
                     hinge = torch.relu(1 - critic(target)) + torch.relu(1 + critic(output.detach()))
                     accelerator.backward(hinge.mean())
@@ -182,14 +193,16 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "vae"
 
 
-def _start(config: AutoencoderConfig, train: np.ndarray) -> Any:
+def _start(config: AutoencoderConfig) -> Any:
     """The autoencoder that training starts from: of ``config.init``, or new."""
     from diffusers import AutoencoderKL, AutoencoderTiny
 
     from gen.model.folder import load_autoencoder
 
     if config.init:
-        return load_autoencoder(Path(config.init))
+        vae = load_autoencoder(Path(config.init))
+        vae.requires_grad_(True).train()
+        return vae
     shape = config.shape
     stages = len(shape.block_out_channels)
     if shape.class_name == "AutoencoderKL":
@@ -208,7 +221,7 @@ def _start(config: AutoencoderConfig, train: np.ndarray) -> Any:
     if shape.class_name != "AutoencoderTiny":
         raise BadInput(f"shape.class_name is {shape.class_name!r}", hint="use AutoencoderTiny or AutoencoderKL")
     patch = 2 ** (stages - 1)
-    vae = AutoencoderTiny(
+    return AutoencoderTiny(
         in_channels=1,
         out_channels=1,
         latent_channels=shape.latent_channels,
@@ -217,8 +230,6 @@ def _start(config: AutoencoderConfig, train: np.ndarray) -> Any:
         num_encoder_blocks=(0,) * stages,
         num_decoder_blocks=tuple(shape.blocks),
     )
-    set_patch_encoder(vae, *patch_pca(train[:: max(1, len(train) // 500)], patch, shape.latent_channels))
-    return vae
 
 
 def random_crops(levels: np.ndarray, chosen: Sequence[int], seeds: Sequence[int], crop: int) -> torch.Tensor:

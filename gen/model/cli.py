@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,12 @@ import click
 from gen.core.terms import RACES, SEXES, VIEWS
 
 if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.core.radiograph import Radiograph
     from gen.model.requests import Request
 
 DEFAULT_OUT = Path("outputs/samples")
+SHEET_IMAGES = 64  # at most, on a contact sheet
 
 
 @click.command()
@@ -75,15 +78,16 @@ def sample(
     from gen.core.run import derived_seed
     from gen.model.folder import bundled_model, check_model_folder, read_capabilities
     from gen.model.requests import flags_to_study
+    from gen.model.results import existing_rows
 
     if prompts_file is not None and text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
-    texts = [text] if prompts_file is None else _read_prompts(prompts_file)
+    texts = {"": text} if prompts_file is None else _read_prompts(prompts_file)
     flags = flags_to_study(view, age, sex, race, findings)
     folder = model or bundled_model()
     check_model_folder(folder)
     capabilities = read_capabilities(folder)
-    requests = [_read(one, flags, folder, capabilities, raw_prompt, prompts_file, i) for i, one in enumerate(texts)]
+    requests = [_read(one, flags, folder, capabilities, raw_prompt, where) for where, one in texts.items()]
     wanted = [request for request in requests for _ in range(count)]
     if not quiet:
         for request in dict.fromkeys(requests):
@@ -97,9 +101,10 @@ def sample(
         return
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out} is not a folder")
+    existing_rows(out)  # a manifest that cannot be added to is better met before the work
     require_free_space(out, len(wanted) * 300_000, "writing the images")
-    made = _make(folder, wanted, seed, steps, guidance, negative, size, out, (device, dtype, attention), quiet)
-    for path, request, k in made:
+    settings = {"steps": steps, "guidance": guidance, "negative": negative, "size": size}
+    for path, request, k in _make(folder, wanted, seed, settings, out, (device, dtype, attention), quiet):
         if as_json:
             row = {
                 "file": str(path),
@@ -118,17 +123,15 @@ def _make(
     folder: Path,
     wanted: Sequence[Request],
     seed: int,
-    steps: int,
-    guidance: float,
-    negative: str,
-    size: int | None,
+    settings: dict[str, Any],
     out: Path,
     placement: tuple[str, str, str],
     quiet: bool,
-) -> list[tuple[Path, Request, int]]:
+) -> Iterator[tuple[Path, Request, int]]:
     """Sample and write every image as it is finished, then the manifest, then a contact sheet of several."""
     from tqdm import tqdm
 
+    from gen.core.errors import BadInput
     from gen.core.radiograph import write_png
     from gen.core.run import derived_seed
     from gen.model import pipeline as sampling
@@ -140,28 +143,32 @@ def _make(
     if not quiet:
         click.echo(sampling.describe(pipeline), err=True)
     prompts, seeds = [request.prompt for request in wanted], [derived_seed(seed, k) for k in range(len(wanted))]
-    settings = {"steps": steps, "guidance": guidance, "negative": negative, "size": size}
-    made, pictures, rows = [], [], []
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=len(wanted) * steps, unit="step", disable=quiet, leave=False)
+    pictures: list[Radiograph] = []
+    rows: list[Row] = []
     try:
-        images = sampling.sample(pipeline, prompts, seeds, on_step=bar.update, **settings)  # type: ignore[arg-type]
+        (out / "images").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {out} cannot be made: {error.strerror}") from error
+    bar = tqdm(total=len(wanted) * settings["steps"], unit="step", disable=quiet, leave=False)
+    try:
+        images = sampling.sample(pipeline, prompts, seeds, on_step=bar.update, **settings)
         for k, (request, image) in enumerate(zip(wanted, images, strict=True)):
             path = result_path(out, image, seed, k)
             write_png(path, image)
-            made.append((path, request, k))
-            rows.append(result_row(path, image, request, derived_seed(seed, k)))
-            pictures.append(image)
+            rows.append(result_row(path, image, request, seed, k))
+            if k < SHEET_IMAGES:
+                pictures.append(image)
+            bar.clear()  # of the terminal's line, which the path shall have
+            yield path, request, k
     finally:
         # Also after an interruption or an error: what is finished is listed.
         bar.close()
         add_rows(out, rows)
-    if len(made) > 1:
+    if len(pictures) > 1:
         sheet = out / "contact-sheet.png"
-        write_sheet(sheet, pictures[:64], [request.prompt for _, request, _ in made[:64]])
+        write_sheet(sheet, pictures, [request.prompt for request in wanted[:SHEET_IMAGES]])
         if not quiet:
             click.echo(f"contact sheet: {sheet}", err=True)
-    return made
 
 
 def _read(
@@ -170,30 +177,31 @@ def _read(
     folder: Path,
     capabilities: dict[str, Any] | None,
     raw: bool,
-    source: Path | None,
-    index: int,
+    where: str,
 ) -> Request:
+    """`read_request`, with ``where`` the text stands before the words of an error."""
     from gen.core.errors import BadInput
-    from gen.model.requests import read_request
     from gen.language.tokens import token_counter
+    from gen.model.requests import read_request
 
     count_tokens, limit = token_counter(folder / "tokenizer")
     try:
         return read_request(text, flags, capabilities=capabilities, count_tokens=count_tokens, limit=limit, raw=raw)
     except BadInput as error:
-        if source is None:
-            raise
-        raise BadInput(f"{source}, prompt {index + 1}: {error.message}", hint=error.hint) from error
+        raise BadInput(f"{where}{error.message}", hint=error.hint) from error
 
 
-def _read_prompts(path: Path) -> list[str]:
+def _read_prompts(path: Path) -> dict[str, str]:
+    """The prompts of a file, one a line, by where they stand in it; blank lines count and hold none."""
     from gen.core.errors import BadInput
 
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as text ({error})") from error
-    prompts = [line for line in lines if line]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not text in UTF-8", hint="write one prompt a line") from error
+    prompts = {f"{path}, line {i}: ": line.strip() for i, line in enumerate(lines, 1) if line.strip()}
     if not prompts:
         raise BadInput(f"{path} holds no prompt", hint="write one prompt a line")
     return prompts

@@ -93,6 +93,7 @@ def new_denoiser(shape: DenoiserShape, tokenizer: CLIPTokenizer, channels: int, 
         prediction_type=shape.prediction_type,
         rescale_betas_zero_snr=shape.zero_terminal_snr,
         timestep_spacing="trailing",
+        steps_offset=1,  # means nothing with this spacing, but the stock pipeline warns of 0
     )
     return unet, text_encoder, scheduler
 
@@ -110,4 +111,6 @@ def load_parts(folder: Path) -> tuple[Any, Any, Any, Any]:
     from gen.model.pipeline import load_pipeline
 
     parts = load_pipeline(folder, device="cpu", dtype="float32", attention="sdpa")
+    for network in (parts.unet, parts.text_encoder):  # sampling has frozen them
+        network.requires_grad_(True).train()
     return parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler

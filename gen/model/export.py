@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gen.core.files import write_json
 from gen.language.study import Study
-from gen.model.folder import CAPABILITIES
+from gen.model.folder import CAPABILITIES, read_json
+from gen.model.parts import quiet
 from gen.model.tokenizer import save_for_older_readers
 
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ class Fixtures:
     capabilities: dict[str, Any]
 
 
+@quiet()
 def write_model_folder(folder: Path, denoiser: Denoiser, fixtures: Fixtures, dtype: torch.dtype | None = None) -> None:
-    """Fill the existing ``folder`` so that the stock `StableDiffusionPipeline` opens it; weights in ``dtype`` if given."""
+    """Fill the existing ``folder`` so that the stock `StableDiffusionPipeline` opens it; weights in ``dtype`` if given.
+
+    ``denoiser`` and ``fixtures`` stay as they are.
+    """
     from diffusers import StableDiffusionPipeline
 
     parts = {"unet": denoiser.unet, "text_encoder": denoiser.text_encoder, "vae": fixtures.vae}
@@ -46,6 +51,9 @@ def write_model_folder(folder: Path, denoiser: Denoiser, fixtures: Fixtures, dty
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
+    # transformers loads a text encoder in the dtype of its config, diffusers the rest in float32: keep them equal.
+    config = folder / "text_encoder" / "config.json"
+    write_json(config, {**read_json(config), "dtype": "float32"})
     save_for_older_readers(folder / "tokenizer")
     write_json(folder / CAPABILITIES, fixtures.capabilities)
 

@@ -30,7 +30,7 @@ def bundled_model() -> Path:
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise BadInput, naming the culprit, for a folder that is not a whole stock text-to-image folder in safetensors."""
+    """Raise BadInput, naming the culprit, for a folder that is not a whole text-to-image folder in safetensors."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder", hint="a model is a folder in the layout of diffusers")
     if not (folder / INDEX).is_file():
@@ -44,7 +44,7 @@ def check_model_folder(folder: Path) -> None:
 
 
 def check_weights(part: Path) -> None:
-    """Raise BadInput where ``part`` has no config.json or no safetensors, and name a pickle that stands there instead."""
+    """Raise BadInput where ``part`` has no config.json or no safetensors; name a pickle that stands there instead."""
     if not (part / "config.json").is_file():
         raise BadInput(f"{part} holds no config.json", hint="copy the model again, whole")
     if weight_file(part) is None:
@@ -58,7 +58,7 @@ def check_weights(part: Path) -> None:
 
 
 def weight_file(part: Path) -> Path | None:
-    """The safetensors file (or the index of a sharded one) of a part; variants such as fp16 only where nothing else is."""
+    """The safetensors file of a part, or the index of a sharded one; None without either."""
     for stem in ("diffusion_pytorch_model", "model"):
         for name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json"):
             if (part / name).is_file():
@@ -79,6 +79,8 @@ def load_autoencoder(folder: Path) -> Any:
     """The autoencoder in a model folder (its part ``vae``), a folder of its own, or its run folder; float32."""
     from diffusers import AutoencoderKL, AutoencoderTiny
 
+    from gen.model.parts import load_weights
+
     trained, _ = newest_verified(folder / "checkpoints", "images-*") if folder.is_dir() else (None, [])
     folder = trained or folder
     part = folder / "vae" if (folder / "vae").is_dir() else folder
@@ -89,64 +91,71 @@ def load_autoencoder(folder: Path) -> Any:
     classes = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
     if name not in classes:
         raise BadInput(f"{part}: autoencoder class {name!r} is not supported", hint=f"supported: {', '.join(classes)}")
-    try:
-        return classes[name].from_pretrained(part, use_safetensors=True, local_files_only=True)
-    except Exception as error:  # truncated safetensors, shapes that differ: each library has its own
-        raise BadInput(f"{part} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return load_weights(classes[name], part)
 
 
-def read_json(path: Path) -> Any:
-    """Parsed JSON of ``path``; BadInput where it is not readable."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``; BadInput where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{path} is a JSON {type(value).__name__}, and should be an object")
+    return value
 
 
 def read_capabilities(folder: Path) -> dict[str, Any] | None:
     """What the model says that it has learnt; None for a folder that says nothing (a user's own checkpoint)."""
     path = folder / CAPABILITIES
-    return dict(read_json(path)) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
     """A line for everything in ``study`` that the model was never shown; nothing for a model that says nothing."""
     if capabilities is None:
         return []
-    lines = [
-        f"the model has seen no {what}, so {value!r} will have no effect"
-        for what, value in _asked(study)
-        if value not in capabilities.get(_KEYS[what], {})
-    ]
-    ages = capabilities.get("age_range")
-    if study.age is not None and ages and not ages[0] <= study.age <= ages[1]:
-        lines.append(f"the model has seen ages {ages[0]} to {ages[1]}, and {study.age} lies outside")
+    lines = []
+    for key, value in _asked(study):
+        shown = capabilities.get(key, {})
+        if value not in shown:
+            noun, whole = _NOUNS[key]
+            never = f"the {noun} {value!r}: it" if shown else f"{whole}: {value!r}"
+            lines.append(f"the model was never shown {never} will have no reliable effect")
+    for name, finding in study.findings.items():
+        if name not in capabilities.get(_BY_STATE[finding.state], {}):
+            never_at_all = not any(name in capabilities.get(key, {}) for key in _BY_STATE.values())
+            what = f"the finding {name!r}" if never_at_all else f"{name!r} as {finding.state}"
+            lines.append(f"the model was never shown {what}: it will have no reliable effect")
+    if study.age is not None:
+        if (ages := capabilities.get("age_range")) is None:
+            lines.append(f"the model was never shown the age of a patient: '{study.age}' will have no reliable effect")
+        elif not ages[0] <= study.age <= ages[1]:
+            lines.append(f"the model was shown ages {ages[0]} to {ages[1]} only, and {study.age} lies outside")
+    if study.age_group == "child" and not capabilities.get("children"):
+        lines.append("the model was never shown a child: 'child' will have no reliable effect")
     return lines
 
 
-_KEYS = {
-    "finding of this kind": "findings",
-    "side of a finding": "sides",
-    "severity of a finding": "severities",
-    "zone of a finding": "zones",
-    "view of this kind": "views",
-    "position": "positions",
-    "sex of this kind": "sexes",
-    "race": "races",
-    "device of this kind": "devices",
+_BY_STATE = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}
+
+# By key of capabilities.json: what one value is called, and what was left out where there is no value at all.
+_NOUNS = {
+    "views": ("view", "the view of a radiograph"),
+    "positions": ("position", "the position of a patient"),
+    "sexes": ("sex", "the sex of a patient"),
+    "races": ("race", "the race of a patient"),
+    "sides": ("side", "the side of a finding"),
+    "severities": ("severity", "the severity of a finding"),
+    "zones": ("zone", "the zone of a finding"),
+    "devices": ("device", "a device by its name"),
 }
 
 
 def _asked(study: Study) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str | None]] = [
-        ("view of this kind", study.view),
-        ("position", study.position),
-        ("sex of this kind", study.sex),
-        ("race", study.race),
-    ]
-    for name, finding in study.findings.items():
-        pairs.append(("finding of this kind", name))
-        pairs += [("side of a finding", finding.side), ("severity of a finding", finding.severity)]
-        pairs.append(("zone of a finding", finding.zone))
-    pairs += [("device of this kind", device) for device in study.devices]
-    return [(what, value) for what, value in dict.fromkeys(pairs) if value is not None]
+    """What ``study`` says besides its findings and its age, by key of capabilities.json, nothing twice."""
+    pairs = [("views", study.view), ("positions", study.position), ("sexes", study.sex), ("races", study.race)]
+    for finding in study.findings.values():
+        pairs += [("sides", finding.side), ("severities", finding.severity), ("zones", finding.zone)]
+    pairs += [("devices", device) for device in study.devices]
+    return [(key, value) for key, value in dict.fromkeys(pairs) if value is not None]

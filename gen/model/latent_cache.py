@@ -1,4 +1,4 @@
-"""Latents on disk: each image, and a few augmented copies of it, encoded once; a posterior is sampled anew each step."""
+"""Latents on disk: each image and a few augmented copies of it, encoded once; posteriors are sampled at each step."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def draw_latents(
 
 
 def nearest_distance(queries: torch.Tensor, cache: np.ndarray) -> np.ndarray:
-    """Distance of each of ``queries`` (n, C, h, w) to its nearest image of ``cache``: root mean square over latents, (n,).
+    """Distance of each of ``queries`` (n, C, h, w) to its nearest image of ``cache``, (n,): root mean square.
 
     Coarse latents (averaged 2 x 2), so that noise in the finest detail does not hide a copy.
     """

@@ -15,9 +15,8 @@ from gen.core.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-RAW_STD = (
-    0.5  # of AutoencoderTiny's latents: its decoder squashes by 3 tanh(z / 3), which is nearly z up to 3 sigma then
-)
+# Of AutoencoderTiny's latents: its decoder squashes by 3 tanh(z / 3), which is nearly z up to 3 sigma then.
+RAW_STD = 0.5
 
 
 def patch_pca(levels: np.ndarray, patch: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +69,7 @@ def set_patch_encoder(vae: Any, basis: np.ndarray, mean: np.ndarray, std: np.nda
 
 
 def _pixel_of_channel(levels: int) -> list[int]:
-    """Which pixel of the patch (row-major) each channel holds after ``levels`` 2 x 2 gathers, the coarsest digit last."""
+    """Which pixel of the patch (row-major) each channel holds after ``levels`` 2 x 2 gathers, coarsest digit last."""
     side = 2**levels
     pixels = []
     for channel in range(4**levels):
@@ -145,13 +144,11 @@ def whiten_to(vae: Any, levels: np.ndarray, images: int = 256) -> None:
 
     if type(vae).__name__ != "AutoencoderKL":
         return
+    device = next(vae.parameters()).device
+    chosen = levels[:: -(-len(levels) // images)]
     with torch.no_grad():
-        parts = [
-            moments(vae, to_model_range(part))
-            for part in np.array_split(levels[:: -(-len(levels) // images)], 16)
-            if len(part)
-        ]
-        mean = torch.cat([part[0] for part in parts])
-        spread = torch.cat([part[1] for part in parts])  # type: ignore[list-item]
+        parts = [vae.encode(to_model_range(part).to(device)) for part in np.array_split(chosen, 16) if len(part)]
+        mean = torch.cat([part.latent_dist.mean for part in parts])
+        spread = torch.cat([part.latent_dist.std for part in parts])
         variance = mean.var((0, 2, 3)) + spread.square().mean((0, 2, 3))
     whiten(vae, mean.mean((0, 2, 3)), variance.sqrt())

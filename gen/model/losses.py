@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def snr(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """Signal-to-noise ratio a / (1 - a) at ``timesteps`` (N,), float32 (N,); 0 at a zero-terminal-SNR schedule's end."""
+    """Signal-to-noise ratio a / (1 - a) at ``timesteps`` (N,), float32 (N,); 0 at the end of zero terminal SNR."""
     alpha = alphas_cumprod.to(timesteps.device)[timesteps].float()
     return alpha / (1 - alpha)
 
@@ -62,7 +62,7 @@ def psnr(output: torch.Tensor, target: torch.Tensor, data_range: float) -> torch
 def gradient_energy_ratio(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Energy of the differences of ``output`` over those of ``target``, (N, C, H, W) -> (N,): 1 is as sharp."""
     top, bottom = (
-        sum(difference.float().square().sum((1, 2, 3)) for difference in gradients(images))
-        for images in (output, target)
+        down.float().square().sum((1, 2, 3)) + across.float().square().sum((1, 2, 3))
+        for down, across in (gradients(output), gradients(target))
     )
     return top / bottom

@@ -1,12 +1,13 @@
 """Sampling: any stock Stable Diffusion folder in, radiographs out, image k decided by its own seed alone.
 
 The network always runs in the same shape (a short batch is filled up), so that an image does not depend on the batch
-it was made in; noise is drawn on the CPU, so that every device starts from the same. Latents and scheduler stay float32.
+it was made in; noise is drawn on the CPU, so that every device starts from the same. Latents and scheduler are float32.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from gen.model.folder import (
     read_capabilities,
     read_json,
 )
+from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +67,7 @@ class Pipeline:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
 
+@quiet()
 def load_pipeline(
     folder: str | Path, *, device: str = "auto", dtype: str = "auto", attention: str = "auto"
 ) -> Pipeline:
@@ -73,6 +76,8 @@ def load_pipeline(
     Raises BadInput, naming the culprit, for a folder that is not whole, holds pickles only, or is another kind of
     model; EnvironmentLacks for a device or an attention that is not there.
     """
+    import torch
+
     folder = Path(folder)
     check_model_folder(folder)
     place = pick_device(device)
@@ -86,15 +91,22 @@ def load_pipeline(
             f"{vae.config.latent_channels}: this is no text-to-image model",
             hint="inpainting and other special models are not supported",
         )
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, int(text_encoder.config.max_position_embeddings))
+    if len(tokenizer) > text_encoder.config.vocab_size:
+        raise BadInput(
+            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the text encoder {text_encoder.config.vocab_size}",
+            hint="copy the model again, whole",
+        )
     set_attention(unet, kernel)
     for part in (unet, text_encoder, vae):
         part.requires_grad_(False).eval()
     # The decoder stays in float32: in half precision it may overflow to black.
     return Pipeline(
         unet=unet.to(place, number),
-        vae=vae.to(place),
-        text_encoder=text_encoder.to(place),
-        tokenizer=_load_tokenizer(folder / "tokenizer"),
+        vae=vae.to(place, torch.float32),
+        text_encoder=text_encoder.to(place, torch.float32),
+        tokenizer=tokenizer,
         scheduler=_load_scheduler(folder / "scheduler"),
         device=place,
         dtype=number,
@@ -108,7 +120,8 @@ def load_pipeline(
 
 def describe(pipeline: Pipeline) -> str:
     """One line on where and how the model runs."""
-    return f"model {pipeline.name} ({pipeline.identity}), {describe_device(pipeline.device, pipeline.dtype, pipeline.attention)}"
+    where = describe_device(pipeline.device, pipeline.dtype, pipeline.attention)
+    return f"model {pipeline.name} ({pipeline.identity}), {where}"
 
 
 def sample(
@@ -125,15 +138,19 @@ def sample(
     """Radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
 
     ``steps``, ``guidance`` (1: none; Ho and Salimans 2022, arXiv:2207.12598) and ``negative`` are those of the stock
-    pipeline. ``on_step`` is called with the number of images after each network step. Raises BadInput for a size that
-    the model cannot make, GenError for an image that came out broken.
+    pipeline. ``on_step`` is called with the number of images after each network step. Raises BadInput for a size or a
+    number of steps that the model cannot make, GenError for an image that came out broken.
     """
     side = size or pipeline.size
-    if side < 8 * pipeline.factor or side % (pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)):
-        step = pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
-        raise BadInput(f"size {side} is not possible with this model", hint=f"use a multiple of {step} pixels")
-    if steps < 1:
-        raise BadInput(f"steps is {steps}", hint="use 1 or more; 20 is usual")
+    grid = pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+    if side < 8 * pipeline.factor or side % grid:
+        raise BadInput(
+            f"size {side} is not possible with this model",
+            hint=f"use a multiple of {grid} pixels, {8 * pipeline.factor} or more; it was trained at {pipeline.size}",
+        )
+    most = int(pipeline.scheduler.config.num_train_timesteps)
+    if not 1 <= steps <= most:
+        raise BadInput(f"steps is {steps}", hint=f"use 1 to {most}; 20 is usual")
     for start in range(0, len(prompts), pipeline.rows):
         wanted = slice(start, start + pipeline.rows)
         texts, numbers = list(prompts[wanted]), list(seeds[wanted])
@@ -142,12 +159,13 @@ def sample(
         pixels = _sample_rows(pipeline, *filled, steps, guidance, negative, side, lambda: on_step(len(texts)))  # noqa: B023
         for text, number, image in zip(texts, numbers, pixels, strict=False):
             facts = _provenance(pipeline, text, number, steps, guidance, negative)
-            if not np.isfinite(image).all() or image.std() < FLAT:
+            finite = bool(np.isfinite(image).all())
+            if not finite or image.std() < FLAT:
                 raise GenError(
-                    f"the image of seed {number} for {text[:80]!r} came out {'flat' if np.isfinite(image).all() else 'not finite'}",
-                    hint="try --dtype float32, or lower --guidance",
+                    f"the image of seed {number} for {text[:80]!r} came out {'flat' if finite else 'not finite'}",
+                    hint="try --dtype float32, or lower --guidance; if all are, the model is damaged",
                 )
-            yield Radiograph(np.clip(image, 0, 1).astype(np.float32), None, facts)
+            yield Radiograph(image, None, facts)
 
 
 def _sample_rows(
@@ -160,7 +178,7 @@ def _sample_rows(
     side: int,
     on_step: Callable[[], object],
 ) -> np.ndarray:
-    """One fixed batch from noise to pixels, (rows, side, side) in about [0, 1]."""
+    """One fixed batch from noise to pixels, float32 (rows, side, side) in [0, 1], or NaN."""
     import torch
 
     unet, vae = pipeline.unet, pipeline.vae
@@ -174,7 +192,8 @@ def _sample_rows(
     guided = guidance != 1
     if guided:
         states = torch.cat([_text_states(pipeline, [negative] * len(prompts)), states])
-    extra = {"generator": generators} if _is_stochastic(scheduler) else {}
+    # Schedulers that add noise as they go draw it from here; the others leave it alone, or do not take it.
+    extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     with torch.inference_mode():
         for timestep in scheduler.timesteps:
             given = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
@@ -185,12 +204,9 @@ def _sample_rows(
             latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
             on_step()
         images = vae.decode(latents / vae.config.scaling_factor).sample
-    # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean.
-    return (images.float().mean(1).cpu().numpy() + 1) / 2
-
-
-def _is_stochastic(scheduler: Any) -> bool:
-    return any(word in type(scheduler).__name__ for word in ("Ancestral", "DDPM", "LCM", "TCD", "SDE"))
+    # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. What overflowed is no white.
+    images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
+    return (images.mean(1).cpu().numpy() + 1) / 2
 
 
 def _text_states(pipeline: Pipeline, prompts: Sequence[str]) -> torch.Tensor:
@@ -238,43 +254,28 @@ def _provenance(
 def _load_unet(part: Path) -> Any:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    return _from_pretrained(UNet2DConditionModel, part, "UNet2DConditionModel", use_safetensors=True)
+    name = read_json(part / "config.json").get("_class_name", "UNet2DConditionModel")
+    if name != "UNet2DConditionModel":
+        raise BadInput(f"{part} is a {name}, not a UNet2DConditionModel")
+    return load_weights(UNet2DConditionModel, part)
 
 
 def _load_text_encoder(part: Path) -> Any:
     from transformers.models.clip.modeling_clip import CLIPTextModel
 
-    config = read_json(part / "config.json")
-    if "CLIPTextModel" not in config.get("architectures", ["CLIPTextModel"]):
-        raise BadInput(
-            f"{part}: text encoder {config['architectures'][0]!r} is not supported", hint="it must be CLIPTextModel"
-        )
-    return _from_pretrained(CLIPTextModel, part, "", use_safetensors=True)
-
-
-def _load_tokenizer(part: Path) -> Any:
-    from transformers.models.clip.tokenization_clip import CLIPTokenizer
-
-    return _from_pretrained(CLIPTokenizer, part, "")
+    names = read_json(part / "config.json").get("architectures") or ["CLIPTextModel"]
+    if "CLIPTextModel" not in names:
+        raise BadInput(f"{part}: text encoder {names[0]!r} is not supported", hint="it must be CLIPTextModel")
+    return load_weights(CLIPTextModel, part)
 
 
 def _load_scheduler(part: Path) -> Any:
-    name = read_json(part / "scheduler_config.json").get("_class_name", "")
+    config = read_json(part / "scheduler_config.json")
+    name, prediction = config.get("_class_name", ""), config.get("prediction_type", "epsilon")
     try:
         scheduler = getattr(importlib.import_module("diffusers.schedulers"), name)
     except (AttributeError, ImportError) as error:
         raise BadInput(f"{part}: scheduler class {name!r} is not one of diffusers'") from error
-    return _from_pretrained(scheduler, part, name)
-
-
-def _from_pretrained(kind: Any, part: Path, expected: str, **options: Any) -> Any:
-    if expected and (part / "config.json").is_file():
-        name = read_json(part / "config.json").get("_class_name", expected)
-        if name != expected:
-            raise BadInput(f"{part} is a {name}, not a {expected}")
-    try:
-        return kind.from_pretrained(part, local_files_only=True, **options)
-    except Exception as error:  # truncated safetensors, shapes that differ: each library has its own
-        raise BadInput(
-            f"{part} cannot be loaded: {str(error).strip().splitlines()[0]}", hint="copy the model again, whole"
-        ) from error
+    if prediction not in ("epsilon", "v_prediction"):
+        raise BadInput(f"{part}: prediction_type {prediction!r} is not supported", hint="epsilon and v_prediction are")
+    return load_part(scheduler, part)

@@ -18,9 +18,9 @@ class Reconstruction(nn.Module):
         self.vae = vae
 
     def forward(self, images: torch.Tensor, noise: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 1, H, W) in [-1, 1] and standard normal ``noise`` (N, C, h, w) -> the image rebuilt, and the KL term.
+        """(N, C, H, W) in [-1, 1] and standard normal ``noise`` (N, c, h, w) -> the image rebuilt, and the KL term.
 
-        The posterior is sampled with ``noise``; where the encoder gives no spread, ``scale`` is it and the KL term is 0.
+        The posterior is sampled with ``noise``; where the encoder gives no spread, it is ``scale``, and the KL term 0.
         """
         mean, std = moments(self.vae, images)
         kl = torch.zeros((), device=mean.device)
@@ -31,12 +31,11 @@ class Reconstruction(nn.Module):
 
 
 class PatchCritic(nn.Module):
-    """(N, 1, H, W) -> (N, 1, H/8, W/8) scores, high for real: a PatchGAN (Isola et al. 2017, arXiv:1611.07004)."""
+    """(N, C, H, W) -> (N, 1, H/8, W/8) scores, high for real: a PatchGAN (Isola et al. 2017, arXiv:1611.07004)."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, channels: int = 1, width: int = 32) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
         for out in (width, 2 * width, 4 * width):
             layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             channels = out

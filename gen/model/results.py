@@ -25,8 +25,12 @@ def result_path(out: Path, image: Radiograph, seed: int, k: int) -> Path:
     return out / "images" / f"seed-{seed}-{k:04d}-{digest}.png"
 
 
-def result_row(path: Path, image: Radiograph, request: Request, image_seed: int) -> Row:
-    """The manifest row of one image; a Study gives its labels, a raw prompt leaves them blank."""
+def result_row(path: Path, image: Radiograph, request: Request, seed: int, k: int) -> Row:
+    """The manifest row of image ``k`` of a call; its Study gives the labels, a raw prompt leaves them blank.
+
+    The image's own seed follows from the two, and stands in the PNG: as a column its 64 bits would be too many for
+    `load_dataset`, which reads 63.
+    """
     study = request.study
     names: dict[str, tuple[str, ...]] = {"present": (), "absent": (), "uncertain": ()}
     if study is not None:
@@ -47,17 +51,23 @@ def result_row(path: Path, image: Radiograph, request: Request, image_seed: int)
         absent=names["absent"],
         uncertain=names["uncertain"],
         prompt=request.prompt,
-        seed=image_seed,
+        seed=seed,
         width=width,
         height=height,
         sha256=sha256_file(path),
         study="" if study is None else json.dumps(study.to_json_dict()),
+        extra={"k": str(k)},
     )
+
+
+def existing_rows(out: Path) -> tuple[Row, ...]:
+    """The rows of the manifest of ``out``, none where there is none; BadInput for one that cannot be read."""
+    return read_manifest(out).rows if (out / METADATA).exists() else ()
 
 
 def add_rows(out: Path, rows: Sequence[Row]) -> None:
     """Add ``rows`` to the manifest of ``out``; an image that was made again replaces its row."""
     if not rows:
         return
-    kept = {row.file: row for row in (read_manifest(out).rows if (out / METADATA).exists() else ())}
+    kept = {row.file: row for row in existing_rows(out)}
     write_manifest(out, (kept | {row.file: row for row in rows}).values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gen.core import terms
 from gen.data.captions import write_caption
 from gen.language.render import render
-from gen.language.study import Finding, Study
+from gen.language.study import MIDLINE, Finding, Study
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -32,7 +32,7 @@ def caption_corpus(studies: Sequence[Study], seed: int, draws: int = 8) -> Itera
         if name == "No Finding" and state == "uncertain":
             continue  # a chest is normal or not
         yield render(Study(findings={name: Finding(state)}))
-        if name in terms.MIDLINE or name == "No Finding":
+        if name in MIDLINE or name == "No Finding":
             continue
         for severity, side, zone in itertools.product(terms.SEVERITIES, terms.SIDES, terms.ZONES):
             yield render(Study(findings={name: Finding(state, side, None if state == "absent" else severity, zone)}))
@@ -41,14 +41,16 @@ def caption_corpus(studies: Sequence[Study], seed: int, draws: int = 8) -> Itera
 
 
 def train_tokenizer(captions: Iterator[str], vocabulary: int) -> CLIPTokenizer:
-    """A `CLIPTokenizer` of at most about ``vocabulary`` tokens (bytes included) that reads any text without unknowns."""
+    """A `CLIPTokenizer` of about ``vocabulary`` tokens at most (bytes included); it reads any text without unknowns."""
     from tokenizers import pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # Every character that may end a word is named here: the trainer would learn only those that the captions end words
+    # with, and number them in the order of a hash table, so that no two trainings gave the same tokens.
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        special_tokens=["<|startoftext|>", "<|endoftext|>", *(f"{character}</w>" for character in alphabet)],
         initial_alphabet=alphabet,
         end_of_word_suffix="</w>",
         show_progress=False,
@@ -56,14 +58,11 @@ def train_tokenizer(captions: Iterator[str], vocabulary: int) -> CLIPTokenizer:
     blank = CLIPTokenizer()
     blank.backend_tokenizer.train_from_iterator(captions, trainer)
     model = json.loads(blank.backend_tokenizer.to_str())["model"]
-    # The trainer learns no end-of-word character that the captions lack, and CLIP's unknown token is the end of text.
-    for character in alphabet:
-        model["vocab"].setdefault(f"{character}</w>", len(model["vocab"]))
     return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=MAX_TOKENS)
 
 
 def save_for_older_readers(folder: Path) -> None:
-    """Write vocab.json and merges.txt beside tokenizer.json: transformers 5 saves the latter only, others want these."""
+    """Write vocab.json and merges.txt beside tokenizer.json: transformers 5 saves the latter, others want these."""
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
     merges = ["#version: 0.2", *(" ".join(merge) for merge in model["merges"])]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gen.core.device import pick_attention, set_attention
-from gen.core.errors import BadInput
+from gen.core.errors import BadInput, GenError
+from gen.core.files import newest_verified
 from gen.core.manifest import read_manifest
 from gen.core.run import Run, derived_seed, open_run
 from gen.data.loader import Augmentation, pixel_cache
@@ -24,14 +26,12 @@ from gen.data.texts import Texts, texts_of
 from gen.model import training
 from gen.model.denoiser import Denoiser, DenoiserShape, load_parts, new_denoiser, tokenize
 from gen.model.export import Fixtures, capabilities_of, write_model_folder
-from gen.model.folder import load_autoencoder
+from gen.model.folder import check_model_folder, load_autoencoder
 from gen.model.latent_cache import draw_latents, latent_cache, nearest_distance
 from gen.model.latents import shrink_factor, whiten_to
 from gen.model.losses import ema_decay, min_snr_weight, snr
+from gen.model.parts import load_tokenizer
 from gen.model.tokenizer import caption_corpus, train_tokenizer
-
-if TYPE_CHECKING:
-    pass
 
 PREVIEW_PROMPTS = (
     "45 year old male. PA view. No acute cardiopulmonary abnormality.",
@@ -92,23 +92,28 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     from diffusers import DDPMScheduler
     from tqdm import tqdm
 
+    # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
+    training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "variants")
+    training.require_positive(config, "checkpoint_every", "validate_every")
+    rows = split_rows(read_manifest(config.data))
+    dropouts = config.caption_dropout, config.fact_dropout
+    captions = {split: texts_of(rows[split], config.captions, *dropouts) for split in ("train", "validation")}
+    accelerator = training.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
+    precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    attention = pick_attention(config.attention, accelerator.device, precision, training=True)
+    torch.manual_seed(config.seed)
+    vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"])
+    set_attention(unet, attention)
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    text_encoder.requires_grad_(config.train_text_encoder)
+
     with open_run(config.out, config, command=command) as run:
-        rows = split_rows(read_manifest(config.data))
-        dropouts = config.caption_dropout, config.fact_dropout
-        captions = {split: texts_of(rows[split], config.captions, *dropouts) for split in ("train", "validation")}
+        accelerator.init_trackers("tensorboard")
         pixels = {
             split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")
         }
-        accelerator = training.make_accelerator(run, config.device, config.dtype, config.accumulate)
-        torch.manual_seed(config.seed)
-        vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"])
-        precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
-        attention = pick_attention(config.attention, accelerator.device, precision, training=True)
-        set_attention(unet, attention)
-        if config.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
-        text_encoder.requires_grad_(config.train_text_encoder)
-
+        vae.to(accelerator.device)
         if config.init is None:
             whiten_to(vae, pixels["train"])
         latents = {
@@ -124,8 +129,6 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         )
         modules, optimizers = {"denoiser": bare}, {"denoiser": optimizer}
         images, skipped = training.load_checkpoint(run, modules, {"denoiser": average}, optimizers)
-        for line in skipped:
-            print(line, file=sys.stderr)
         model, optimizer = accelerator.prepare(bare, optimizer)
 
         process = DDPMScheduler.from_config(scheduler.config)
@@ -137,7 +140,10 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         shown = capabilities_of(captions["train"].studies, canonical=config.captions == "study")
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         bar = tqdm(total=config.images, initial=images, unit="image", disable=not accelerator.is_main_process)
-        bar.write(f"attention {attention}, {precision}, {sum(p.numel() for p in weights) / 1e6:.2f} M weights")
+        say = partial(bar.write, file=sys.stderr)
+        for line in skipped:
+            say(line)
+        say(f"attention {attention}, {precision}, {sum(p.numel() for p in weights) / 1e6:.2f} M weights")
 
         while True:
             # Report and save come first, with the state "after `images` images", so that resume and end are one path.
@@ -149,22 +155,22 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
                     )
                 run.log(event="validation", images=images, loss=value)
                 accelerator.log({"validation/loss": value}, step=images)
-                bar.write(f"{images} images: validation loss {value:.4f}")
+                say(f"{images} images: validation loss {value:.4f}")
             shows = config.preview_every and images and (done or images % config.preview_every < step_images)
             if accelerator.is_main_process and shows:
-                with average.applied(bare):
-                    near = preview(run, images, bare, fixtures, config.preview_prompts, latents)
-                accelerator.log({f"nearest/{key}": value for key, value in near.items()}, step=images)
+                try:
+                    with average.applied(bare):
+                        near = preview(run, images, bare, fixtures, config.preview_prompts, latents)
+                    accelerator.log({f"nearest/{key}": value for key, value in near.items()}, step=images)
+                except GenError as refusal:  # a picture that came out flat is no reason to stop learning
+                    say(f"{images} images: no preview, {refusal.message}")
             if accelerator.is_main_process and images and (done or images % config.checkpoint_every < step_images):
-                with average.applied(bare):
-                    training.save_checkpoint(
-                        run,
-                        images,
-                        modules,
-                        {"denoiser": average},
-                        optimizers,
-                        lambda stage: write_model_folder(stage / "model", bare, fixtures),
-                    )
+
+                def export(stage: Path) -> None:
+                    with average.applied(bare):
+                        write_model_folder(stage / "model", bare, fixtures)
+
+                training.save_checkpoint(run, images, modules, {"denoiser": average}, optimizers, export)
             accelerator.wait_for_everyone()
             if done:
                 break
@@ -209,13 +215,31 @@ def _start(config: DenoiserConfig, texts: Texts) -> tuple[Any, tuple[Any, Any, A
     """The autoencoder, and U-Net, text encoder, tokenizer and scheduler to start from."""
     if config.init is None and config.autoencoder is None:
         raise BadInput("neither init nor autoencoder is given", hint="a new denoiser needs autoencoder=FOLDER")
+    if config.init is not None:
+        check_model_folder(Path(config.init))
     vae = load_autoencoder(Path(config.autoencoder or config.init or ""))
     vae.requires_grad_(False).eval()
+    side, rest = divmod(config.size, shrink_factor(vae))
     if config.init is not None:
-        return vae, load_parts(Path(config.init))
-    tokenizer = train_tokenizer(caption_corpus(texts.studies, config.seed), config.shape.vocabulary)
-    side = config.size // shrink_factor(vae)
-    unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
+        unet, text_encoder, tokenizer, scheduler = load_parts(Path(config.init))
+        if scheduler.config.prediction_type == "epsilon" and scheduler.config.get("rescale_betas_zero_snr"):
+            raise BadInput(f"{config.init}: epsilon cannot be learnt at zero terminal SNR, as its scheduler has it")
+    else:
+        before, _ = newest_verified(Path(config.out) / training.CHECKPOINTS, training.PATTERN)
+        if before is None:
+            tokenizer = train_tokenizer(caption_corpus(texts.studies, config.seed), config.shape.vocabulary)
+        else:  # a text encoder knows the tokens that it has learnt from, and no others
+            tokenizer = load_tokenizer(before / "model" / "tokenizer")
+        unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
+    halvings = 2 ** (len(unet.config.block_out_channels) - 1)
+    if rest or side % halvings:
+        raise BadInput(f"size is {config.size}", hint=f"use a multiple of {shrink_factor(vae) * halvings} pixels")
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise BadInput(
+            f"{config.init} takes {unet.config.in_channels} channels, and {config.autoencoder} makes "
+            f"{vae.config.latent_channels}"
+        )
+    unet.register_to_config(sample_size=side)  # a folder tuned at another size samples at that
     return vae, (unet, text_encoder, tokenizer, scheduler)
 
 

@@ -7,6 +7,8 @@ optimiser state and one number, and a resumed run equals an unbroken one.
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gen.core.device import pick_device, pick_dtype
 from gen.core.errors import BadInput, GenError
-from gen.core.files import newest_verified, prune, staged_folder, write_json
+from gen.core.files import newest_verified, prune, staged_folder, verify_folder, write_json
 from gen.core.run import Run
 
 if TYPE_CHECKING:
@@ -22,12 +24,21 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINTS, PATTERN = "checkpoints", "images-*"
+_CALMER = "lower the learning rate; the last checkpoint is whole"
 
 
-def make_accelerator(run: Run, device: str, dtype: str, accumulate: int) -> Accelerator:
-    """An Accelerator for ``device`` and ``dtype`` ("auto", "float32", "bfloat16") that logs to TensorBoard in ``run``.
+def require_positive(config: object, *keys: str) -> None:
+    """Raise BadInput, naming the key, where one of ``keys`` of ``config`` is not above 0."""
+    for key in keys:
+        if getattr(config, key) <= 0:
+            raise BadInput(f"{key} is {getattr(config, key)}", hint="it must be above 0")
 
-    float16 is refused: its loss scale would be one more state to resume. BadInput, EnvironmentLacks as in gen.core.device.
+
+def make_accelerator(folder: str | Path, device: str, dtype: str, accumulate: int) -> Accelerator:
+    """An Accelerator for ``device`` and ``dtype`` ("auto", "float32", "bfloat16"), with TensorBoard logs in ``folder``.
+
+    float16 is refused: its loss scale would be one more state to resume. Else BadInput and EnvironmentLacks as in
+    gen.core.device. Nothing is written before ``init_trackers``.
     """
     import torch
     from accelerate import Accelerator
@@ -38,15 +49,13 @@ def make_accelerator(run: Run, device: str, dtype: str, accumulate: int) -> Acce
     place = pick_device(device)
     precision = "bf16" if pick_dtype(dtype, place, training=True) == torch.bfloat16 else "no"
     AcceleratorState._reset_state(reset_partial_state=True)  # a second run in one process may differ in precision
-    accelerator = Accelerator(
+    return Accelerator(
         mixed_precision=precision,
         gradient_accumulation_steps=accumulate,
         cpu=place.type == "cpu",
         log_with="tensorboard",
-        project_dir=run.folder,
+        project_dir=folder,
     )
-    accelerator.init_trackers("tensorboard")
-    return accelerator
 
 
 def learning_rate(images: int, peak: float, warmup: int, total: int, cooldown: float) -> float:
@@ -92,12 +101,11 @@ def _floating(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def require_finite(loss: torch.Tensor, files: list[str], images: int) -> float:
     """The loss as a number; GenError that names the batch's files where it is not finite."""
     value = float(loss.detach())
-    if value - value != 0:  # NaN or infinite
+    if not math.isfinite(value):
+        named = ", ".join(files[:4]) + (f" and {len(files) - 4} more" if len(files) > 4 else "")
         raise GenError(
-            f"the loss is {value} after {images} images, in the batch of {', '.join(files[:4])} and {len(files) - 4} more"
-            if len(files) > 4
-            else f"the loss is {value} after {images} images, in the batch of {', '.join(files)}",
-            hint="look at these files, or lower the learning rate; the last checkpoint is whole",
+            f"the loss is {value} after {images} images, in the batch of {named}",
+            hint=f"look at these files, or {_CALMER}",
         )
     return value
 
@@ -113,13 +121,20 @@ def save_checkpoint(
 ) -> Path:
     """Write the state after ``images`` images, whole or not at all, then drop all but the newest ``keep``.
 
-    ``export`` writes the averaged model, ready to use, into the folder that it is given.
+    ``export`` writes the averaged model, ready to use, into the folder that it is given. GenError, and nothing written,
+    for weights that are not finite: a run could never go on from them.
     """
     from safetensors.torch import save_file
 
     folder = run.folder / CHECKPOINTS / f"images-{images:09d}"
     if folder.exists():
-        return folder
+        if not verify_folder(folder):
+            return folder
+        shutil.rmtree(folder)  # it was skipped on resume, and the run has come here again
+    for name, module in modules.items():
+        for key, value in _floating(module):
+            if not value.isfinite().all():
+                raise GenError(f"{key} of the {name} is not finite after {images} images", hint=_CALMER)
     with staged_folder(folder) as stage:
         state = stage / "state"
         state.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from gen.core import terms
-from gen.language.study import COMPATIBLE_WITH_NORMAL, Finding, Study
+from gen.language.study import COMPATIBLE_WITH_NORMAL, MIDLINE, Finding, Study
 
 
 def maybe(values):
@@ -17,7 +17,7 @@ def findings(draw, name: str) -> Finding:
     if name == "No Finding":
         return Finding(draw(st.sampled_from(("present", "absent"))))
     state = draw(st.sampled_from(terms.STATES))
-    placed = name not in terms.MIDLINE
+    placed = name not in MIDLINE
     return Finding(
         state,
         side=draw(maybe(terms.SIDES)) if placed else None,

@@ -7,7 +7,7 @@ import pytest
 from gen.core.terms import DEVICES, FINDINGS, RACES, SIDES, VIEWS, ZONES
 from gen.language import findings as lexicon
 from gen.language.prompt import read_prompt
-from gen.language.study import Finding, Study
+from gen.language.study import MIDLINE, Finding, Study
 
 EVERY_NOUN = [
     (name, noun)
@@ -57,3 +57,12 @@ def test_every_word_for_a_place_places_a_finding(place, words):
 def test_every_word_for_a_severity_grades_a_finding(severity, words):
     for word in words.split("|"):
         assert read_prompt(f"{word} pneumothorax").study.findings["Pneumothorax"] == Finding(severity=severity)
+
+
+def test_the_kinds_are_a_forest_of_standard_findings():
+    assert {*lexicon.PARENTS, *lexicon.PARENTS.values(), *MIDLINE} <= set(FINDINGS)
+    for name in lexicon.PARENTS:
+        chain = [name]
+        while chain[-1] in lexicon.PARENTS:
+            chain.append(lexicon.PARENTS[chain[-1]])
+            assert len(set(chain)) == len(chain)

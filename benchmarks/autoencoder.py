@@ -1,0 +1,163 @@
+"""How well the model's autoencoder rebuilds held-out radiographs, beside the linear patch PCA of equal channels.
+
+PSNR, MS-SSIM and gradient energy ratio, each the mean over test patients with its 95 % interval; and crops at 100 %.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from common import (
+    NIH,
+    chosen_model,
+    data_option,
+    figure_option,
+    json_option,
+    launch,
+    levels_of,
+    model_option,
+    model_size,
+    one_film_a_patient,
+    patient_mean,
+    print_table,
+    read_splits,
+    rebuild,
+    save_json,
+    with_interval,
+)
+
+from gen.core.errors import BadInput
+from gen.core.radiograph import Radiograph
+from gen.data.split import patient_of
+
+# Wang, Simoncelli and Bovik 2003, "Multi-scale structural similarity for image quality assessment", section 4.
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+WINDOW, SIGMA = 11, 1.5  # pixels
+# Upper left corners of the crops, as parts of the side (row, column).
+REGIONS = {"apex": (0.06, 0.12), "hilum": (0.28, 0.28), "heart": (0.42, 0.48), "angle": (0.50, 0.02)}
+CROP = 0.5  # of the side
+
+
+def ms_ssim(output: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Multi-scale structural similarity of (N, H, W) in [0, 1], (N,): five scales, valid windows, 2 x 2 means between.
+
+    BadInput for images under 176 pixels, whose coarsest scale would be smaller than the window.
+    """
+    import torch
+    from torch.nn import functional
+
+    least = WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
+    if min(output.shape[1:]) < least:
+        raise BadInput(f"MS-SSIM needs images of {least} pixels or more, and these have {min(output.shape[1:])}")
+    x, y = (torch.from_numpy(np.asarray(images, np.float64))[:, None] for images in (output, target))
+    line = torch.exp(-((torch.arange(WINDOW, dtype=x.dtype) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
+    line = line / line.sum()
+
+    def blur(images: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(functional.conv2d(images, line[None, None, :, None]), line[None, None, None, :])
+
+    c1, c2 = 0.01**2, 0.03**2
+    result = torch.ones(len(x), dtype=x.dtype)
+    for scale, weight in enumerate(SCALE_WEIGHTS):
+        mean_x, mean_y = blur(x), blur(y)
+        var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+        similar = (2 * (blur(x * y) - mean_x * mean_y) + c2) / (var_x + var_y + c2)
+        if scale == len(SCALE_WEIGHTS) - 1:  # luminance counts at the coarsest scale only
+            similar = similar * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+        result = result * similar.mean((1, 2, 3)).clamp(min=0) ** weight
+        x, y = functional.avg_pool2d(x, 2), functional.avg_pool2d(y, 2)
+    return result.numpy()
+
+
+def scores(output: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+    """PSNR in dB, MS-SSIM and gradient energy ratio of each image, (N, H, W) in [0, 1] -> (N,)."""
+    import torch
+
+    from gen.model.losses import gradient_energy_ratio, psnr
+
+    a, b = (torch.from_numpy(images)[:, None] for images in (output, target))
+    return {
+        "PSNR, dB": psnr(a, b, 1.0).numpy(),
+        "MS-SSIM": ms_ssim(output, target),
+        "gradient energy ratio": gradient_energy_ratio(a, b).numpy(),
+    }
+
+
+def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
+    """Crops at 100 % of each region: the versions (N, H, W) in [0, 1] of one image side by side, images downwards."""
+    from gen.model.sheet import write_sheet
+
+    side = next(iter(pictures.values())).shape[1]
+    crops, captions = [], []
+    for image in range(len(next(iter(pictures.values())))):
+        for region, (top, left) in REGIONS.items():
+            row, column, width = int(top * side), int(left * side), int(CROP * side)
+            for version, images in pictures.items():
+                pixels = images[image, row : row + width, column : column + width]
+                crops.append(Radiograph(pixels, None, {"synthetic": "no"}))
+                captions.append(f"{region}, {version}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_sheet(path, crops, captions, columns=2 * len(pictures))
+
+
+@click.command(help=__doc__)
+@model_option
+@data_option
+@click.option("--images", type=click.IntRange(2), help="Test images at most [default: all].")
+@click.option(
+    "--size", type=click.IntRange(176), help="Pixels a side [default: the model's; needed with a run folder]."
+)
+@click.option("--shown", type=click.IntRange(1), default=3, show_default=True, help="NIH patients in the picture.")
+@figure_option("docs/autoencoder_crops.png")
+@json_option
+def main(
+    model: Path | None,
+    data: Path,
+    images: int | None,
+    size: int | None,
+    shown: int,
+    figure: Path,
+    json_file: Path | None,
+) -> None:
+    from gen.model.folder import load_autoencoder
+    from gen.model.latents import linear_rebuild, patch_pca, shrink_factor
+
+    folder = chosen_model(model)
+    size, splits = size or model_size(folder), read_splits(data)
+    vae = load_autoencoder(folder)
+    channels, patch = int(vae.config.latent_channels), shrink_factor(vae)
+    basis, mean, _ = patch_pca(levels_of(one_film_a_patient(splits["train"], 512), size), patch, channels)
+
+    test = splits["test"] if images is None else one_film_a_patient(splits["test"], images)
+    patients = [patient_of(row) for row in test]
+    levels = levels_of(test, size)
+    real = (levels / 255).astype(np.float32)
+    pca_name = f"PCA of {patch} × {patch} blocks, {channels} channels"
+    measured = {
+        pca_name: scores(linear_rebuild(levels, basis, mean), real),
+        f"autoencoder, {channels} channels": scores(rebuild(vae, levels), real),
+    }
+    first, second = measured.values()
+    measured["difference, paired"] = {key: second[key] - first[key] for key in first}
+    results = {
+        name: {key: patient_mean(values, patients) for key, values in each.items()} for name, each in measured.items()
+    }
+    print(f"{len(test)} test images of {len(set(patients))} patients at {size} × {size}; mean over patients [95 %]\n")
+    rows = [[name, *(with_interval(triple, 3) for triple in each.values())] for name, each in results.items()]
+    print_table(["", *first], rows)
+    save_json(json_file, {"images": len(test), "patients": len(set(patients)), "size": size, "results": results})
+
+    pictured = levels_of(one_film_a_patient([row for row in splits["test"] if row.source == NIH], shown), size)
+    versions = {
+        "original": (pictured / 255).astype(np.float32),
+        "PCA": linear_rebuild(pictured, basis, mean),
+        "autoencoder": rebuild(vae, pictured),
+    }
+    write_crops(figure, versions)
+    print(f"\ncrops at 100 % of {len(pictured)} NIH test patients: {figure}")
+
+
+if __name__ == "__main__":
+    launch(main)

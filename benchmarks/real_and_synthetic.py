@@ -1,0 +1,83 @@
+"""A contact sheet of samples beside held-out real radiographs, each labelled which is which; nothing is picked.
+
+The real ones are the first of the NIH test patients in the order of a hash, one film each; the samples have the
+captions of those very films as prompts, and seeds 0, 1, 2 and so on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from common import (
+    NIH,
+    cached_samples,
+    chosen_model,
+    data_option,
+    figure_option,
+    guidance_option,
+    launch,
+    levels_of,
+    model_option,
+    model_size,
+    one_film_a_patient,
+    print_table,
+    read_splits,
+    samples_option,
+    steps_option,
+)
+
+from gen.core.radiograph import Radiograph
+from gen.core.run import derived_seed
+
+
+@click.command(help=__doc__)
+@model_option
+@data_option
+@samples_option
+@click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True, help="Pairs.")
+@click.option("--columns", type=click.IntRange(1), default=4, show_default=True, help="Pairs side by side.")
+@steps_option
+@guidance_option
+@figure_option("docs/samples.png")
+def main(
+    model: Path | None,
+    data: Path,
+    samples: Path,
+    count: int,
+    columns: int,
+    steps: int,
+    guidance: float,
+    figure: Path,
+) -> None:
+    from gen.data.texts import texts_of
+    from gen.model.sheet import write_sheet
+
+    folder = chosen_model(model)
+    rows = one_film_a_patient([row for row in read_splits(data)["test"] if row.source == NIH], count)
+    prompts = texts_of(rows, "study", 0, 0).fixed()
+    seeds = [derived_seed(0, k) for k in range(len(rows))]
+    made = cached_samples(samples, folder, prompts, seeds, steps, guidance)
+    levels = levels_of(rows, model_size(folder))
+    real = [Radiograph((image / 255).astype(np.float32), None, {"synthetic": "no"}) for image in levels]
+
+    pictures, captions = [], []
+    for start in range(0, len(rows), columns):  # a line of real ones, and under it their synthetic namesakes
+        block = slice(start, start + columns)
+        blank = [Radiograph(np.ones_like(real[0].pixels), None, {})] * (columns - len(real[block]))
+        pictures += [*real[block], *blank, *made[block], *blank]
+        captions += [f"REAL (NIH). {prompt}" for prompt in prompts[block]] + [""] * len(blank)
+        captions += [f"SYNTHETIC, seed {start + i}. {prompt}" for i, prompt in enumerate(prompts[block])]
+        captions += [""] * len(blank)
+    figure.parent.mkdir(parents=True, exist_ok=True)
+    write_sheet(figure, pictures, captions, columns=columns)
+    print_table(
+        ["seed", "real film", "prompt"],
+        [[k, row.file_name, prompt] for k, (row, prompt) in enumerate(zip(rows, prompts, strict=True))],
+    )
+    print(f"\npicture: {figure}; real films: NIH Clinical Center, ChestX-ray14, test patients")
+
+
+if __name__ == "__main__":
+    launch(main)

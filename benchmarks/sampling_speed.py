@@ -1,0 +1,171 @@
+"""`gen sample` beside the plain loop of diffusers' StableDiffusionPipeline: same folder, steps, guidance and machine.
+
+(a) seconds an image once loaded; (b) the whole process from a cold start, import time told apart; (c) `gen --help`.
+The sides alternate, so that a machine that slows down slows both; medians. Wants a machine with nothing else to do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+from common import (
+    chosen_model,
+    guidance_option,
+    json_option,
+    launch,
+    model_option,
+    print_table,
+    save_json,
+    steps_option,
+)
+
+from gen.core.run import derived_seed
+
+PROMPTS = (
+    "63 year old female. AP view. Pleural effusion.",
+    "45 year old male. PA view. No acute cardiopulmonary abnormality.",
+    "50 year old male. PA view. Cardiomegaly.",
+    "10 year old female. PA view. No acute cardiopulmonary abnormality.",
+)
+# What a user of diffusers would write; kept to what is needed for the same image.
+STOCK_SCRIPT = """
+import sys
+import torch
+from diffusers import StableDiffusionPipeline
+
+folder, prompt, seed, steps, guidance, out = sys.argv[1:]
+pipeline = StableDiffusionPipeline.from_pretrained(folder)
+pipeline.set_progress_bar_config(disable=True)
+generator = torch.Generator().manual_seed(int(seed))
+image = pipeline(prompt, num_inference_steps=int(steps), guidance_scale=float(guidance), generator=generator).images[0]
+image.save(out)
+"""
+
+
+def processor() -> str:
+    """The processor's name, model number and matrix units as Linux gives them, and the cores that are ours."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    facts = dict(re.findall(r"^([a-z ]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))
+    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in facts.get("flags", "").split()]
+    name = (
+        f"{facts.get('model name', 'unknown processor')}, family {facts.get('cpu family')}, model {facts.get('model')}"
+    )
+    return f"{name}, {' '.join(units)}, {len(os.sched_getaffinity(0))} cores"
+
+
+def alternate(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds that each of ``sides`` takes, ``repeats`` times, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def import_seconds(report: str) -> float:
+    """All time spent in imports, by the `self` column (microseconds) of what ``python -X importtime`` wrote."""
+    return sum(int(own) for own in re.findall(r"^import time:\s+(\d+) \|", report, re.MULTILINE)) / 1e6
+
+
+def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str, list[float]]:
+    """(a): seconds an image of four, once both are loaded and warm."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    from gen.model.pipeline import describe, load_pipeline, sample
+
+    own = load_pipeline(folder, device="cpu")
+    print(f"{describe(own)}; {torch.get_num_threads()} threads\n", flush=True)
+    stock = StableDiffusionPipeline.from_pretrained(folder)
+    stock.set_progress_bar_config(disable=True)
+    seeds = [derived_seed(0, k) for k in range(len(PROMPTS))]
+
+    def plain(prompts: Sequence[str], numbers: Sequence[int]) -> Any:
+        generators = [torch.Generator().manual_seed(seed) for seed in numbers]
+        return stock(list(prompts), num_inference_steps=steps, guidance_scale=guidance, generator=generators)
+
+    sides: dict[str, Callable[[], object]] = {
+        "gen.model.pipeline, 4 images": lambda: list(sample(own, PROMPTS, seeds, steps=steps, guidance=guidance)),
+        "StableDiffusionPipeline, a batch of 4": lambda: plain(PROMPTS, seeds),
+        "StableDiffusionPipeline, 4 times 1": lambda: [plain([p], [s]) for p, s in zip(PROMPTS, seeds, strict=True)],
+    }
+    alternate(sides, 1)  # warm
+    return {name: [one / len(PROMPTS) for one in of] for name, of in alternate(sides, repeats).items()}
+
+
+def cold(folder: Path, steps: int, guidance: float, repeats: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """(b): seconds of the whole process for one image, and in one further run each the part that is imports."""
+    with tempfile.TemporaryDirectory() as place:
+        script = Path(place) / "stock.py"
+        script.write_text(STOCK_SCRIPT, encoding="utf-8")
+        settings = [str(steps), f"{guidance:g}"]
+        own = ["-m", "gen.cli", "sample", "--prompt", PROMPTS[0], "--steps", settings[0], "--guidance", settings[1]]
+        own += ["--model", str(folder), "--out", f"{place}/out", "--device", "cpu", "--quiet"]
+        stock = [str(script), str(folder), PROMPTS[0], str(derived_seed(0, 0)), *settings, f"{place}/stock.png"]
+        sides = {"gen sample": own, "script with StableDiffusionPipeline": stock}
+        seconds = alternate({name: partial(_python, command) for name, command in sides.items()}, repeats)
+        imports = {name: import_seconds(_python(["-X", "importtime", *command])) for name, command in sides.items()}
+    return seconds, imports
+
+
+def _python(arguments: Sequence[str]) -> str:
+    """Run a fresh Python on ``arguments``, offline; what it wrote to stderr."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise click.ClickException(f"{' '.join(arguments[:3])} ended with {done.returncode}: {done.stderr[-500:]}")
+    return done.stderr
+
+
+@click.command(help=__doc__)
+@model_option
+@steps_option
+@guidance_option
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of (a) and (c).")
+@click.option("--cold-repeats", type=click.IntRange(1), default=3, show_default=True, help="Of (b).")
+@json_option
+def main(
+    model: Path | None, steps: int, guidance: float, repeats: int, cold_repeats: int, json_file: Path | None
+) -> None:
+    folder = chosen_model(model)
+    print(f"{processor()}; load before the start {os.getloadavg()[0]:.1f}")
+    warm = loaded(folder, steps, guidance, repeats)
+    print(f"(a) once loaded, 4 images, {steps} steps, guidance {guidance:g}, {repeats} rounds\n")
+    print_table(["", "seconds an image: median", "least", "most", "ratio"], _rows(warm))
+
+    start, imports = cold(folder, steps, guidance, cold_repeats)
+    print(f"\n(b) cold start to one image on disk, {cold_repeats} rounds\n")
+    rows = [[*row, f"{imports[str(row[0])]:.2f}"] for row in _rows(start)]
+    print_table(["", "seconds: median", "least", "most", "ratio", "of these imports (-X importtime, one run)"], rows)
+
+    helped = alternate({"gen --help": lambda: _python(["-m", "gen.cli", "--help"])}, repeats)
+    print("\n(c)\n")
+    print_table(["", "seconds: median", "least", "most", "ratio"], _rows(helped))
+    figures = {"processor": processor(), "steps": steps, "guidance": guidance, "imports": imports}
+    save_json(json_file, {**figures, "loaded": warm, "cold": start, "help": helped})
+
+
+def _rows(seconds: dict[str, list[float]]) -> list[list[object]]:
+    """Median, least and most of each side, and its median over that of the first."""
+    first = median(next(iter(seconds.values())))
+    return [
+        [name, f"{median(of):.2f}", f"{min(of):.2f}", f"{max(of):.2f}", f"{median(of) / first:.2f}"]
+        for name, of in seconds.items()
+    ]
+
+
+if __name__ == "__main__":
+    launch(main)

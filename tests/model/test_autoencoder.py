@@ -1,0 +1,161 @@
+"""Training the autoencoder at toy size: exact resume, learning, and refusals before a run folder exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gen.core.config import load_config
+from gen.core.errors import BadInput, GenError
+from gen.core.files import newest_verified, sha256_file
+from gen.core.run import read_log
+from gen.model.autoencoder import AutoencoderConfig, random_crops, seeded_noise, train_autoencoder
+from gen.model.folder import load_autoencoder
+
+from .conftest import CONFIGS
+
+
+def toy_config(out: Path, data: Path, *overrides: str) -> AutoencoderConfig:
+    given = [f"out={out}", f"data={data}", "device=cpu", "dtype=float32", *overrides]
+    return load_config(AutoencoderConfig, CONFIGS / "autoencoder_toy.yaml", given)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of every file, but for those that tell how they came about: the tokenizer's config, and the list of digests."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    untold = ("tokenizer_config.json", "DIGESTS.json")
+    return {str(file.relative_to(folder)): sha256_file(file) for file in files if file.name not in untold}
+
+
+def copy_as_of(run: Path, images: int, to: Path) -> Path:
+    """The run folder as a kill after ``images`` images would have left it."""
+    shutil.copytree(run, to)
+    for folder in (to / "checkpoints").iterdir():
+        if int(folder.name.rpartition("-")[2]) > images:
+            shutil.rmtree(folder)
+    return to
+
+
+def test_the_toy_config_trains_and_leaves_an_autoencoder_that_loads(toy_autoencoder: Path) -> None:
+    newest, skipped = newest_verified(toy_autoencoder / "checkpoints", "images-*")
+    assert newest is not None
+    assert newest.name == "images-000000096"
+    assert skipped == []
+    vae = load_autoencoder(toy_autoencoder)
+    assert type(vae).__name__ == "AutoencoderTiny"
+    assert vae.config.latent_channels == 4
+    scores = [row["psnr"] for row in read_log(toy_autoencoder) if row["event"] == "validation"]
+    assert len(scores) == 4
+    assert scores[-1] > scores[0]
+
+
+def test_a_resumed_run_is_the_unbroken_run_to_the_last_bit(
+    toy_autoencoder: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    resumed = copy_as_of(toy_autoencoder, 64, tmp_path / "resumed")
+    config = dataclasses.replace(toy_config(toy_autoencoder, toy_data), out=str(resumed))
+    rewritten = (resumed / "config.yaml").read_text().replace(str(toy_autoencoder), str(resumed))
+    (resumed / "config.yaml").write_text(rewritten)
+    folder = train_autoencoder(config)
+    unbroken = toy_autoencoder / "checkpoints" / "images-000000096"
+    assert digests(folder.parent) == digests(unbroken)
+
+
+def test_the_whole_of_a_kl_autoencoder_learns_with_a_critic_and_resumes(toy_data: Path, tmp_path: Path) -> None:
+    overrides = (
+        "shape.class_name=AutoencoderKL",
+        "shape.block_out_channels=[8,8]",
+        "shape.norm_num_groups=4",
+        "adversarial_weight=0.1",
+        "adversarial_after=8",
+        "accumulate=2",
+        "images=32",
+        "checkpoint_every=16",
+        "validate_every=100",
+    )
+    unbroken = train_autoencoder(toy_config(tmp_path / "a", toy_data, *overrides)).parent
+    assert {file.name for file in (unbroken / "state").iterdir()} == {
+        *("autoencoder.safetensors", "autoencoder.ema.safetensors", "autoencoder.optimizer.safetensors"),
+        *("critic.safetensors", "critic.optimizer.safetensors", "progress.json"),
+    }
+    resumed = copy_as_of(tmp_path / "a", 16, tmp_path / "b")
+    (resumed / "config.yaml").write_text(
+        (resumed / "config.yaml").read_text().replace(f"{tmp_path}/a", f"{tmp_path}/b")
+    )
+    again = train_autoencoder(toy_config(resumed, toy_data, *overrides)).parent
+    assert digests(again) == digests(unbroken)
+
+
+def test_an_autoencoder_can_start_from_another(toy_autoencoder: Path, toy_data: Path, tmp_path: Path) -> None:
+    short = ("images=4", "warmup=0", "validate_every=100")
+    folder = train_autoencoder(toy_config(tmp_path / "more", toy_data, f"init={toy_autoencoder}", *short))
+    before, after = load_autoencoder(toy_autoencoder), load_autoencoder(folder)
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert torch.equal(old, new) == name.startswith("encoder"), name
+        assert float((old - new).detach().abs().max()) < 0.1
+
+
+def test_a_three_channel_autoencoder_is_tuned_on_grey_images(
+    stable_diffusion: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    short = ("images=4", "validate_every=100", "adversarial_weight=0.1")
+    folder = train_autoencoder(toy_config(tmp_path / "rgb", toy_data, f"init={stable_diffusion}", *short))
+    assert load_autoencoder(folder).config.in_channels == 3
+
+
+def test_crops_lie_inside_and_each_is_decided_by_its_own_seed() -> None:
+    levels = np.arange(2 * 16 * 16, dtype=np.uint16).reshape(2, 16, 16).astype(np.uint8)
+    crops = random_crops(levels, [0, 1, 1], [5, 6, 2**64 - 1], 8)
+    assert crops.shape == (3, 1, 8, 8)
+    torch.testing.assert_close(random_crops(levels, [1], [6], 8), crops[1:2])
+    whole = random_crops(levels, [1], [12345], 16)
+    torch.testing.assert_close(whole[0, 0], torch.from_numpy(levels[1].astype(np.float32)) / 127.5 - 1)
+
+
+def test_noise_has_the_shape_of_the_latents_and_each_row_its_own_seed(toy_autoencoder: Path) -> None:
+    vae = load_autoencoder(toy_autoencoder)
+    noise = seeded_noise(vae, [1, 2], 16)
+    assert noise.shape == (2, 4, 4, 4)
+    assert torch.equal(seeded_noise(vae, [2], 16)[0], noise[1])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dtype=float16", "training in float16 is not offered"),
+        ("batch_size=0", "batch_size is 0; it must be above 0"),
+        ("cooldown=0", "cooldown is 0"),
+        ("crop=18", "crop is 18 and size is 32; crop is at most size, and both are multiples of 4 pixels"),
+        ("crop=64", "crop is 64"),
+        ("size=33", "size is 33"),
+        ("shape.class_name=VQModel", "shape.class_name is 'VQModel'; use AutoencoderTiny or AutoencoderKL"),
+        ("device=tpu", "unknown device 'tpu'"),
+        ("init=/nowhere", "/nowhere is not a folder"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused_before_a_run_folder_exists(
+    override: str, message: str, toy_data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput) as refusal:
+        train_autoencoder(toy_config(tmp_path / "run", toy_data, override))
+    assert message in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_config_on_the_same_run_folder_is_refused(toy_autoencoder: Path, toy_data: Path) -> None:
+    with pytest.raises(BadInput, match=r"another config \(batch_size: 4 -> 8\)"):
+        train_autoencoder(toy_config(toy_autoencoder, toy_data, "batch_size=8"))
+
+
+def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(toy_data: Path, tmp_path: Path) -> None:
+    config = toy_config(
+        tmp_path / "run", toy_data, "learning_rate=1e30", "warmup=0", "images=400", "checkpoint_every=200"
+    )
+    with pytest.raises(GenError, match=r"after \d+ images, in the batch of .*images/\d+\.png"):
+        train_autoencoder(config)
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -1,0 +1,271 @@
+"""Training the denoiser at toy size: exact resume after any kill, averages, accumulation, fine-tuning, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gen.core.config import load_config
+from gen.core.errors import BadInput, GenError
+from gen.core.run import read_log
+from gen.model.autoencoder import AutoencoderConfig
+from gen.model.denoiser import DenoiserShape, new_denoiser
+from gen.model.folder import load_autoencoder, read_capabilities
+from gen.model.pipeline import load_pipeline, sample
+from gen.model.tokenizer import train_tokenizer
+from gen.model.train import DenoiserConfig, train_denoiser
+
+from .conftest import CONFIGS, denoiser_overrides
+from .test_autoencoder import copy_as_of, digests
+
+
+def toy_config(out: Path, data: Path, autoencoder: Path, *overrides: str) -> DenoiserConfig:
+    given = [*denoiser_overrides(out, data, autoencoder), *overrides]
+    return load_config(DenoiserConfig, CONFIGS / "denoiser_toy.yaml", given)
+
+
+def tuning_config(out: Path, data: Path, init: Path, *overrides: str) -> DenoiserConfig:
+    """configs/finetune.yaml at toy size."""
+    given = [f"out={out}", f"data={data}", f"init={init}", "device=cpu", "dtype=float32", "size=32", "images=8"]
+    given += ["batch_size=4", "accumulate=1", "warmup=0", "learning_rate=1e-3", "preview_every=0"]
+    return load_config(DenoiserConfig, CONFIGS / "finetune.yaml", [*given, *overrides])
+
+
+def moved(run: Path, to: Path) -> Path:
+    """``to``, a copy of ``run``, with a config that says so."""
+    (to / "config.yaml").write_text((to / "config.yaml").read_text().replace(f"out: {run}\n", f"out: {to}\n"))
+    return to
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_loads(path: Path) -> None:
+    load_config(AutoencoderConfig if path.name.startswith("autoencoder") else DenoiserConfig, path)
+
+
+def test_the_toy_config_trains_to_a_model_folder_that_samples_and_says_what_it_was_shown(toy_denoiser: Path) -> None:
+    folder = toy_denoiser / "checkpoints" / "images-000000096" / "model"
+    pipeline = load_pipeline(folder, device="cpu")
+    [image] = sample(pipeline, ["PA view."], [0], steps=2)
+    assert image.pixels.shape == (32, 32)
+    shown = read_capabilities(folder)
+    assert shown is not None
+    assert shown["canonical_language"] is True
+    assert shown["images"] == 9, "neither the patients held out nor the row that must not be learnt from"
+    assert shown["views"] == {"AP": 4, "PA": 5}
+    assert shown["age_range"] == [20, 60]
+
+
+def test_the_log_tells_the_validation_losses_and_the_preview_with_its_nearest_distances(toy_denoiser: Path) -> None:
+    rows = read_log(toy_denoiser)
+    assert [row["images"] for row in rows if row["event"] == "validation"] == [0, 32, 64, 96]
+    [preview] = [row for row in rows if row["event"] == "preview"]
+    assert preview["nearest"]["synthetic"] > 0
+    assert preview["nearest"]["held_out"] > 0
+    assert (toy_denoiser / "previews" / "images-000000096.png").is_file()
+
+
+def test_a_resumed_run_is_the_unbroken_run_to_the_last_bit(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    resumed = moved(toy_denoiser, copy_as_of(toy_denoiser, 64, tmp_path / "resumed"))
+    folder = train_denoiser(toy_config(resumed, toy_data, toy_autoencoder))
+    assert digests(folder.parent) == digests(toy_denoiser / "checkpoints" / "images-000000096")
+
+
+def test_a_run_that_was_killed_ends_as_the_unbroken_one(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    code = "import sys; from gen.cli import main; main(sys.argv[1:])"
+    overrides = denoiser_overrides(out, toy_data, toy_autoencoder)
+    command = [sys.executable, "-c", code, "train", "denoiser", str(CONFIGS / "denoiser_toy.yaml"), *overrides]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:
+        log = out / "log.jsonl"
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.stat().st_size):  # the loop has begun
+            assert job.poll() is None, job.stderr.read().decode()  # type: ignore[union-attr]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(random.random())
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+    folder = train_denoiser(toy_config(out, toy_data, toy_autoencoder))
+    assert digests(folder.parent) == digests(toy_denoiser / "checkpoints" / "images-000000096")
+
+
+def test_raw_weights_and_average_are_both_kept_and_the_model_is_the_average(toy_denoiser: Path) -> None:
+    checkpoint = toy_denoiser / "checkpoints" / "images-000000096"
+    raw = load_file(checkpoint / "state" / "denoiser.safetensors")
+    average = load_file(checkpoint / "state" / "denoiser.ema.safetensors")
+    model = load_file(checkpoint / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+    key = "conv_in.weight"
+    assert not torch.equal(raw[f"unet.{key}"], average[f"unet.{key}"])
+    assert torch.equal(model[key], average[f"unet.{key}"])
+    text = load_file(checkpoint / "model" / "text_encoder" / "model.safetensors")
+    for name, value in text.items():
+        assert torch.equal(value, average[f"text_encoder.{name}"]), name
+
+
+def test_validation_previews_and_checkpoints_leave_the_weights_alone(
+    toy_data: Path, toy_autoencoder: Path, toy_denoiser: Path, tmp_path: Path
+) -> None:
+    seldom = ("validate_every=1000", "preview_every=0", "checkpoint_every=1000")
+    folder = train_denoiser(toy_config(tmp_path / "seldom", toy_data, toy_autoencoder, *seldom))
+    often = toy_denoiser / "checkpoints" / "images-000000096"
+    assert digests(folder.parent / "state") == digests(often / "state")
+
+
+def test_accumulating_two_batches_of_four_is_one_of_eight(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
+    gradients = []
+    for batch, accumulate in ((8, 1), (4, 2)):
+        shape = (f"batch_size={batch}", f"accumulate={accumulate}", "gradient_checkpointing=false")
+        folder = train_denoiser(tuning_config(tmp_path / str(batch), toy_data, toy_model, *shape))
+        gradients.append(load_file(folder.parent / "state" / "denoiser.optimizer.safetensors"))
+    whole, parts = gradients
+    assert whole.keys() == parts.keys()
+    for key, value in whole.items():  # after one step the first moment is the clipped gradient, times 0.1
+        if key.endswith("exp_avg"):
+            torch.testing.assert_close(parts[key], value, rtol=1e-3, atol=1e-6)
+    assert any(float(value.abs().max()) > 1e-4 for key, value in whole.items() if key.endswith("exp_avg"))
+
+
+def test_tuning_changes_u_net_and_text_encoder_and_keeps_the_rest(
+    stable_diffusion: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    folder = train_denoiser(tuning_config(tmp_path / "run", toy_data, stable_diffusion))
+    before, after = load_pipeline(stable_diffusion, device="cpu"), load_pipeline(folder, device="cpu")
+    for part in ("unet", "text_encoder", "vae"):
+        old, new = (dict(getattr(pipeline, part).state_dict()) for pipeline in (before, after))
+        assert all(torch.equal(old[key], new[key]) for key in old) == (part == "vae"), part
+    assert after.tokenizer.get_vocab() == before.tokenizer.get_vocab()
+    assert type(after.scheduler) is type(before.scheduler)
+    assert after.scheduler.config.prediction_type == before.scheduler.config.prediction_type
+    assert json.loads((folder / "capabilities.json").read_text())["canonical_language"] is False
+    [image] = sample(after, ["Report of a chest."], [0], steps=2)
+    assert image.pixels.shape == (32, 32)
+
+
+def test_a_frozen_text_encoder_stays_as_it_was(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
+    folder = train_denoiser(tuning_config(tmp_path / "run", toy_data, toy_model, "train_text_encoder=false"))
+    old, new = (load_file(at / "text_encoder" / "model.safetensors") for at in (toy_model, folder))
+    assert all(torch.equal(old[key], new[key]) for key in old)
+
+
+def test_a_folder_tuned_at_another_size_samples_at_that(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
+    folder = train_denoiser(tuning_config(tmp_path / "run", toy_data, toy_model, "size=16"))
+    assert load_pipeline(folder, device="cpu").size == 16
+
+
+def test_a_kl_autoencoder_is_whitened_for_a_new_denoiser(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
+    short = ("images=4", "preview_every=0")
+    folder = train_denoiser(toy_config(tmp_path / "run", toy_data, toy_model, *short))
+    assert load_autoencoder(folder).config.scaling_factor == 1.0
+    before, after = (load_autoencoder(at).post_quant_conv.weight for at in (toy_model, folder))
+    assert not torch.equal(before, after)
+
+
+def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(
+    toy_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    config = tuning_config(tmp_path / "run", toy_data, toy_model, "learning_rate=1e30", "images=400")
+    with pytest.raises(GenError, match=r"after \d+ images, in the batch of .*images/\d+\.png"):
+        train_denoiser(config)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dtype=float16", "training in float16 is not offered"),
+        ("accumulate=0", "accumulate is 0; it must be above 0"),
+        ("captions=report", "captions is 'report'; use study or prompt"),
+        ("size=30", "size is 30; use a multiple of 8 pixels"),
+        ("attention=flash", "unknown attention 'flash'"),
+        ("autoencoder=null", "neither init nor autoencoder is given"),
+        ("autoencoder=/nowhere", "/nowhere is not a folder"),
+        ("shape.prediction_type=epsilon", "epsilon cannot be predicted at zero terminal SNR"),
+        ("data=/nowhere", "/nowhere holds no metadata.csv"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused_before_a_run_folder_exists(
+    override: str, message: str, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput) as refusal:
+        train_denoiser(toy_config(tmp_path / "run", toy_data, toy_autoencoder, override))
+    assert message in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "scheduler", "unet", "text_encoder", "vae"])
+def test_a_folder_to_start_from_that_lacks_a_part_is_refused(
+    part: str, broken_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(broken_model / part)
+    with pytest.raises(BadInput) as refusal:
+        train_denoiser(tuning_config(tmp_path / "run", toy_data, broken_model))
+    assert str(broken_model) in str(refusal.value)
+    assert part in str(refusal.value) or "autoencoder" in str(refusal.value)
+
+
+def test_epsilon_at_zero_terminal_snr_is_refused_in_a_folder_too(
+    broken_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    path = broken_model / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text().replace("v_prediction", "epsilon"))
+    with pytest.raises(BadInput, match="epsilon cannot be learnt at zero terminal SNR"):
+        train_denoiser(tuning_config(tmp_path / "run", toy_data, broken_model))
+
+
+def test_an_autoencoder_of_other_channels_is_refused(
+    toy_model: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    from gen.model.autoencoder import train_autoencoder
+
+    config = load_config(
+        AutoencoderConfig,
+        CONFIGS / "autoencoder_toy.yaml",
+        [f"out={tmp_path / 'vae'}", f"data={toy_data}", "images=4", "shape.latent_channels=3", "device=cpu"],
+    )
+    vae = train_autoencoder(config)
+    with pytest.raises(BadInput, match=r"takes 4 channels, and .*vae makes 3"):
+        train_denoiser(tuning_config(tmp_path / "run", toy_data, toy_model, f"autoencoder={vae}"))
+
+
+def test_another_config_on_the_same_run_folder_is_refused(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"another config \(images: 96 -> 192\)"):
+        train_denoiser(toy_config(toy_denoiser, toy_data, toy_autoencoder, "images=192"))
+
+
+def test_a_new_denoiser_predicts_nothing_at_first() -> None:
+    tokenizer = train_tokenizer(iter(["a chest"]), 600)
+    shape = DenoiserShape([16, 32], [False, True], norm_num_groups=8, text_channels=32, text_layers=1, text_heads=2)
+    unet, text_encoder, scheduler = new_denoiser(shape, tokenizer, 3, 8)
+    states = text_encoder(torch.tensor([tokenizer("a chest").input_ids]))[0]
+    assert not unet(torch.randn(1, 3, 8, 8), 500, states).sample.any()
+    assert float(scheduler.alphas_cumprod[-1]) == pytest.approx(0, abs=1e-6)
+
+
+def test_training_in_bfloat16_keeps_its_weights_in_float32(
+    toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    short = ("images=8", "preview_every=0", "dtype=bfloat16")
+    folder = train_denoiser(toy_config(tmp_path / "run", toy_data, toy_autoencoder, *short))
+    state = load_file(folder.parent / "state" / "denoiser.safetensors")
+    assert {value.dtype for value in state.values()} == {torch.float32}
+
+
+def test_the_environment_is_left_as_it_was(toy_denoiser: Path) -> None:
+    assert "ACCELERATE_MIXED_PRECISION" not in os.environ

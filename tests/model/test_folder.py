@@ -1,0 +1,183 @@
+"""A model folder is whole or refused by name, and what it was never shown is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gen.core.errors import BadInput
+from gen.language.prompt import read_prompt
+from gen.language.study import Finding, Study
+from gen.model.export import capabilities_of
+from gen.model.folder import (
+    capability_warnings,
+    check_model_folder,
+    load_autoencoder,
+    model_hash,
+    read_capabilities,
+    read_json,
+)
+
+WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BadInput) as error:
+        check_model_folder(folder)
+    return str(error.value)
+
+
+def test_a_whole_folder_passes(toy_model: Path, stable_diffusion: Path) -> None:
+    check_model_folder(toy_model)
+    check_model_folder(stable_diffusion)
+
+
+def test_a_missing_folder_or_index_is_named(broken_model: Path, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none").startswith(f"{tmp_path / 'none'} is not a folder")
+    (broken_model / "model_index.json").unlink()
+    assert f"{broken_model} holds no model_index.json" in refusal(broken_model)
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", "", "null", "7"])
+def test_an_index_that_is_not_an_object_is_named(broken_model: Path, text: str) -> None:
+    (broken_model / "model_index.json").write_text(text)
+    assert str(broken_model / "model_index.json") in refusal(broken_model)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_missing_part_is_named(broken_model: Path, part: str) -> None:
+    shutil.rmtree(broken_model / part)
+    assert refusal(broken_model).startswith(f"{broken_model}: the part '{part}' is missing")
+
+
+def test_an_index_without_a_part_is_named(broken_model: Path) -> None:
+    index = read_json(broken_model / "model_index.json")
+    del index["unet"]
+    (broken_model / "model_index.json").write_text(json.dumps(index))
+    assert "the part 'unet' is missing" in refusal(broken_model)
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_weights_missing_or_pickled_are_told_apart(broken_model: Path, part: str) -> None:
+    (broken_model / part / f"{WEIGHTS[part]}.safetensors").unlink()
+    assert refusal(broken_model).startswith(f"{broken_model / part} holds no weights (*.safetensors)")
+    pickle = broken_model / part / f"{WEIGHTS[part]}.bin"
+    pickle.write_bytes(b"\x80\x04.")
+    assert refusal(broken_model).startswith(f"{pickle} is a pickle, which can run code when it is loaded")
+
+
+def test_a_part_without_its_config_is_named(broken_model: Path) -> None:
+    (broken_model / "vae" / "config.json").unlink()
+    assert refusal(broken_model).startswith(f"{broken_model / 'vae'} holds no config.json")
+
+
+def test_the_hash_names_the_model_wherever_it_lies_and_changes_with_any_weight(
+    toy_model: Path, broken_model: Path
+) -> None:
+    assert model_hash(broken_model) == model_hash(toy_model)
+    file = broken_model / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_in.bias"][0] += 1e-3
+    save_file(tensors, file)
+    assert model_hash(broken_model) != model_hash(toy_model)
+
+
+def test_an_autoencoder_is_found_in_a_model_its_own_folder_and_a_run(toy_model: Path, toy_autoencoder: Path) -> None:
+    in_model, alone = load_autoencoder(toy_model), load_autoencoder(toy_model / "vae")
+    assert torch.equal(in_model.quant_conv.weight, alone.quant_conv.weight)
+    assert type(load_autoencoder(toy_autoencoder)).__name__ == "AutoencoderTiny"
+
+
+def test_an_autoencoder_of_another_class_is_refused(broken_model: Path) -> None:
+    path = broken_model / "vae" / "config.json"
+    path.write_text(path.read_text().replace("AutoencoderKL", "VQModel"))
+    with pytest.raises(BadInput, match="autoencoder class 'VQModel' is not supported"):
+        load_autoencoder(broken_model)
+
+
+def test_a_folder_that_says_nothing_gives_no_warnings(stable_diffusion: Path) -> None:
+    assert read_capabilities(stable_diffusion) is None
+    assert capability_warnings(None, Study(age=63, view="lateral")) == []
+
+
+def test_capabilities_count_what_was_shown() -> None:
+    studies = [
+        Study(age=63, sex="F", view="AP", position="supine", devices=("pacemaker",), race="Asian"),
+        Study(age=4, sex="F", findings={"Pneumonia": Finding("present", "right", "mild", "lower")}),
+        Study(age_group="child", findings={"Pneumonia": Finding("absent"), "Nodule": Finding("uncertain")}),
+    ]
+    shown = capabilities_of(studies, canonical=True)
+    assert shown["images"] == 3
+    assert shown["findings"]["Pneumonia"] == 1
+    assert shown["absent"] == {"Pneumonia": 1}
+    assert shown["uncertain"] == {"Nodule": 1}
+    assert shown["sides"] == {"right": 1}
+    assert shown["severities"] == {"mild": 1}
+    assert shown["zones"] == {"lower": 1}
+    assert shown["views"] == {"AP": 1}
+    assert shown["positions"] == {"supine": 1}
+    assert shown["sexes"] == {"F": 2}
+    assert shown["races"] == {"Asian": 1}
+    assert shown["devices"] == {"pacemaker": 1}
+    assert shown["children"] == 2
+    assert shown["age_range"] == [4, 63]
+    for study in studies:
+        assert capability_warnings(shown, study) == []
+
+
+SHOWN: dict[str, Any] = capabilities_of(
+    [
+        Study(age=20, sex="M", view="AP", findings={"Pneumonia": Finding(), "Nodule": Finding("absent")}),
+        Study(age=80, sex="F", view="PA", findings={"Pneumonia": Finding("absent")}),
+    ],
+    canonical=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "warnings"),
+    [
+        ("20 year old male. AP view. Pneumonia.", []),
+        ("No pneumonia.", []),
+        (
+            "Right pneumonia.",
+            ["the model was never shown the side of a finding: 'right' will have no reliable effect"],
+        ),
+        (
+            "Severe pneumonia.",
+            ["the model was never shown the severity of a finding: 'severe' will have no reliable effect"],
+        ),
+        ("Lateral view.", ["the model was never shown the view 'lateral': it will have no reliable effect"]),
+        (
+            "AP supine view.",
+            ["the model was never shown the position of a patient: 'supine' will have no reliable effect"],
+        ),
+        ("Asian male.", ["the model was never shown the race of a patient: 'Asian' will have no reliable effect"]),
+        ("Pneumothorax.", ["the model was never shown the finding 'Pneumothorax': it will have no reliable effect"]),
+        ("No pneumothorax.", ["the model was never shown the finding 'Pneumothorax': it will have no reliable effect"]),
+        ("Nodule.", ["the model was never shown 'Nodule' as present: it will have no reliable effect"]),
+        ("No nodule.", []),
+        (
+            "Possible pneumonia.",
+            ["the model was never shown 'Pneumonia' as uncertain: it will have no reliable effect"],
+        ),
+        ("90 year old female.", ["the model was shown ages 20 to 80 only, and 90 lies outside"]),
+        ("Child.", ["the model was never shown a child: 'child' will have no reliable effect"]),
+        ("Adult.", []),
+    ],
+)
+def test_what_the_model_was_never_shown_is_said_in_one_line_each(prompt: str, warnings: list[str]) -> None:
+    assert capability_warnings(SHOWN, read_prompt(prompt).study) == warnings
+
+
+def test_a_model_without_ages_says_so() -> None:
+    shown = capabilities_of([Study(sex="M")], canonical=True)
+    assert capability_warnings(shown, Study(age=63)) == [
+        "the model was never shown the age of a patient: '63' will have no reliable effect"
+    ]

@@ -1,0 +1,349 @@
+"""Sampling: the stock pipeline's pictures, each decided by its own seed; folders that cannot be used are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gen.core.errors import BadInput, GenError
+from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.model.denoiser import Denoiser
+from gen.model.export import Fixtures, write_model_folder
+from gen.model.latents import whiten
+from gen.model.pipeline import Pipeline, describe, load_pipeline, sample
+
+PROMPTS = ["63 year old female. AP view.", "5 year old male. PA view.", "Adult. Lateral view.", "No finding."]
+SEEDS = [11, 2**64 - 1, 0, 7]
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy_model: Path) -> Pipeline:
+    return load_pipeline(toy_model, device="cpu")
+
+
+def pixels(pipeline: Pipeline, prompts: list[str], seeds: list[int], **settings: object) -> list[np.ndarray]:
+    return [image.pixels for image in sample(pipeline, prompts, seeds, steps=3, **settings)]  # type: ignore[arg-type]
+
+
+def eight_bits(images: list[np.ndarray]) -> list[bytes]:
+    return [np.rint(image * 255).astype(np.uint8).tobytes() for image in images]
+
+
+def of_the_stock_pipeline(folder: Path, prompt: str, seed: int, **settings: object) -> np.ndarray:
+    from diffusers import StableDiffusionPipeline
+
+    from gen.model.parts import quiet
+
+    with quiet():
+        stock = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, safety_checker=None)
+    stock.set_progress_bar_config(disable=True)
+    shape = stock.unet.config.in_channels, 16, 16
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[None]
+    image = stock(
+        prompt, latents=latents, height=32, width=32, num_inference_steps=3, output_type="np", **settings
+    ).images[0]
+    return image.mean(-1)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_the_stock_pipeline_gives_the_same_picture(toy_model: Path, pipeline: Pipeline, guidance: float) -> None:
+    [ours] = pixels(pipeline, PROMPTS[:1], [11], guidance=guidance, negative="pneumonia" if guidance > 1 else "")
+    negative = {"negative_prompt": "pneumonia"} if guidance > 1 else {}
+    theirs = of_the_stock_pipeline(toy_model, PROMPTS[0], 11, guidance_scale=guidance, **negative)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_folders_in_the_layouts_of_stable_diffusion_give_the_stock_pictures(stable_diffusion: Path) -> None:
+    ours = pixels(load_pipeline(stable_diffusion, device="cpu"), ["a chest"], [5])[0]
+    theirs = of_the_stock_pipeline(stable_diffusion, "a chest", 5, guidance_scale=3.0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_saved_and_loaded_a_model_makes_the_same_pixels(pipeline: Pipeline, tmp_path: Path) -> None:
+    denoiser = Denoiser(pipeline.unet, pipeline.text_encoder)
+    fixtures = Fixtures(pipeline.vae, pipeline.tokenizer, pipeline.scheduler, {"canonical_language": True})
+    write_model_folder(tmp_path, denoiser, fixtures)
+    again = load_pipeline(tmp_path, device="cpu")
+    for before, after in zip(*(pixels(each, PROMPTS, SEEDS) for each in (pipeline, again)), strict=True):
+        assert np.array_equal(before, after)
+    assert again.capabilities == {"canonical_language": True}
+
+
+def test_saved_in_half_precision_a_model_is_loaded_in_float32_and_makes_nearly_the_same(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    denoiser = Denoiser(pipeline.unet, pipeline.text_encoder)
+    fixtures = Fixtures(pipeline.vae, pipeline.tokenizer, pipeline.scheduler, {})
+    write_model_folder(tmp_path, denoiser, fixtures, torch.float16)
+    assert {value.dtype for value in load_file(tmp_path / "text_encoder" / "model.safetensors").values()} == {
+        torch.float16
+    }
+    again = load_pipeline(tmp_path, device="cpu")
+    for part in (again.unet, again.vae, again.text_encoder):
+        assert {weight.dtype for weight in part.parameters()} == {torch.float32}
+    [before], [after] = (pixels(each, PROMPTS[:1], [3]) for each in (pipeline, again))
+    np.testing.assert_allclose(before, after, atol=0.02)
+    assert next(pipeline.unet.parameters()).dtype == torch.float32, "what was saved from stays as it was"
+
+
+def test_whitened_latents_decode_in_the_stock_pipeline_as_before(
+    toy_model: Path, broken_model: Path, pipeline: Pipeline
+) -> None:
+    # With the same latents in another scale and place the stock pipeline, which knows one factor, shows the same image.
+    from diffusers import StableDiffusionPipeline
+
+    from gen.model.folder import load_autoencoder
+    from gen.model.parts import quiet
+
+    vae = load_autoencoder(toy_model)
+    mean, std = torch.tensor([0.3, -1, 2, 0]), torch.tensor([0.5, 2, 1, 3])
+    whiten(vae, mean, std)
+    vae.save_pretrained(broken_model / "vae")
+    with quiet():
+        stocks = [
+            StableDiffusionPipeline.from_pretrained(at, local_files_only=True) for at in (toy_model, broken_model)
+        ]
+    raw = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    white = (raw - mean[:, None, None]) / std[:, None, None]
+    shown = []
+    for stock, latents in zip(stocks, (raw, white), strict=True):
+        with torch.no_grad():
+            shown.append(stock.vae.decode(latents / stock.vae.config.scaling_factor).sample)
+    torch.testing.assert_close(shown[0], shown[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 8])
+def test_an_image_is_the_same_alone_and_among_others_whatever_passes_together(pipeline: Pipeline, rows: int) -> None:
+    wide = dataclasses.replace(pipeline, rows=rows)
+    together = eight_bits(pixels(wide, PROMPTS, SEEDS))
+    for k, (prompt, seed) in enumerate(zip(PROMPTS, SEEDS, strict=True)):
+        assert eight_bits(pixels(wide, [prompt], [seed])) == [together[k]]
+    backwards = eight_bits(pixels(wide, PROMPTS[::-1], SEEDS[::-1]))
+    assert backwards[::-1] == together
+    assert len(set(together)) == 4
+
+
+def test_rows_that_pass_together_change_no_eighth_bit(pipeline: Pipeline) -> None:
+    alone, wide = (dataclasses.replace(pipeline, rows=rows) for rows in (1, 4))
+    for one, other in zip(*(pixels(each, PROMPTS, SEEDS) for each in (alone, wide)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_prompt_negative_guidance_and_seed_each_matter(pipeline: Pipeline) -> None:
+    [base] = pixels(pipeline, ["AP view."], [1])
+    for prompts, seeds, settings in (
+        (["PA view."], [1], {}),
+        (["AP view."], [2], {}),
+        (["AP view."], [1], {"guidance": 7.0}),
+        (["AP view."], [1], {"negative": "Pneumonia."}),
+    ):
+        assert not np.array_equal(pixels(pipeline, prompts, seeds, **settings)[0], base)
+    assert np.array_equal(pixels(pipeline, ["AP view."], [1])[0], base)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with NumPy 2
+@pytest.mark.parametrize(
+    "name",
+    ["DDPMScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"],
+)
+def test_whatever_the_scheduler_an_image_is_decided_by_its_seed(toy_model: Path, pipeline: Pipeline, name: str) -> None:
+    import diffusers
+
+    options = {"algorithm_type": "sde-dpmsolver++"} if name == "DPMSolverMultistepScheduler" else {}
+    scheduler = getattr(diffusers, name)(prediction_type="v_prediction", **options)
+    noisy = dataclasses.replace(pipeline, scheduler=scheduler)
+    both = eight_bits(pixels(noisy, PROMPTS[:2], SEEDS[:2]))
+    torch.rand(3)  # the global generator has no say
+    assert eight_bits(pixels(noisy, PROMPTS[:1], SEEDS[:1])) == both[:1]
+    assert eight_bits(pixels(noisy, PROMPTS[1:2], SEEDS[1:2])) == both[1:]
+
+
+def test_images_of_any_possible_size_and_others_are_refused(pipeline: Pipeline) -> None:
+    assert pixels(pipeline, ["AP view."], [0], size=48)[0].shape == (48, 48)
+    for size in (30, 8, 12):
+        with pytest.raises(BadInput, match=f"size {size} is not possible with this model; use a multiple of 4 pixels"):
+            pixels(pipeline, ["AP view."], [0], size=size)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_a_number_of_steps_that_the_scheduler_has_not_is_refused(pipeline: Pipeline, steps: int) -> None:
+    with pytest.raises(BadInput, match=f"steps is {steps}; use 1 to 1000"):
+        next(sample(pipeline, ["AP view."], [0], steps=steps))
+
+
+def test_provenance_says_synthetic_and_all_that_decided_the_image(pipeline: Pipeline, tmp_path: Path) -> None:
+    [image] = sample(pipeline, ["AP view."], [12], steps=2, guidance=2.5, negative="Pneumonia.")
+    told = image.provenance
+    assert told["synthetic"] == "yes"
+    assert told["prompt"] == "AP view."
+    assert told["negative_prompt"] == "Pneumonia."
+    assert told["image_seed"] == "12"
+    assert told["model_hash"] == pipeline.identity
+    assert told["sampler"] == "DDIMScheduler"
+    assert (told["steps"], told["guidance"]) == ("2", "2.5")
+    write_png(tmp_path / "a.png", image)
+    back = read_radiograph(tmp_path / "a.png")
+    assert told.items() <= dict(back.provenance).items()
+    np.testing.assert_allclose(back.pixels, image.pixels, atol=0.5 / 255 + 1e-6)
+
+
+def test_steps_are_told_with_the_number_of_images_that_took_them(pipeline: Pipeline) -> None:
+    told: list[int] = []
+    list(sample(dataclasses.replace(pipeline, rows=2), PROMPTS[:3], SEEDS[:3], steps=2, on_step=told.append))
+    assert told == [2, 2, 1, 1]
+
+
+def test_how_it_runs_is_said_in_one_line(pipeline: Pipeline) -> None:
+    line = describe(pipeline)
+    assert re.fullmatch(r"model toy \([0-9a-f]{16}\), device cpu \(\d+ threads\), float32, attention sdpa", line)
+
+
+def test_a_prompt_beyond_the_encoders_positions_is_cut_and_not_an_error(broken_model: Path) -> None:
+    path = broken_model / "tokenizer" / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    del config["model_max_length"]  # then transformers takes 10**30
+    path.write_text(json.dumps(config))
+    long = load_pipeline(broken_model, device="cpu")
+    assert long.tokenizer.model_max_length == 77
+    assert pixels(long, ["pneumonia " * 200], [0])[0].shape == (32, 32)
+
+
+def poison(folder: Path, part: str, file: str, key: str) -> None:
+    tensors = load_file(folder / part / file)
+    tensors[key].fill_(float("nan"))
+    save_file(tensors, folder / part / file, {"format": "pt"})
+
+
+def test_weights_that_are_not_numbers_give_an_error_and_no_image(broken_model: Path) -> None:
+    poison(broken_model, "unet", "diffusion_pytorch_model.safetensors", "conv_out.bias")
+    with pytest.raises(GenError, match=r"the image of seed 3 for 'AP view\.' came out not finite") as error:
+        pixels(load_pipeline(broken_model, device="cpu"), ["AP view."], [3])
+    assert error.value.exit_code == 1
+
+
+def test_a_decoder_that_paints_nothing_gives_an_error(broken_model: Path) -> None:
+    file = broken_model / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["decoder.conv_out.weight"].zero_()
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(GenError, match="came out flat"):
+        pixels(load_pipeline(broken_model, device="cpu"), ["AP view."], [3])
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def drop_tensor(file: Path) -> None:
+    tensors = load_file(file)
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, file, {"format": "pt"})
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("part", "damage", "message"),
+    [
+        ("unet", lambda part: truncate(part / WEIGHTS), "unet cannot be loaded"),
+        ("vae", lambda part: truncate(part / WEIGHTS), "vae cannot be loaded"),
+        ("text_encoder", lambda part: truncate(part / "model.safetensors"), "text_encoder cannot be loaded"),
+        ("unet", lambda part: drop_tensor(part / WEIGHTS), "unet lacks 1 tensors, the first of them conv_in.bias"),
+        ("vae", lambda part: drop_tensor(part / WEIGHTS), "vae lacks 1 tensors"),
+        ("text_encoder", lambda part: drop_tensor(part / "model.safetensors"), "text_encoder lacks 1 tensors"),
+        ("unet", lambda part: change(part / "config.json", '"in_channels": 4', '"in_channels": 9'), "unet"),
+        (
+            "unet",
+            lambda part: change(part / "config.json", "UNet2DCondition", "Transformer2D"),
+            "Transformer2DModel, not",
+        ),
+        ("unet", lambda part: (part / "config.json").write_text("{"), "config.json is not readable JSON"),
+        (
+            "scheduler",
+            lambda part: change(part / "scheduler_config.json", "DDIMScheduler", "QuickScheduler"),
+            "scheduler class 'QuickScheduler' is not one of diffusers'",
+        ),
+        (
+            "scheduler",
+            lambda part: change(part / "scheduler_config.json", "v_prediction", "flow"),
+            "prediction_type 'flow' is not supported; epsilon and v_prediction are",
+        ),
+        ("scheduler", lambda part: (part / "scheduler_config.json").unlink(), "scheduler_config.json is not readable"),
+        (
+            "text_encoder",
+            lambda part: change(part / "config.json", "CLIPTextModel", "T5EncoderModel"),
+            "text encoder 'T5EncoderModel' is not supported; it must be CLIPTextModel",
+        ),
+        (
+            "tokenizer",
+            lambda part: [file.unlink() for file in part.iterdir()],
+            "tokenizer holds neither tokenizer.json nor vocab.json and merges.txt",
+        ),
+        ("tokenizer", lambda part: truncate(part / "tokenizer.json"), "tokenizer cannot be loaded"),
+    ],
+)
+def test_a_part_that_cannot_be_used_is_named(
+    broken_model: Path, part: str, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(broken_model / part)
+    with pytest.raises(BadInput) as refusal:
+        load_pipeline(broken_model, device="cpu")
+    assert message in str(refusal.value)
+    assert str(broken_model / part) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_inpainting_model_is_no_text_to_image_model(broken_model: Path) -> None:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    config = UNet2DConditionModel.load_config(broken_model / "unet")
+    UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(broken_model / "unet")
+    with pytest.raises(BadInput, match="takes 9 channels and the autoencoder has 4: this is no text-to-image model"):
+        load_pipeline(broken_model, device="cpu")
+
+
+def test_loading_and_saving_say_nothing_and_leave_the_libraries_as_they_were(
+    toy_denoiser: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    import diffusers
+    import transformers
+
+    loggers = diffusers.logging, transformers.logging
+    before = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in loggers]
+    folder = toy_denoiser / "checkpoints" / "images-000000096" / "model"
+    loaded = load_pipeline(folder, device="cpu")  # with an AutoencoderTiny, of which diffusers has much to say
+    denoiser = Denoiser(loaded.unet, loaded.text_encoder)
+    write_model_folder(tmp_path, denoiser, Fixtures(loaded.vae, loaded.tokenizer, loaded.scheduler, {}))
+    list(sample(loaded, ["AP view."], [0], steps=2))
+    written = capfd.readouterr()
+    assert (written.out, written.err) == ("", "")
+    assert caplog.messages == []
+    assert [str(warning.message) for warning in recwarn] == []
+    assert [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in loggers] == before
+
+
+def test_radiographs_lie_between_black_and_white(pipeline: Pipeline) -> None:
+    for image in sample(pipeline, PROMPTS, SEEDS, steps=2, guidance=20.0):
+        assert isinstance(image, Radiograph)
+        assert image.pixels.dtype == np.float32
+        assert image.pixels.min() >= 0
+        assert image.pixels.max() <= 1

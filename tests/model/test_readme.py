@@ -1,0 +1,74 @@
+"""The README's commands, run as they stand at toy size: the toy model and data, and the toy twins of the configs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.model.conftest import CONFIGS, Ended
+
+README = CONFIGS.parent / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line.startswith("gen ")
+]
+TOY_TRAINING = ["data=my-data", "device=cpu", "dtype=float32"]
+TOY_FINETUNING = ["size=32", "images=8", "batch_size=4", "accumulate=1", "variants=1", "preview_every=0"]
+
+
+@pytest.fixture
+def sandbox(
+    toy_model: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder that holds what the README takes for granted, small."""
+    shutil.copytree(toy_model, tmp_path / "my-model")
+    shutil.copytree(toy_data, tmp_path / "my-data")
+    shutil.copytree(toy_autoencoder, tmp_path / "runs" / "autoencoder-toy")
+    (tmp_path / "configs").mkdir()
+    for config in CONFIGS.glob("*.yaml"):
+        toy = CONFIGS / f"{config.stem}_toy.yaml"
+        shutil.copy(toy if toy.exists() else config, tmp_path / "configs" / config.name)
+    (tmp_path / "prompts.txt").write_text("PA view. Normal chest.\nAP view. Pneumonia.\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def at_toy_size(command: str) -> list[str]:
+    words = shlex.split(command)[1:]
+    if words[0] == "sample":
+        return [*words, "--model", "my-model", "--steps", "1"]
+    if words[0] == "doctor":
+        return [*words, "--model", "my-model"]
+    if words[0] == "demo":  # serves until it is stopped; tests/test_gradio_app.py starts it for real
+        return [*words, "--help"]
+    if words[:2] == ["train", "autoencoder"]:
+        return [*words, *TOY_TRAINING, "out=runs/from-readme"]
+    if words[:2] == ["train", "denoiser"]:
+        return [*words, *TOY_TRAINING, *(TOY_FINETUNING if "finetune" in words[2] else [])]
+    return words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_works(command: str, sandbox: Path, gen: Callable[..., Ended]) -> None:
+    ended = gen(*at_toy_size(command))
+    assert ended.code == 0, ended.err
+    assert ended.out
+
+
+def test_the_readme_shows_every_command(gen: Callable[..., Ended]) -> None:
+    listed = re.findall(r"^  (\w+)  ", gen("--help").out.partition("Commands:")[2], re.MULTILINE)
+    assert set(listed) <= {shlex.split(command)[1] for command in COMMANDS}
+
+
+def test_the_python_of_the_readme_works() -> None:
+    [code] = [text for language, text in BLOCKS if language == "python"]
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    radiograph = scope["radiograph"]
+    assert radiograph.pixels.shape == (256, 256)  # type: ignore[attr-defined]
+    assert radiograph.provenance["synthetic"] == "yes"  # type: ignore[attr-defined]

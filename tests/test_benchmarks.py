@@ -1,0 +1,273 @@
+"""The benchmarks' pure functions are theorems, and each script starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gen.core.errors import BadInput
+from gen.core.manifest import Row
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "launch(main)" in path.read_text(encoding="utf-8"))
+sys.path.insert(0, str(BENCHMARKS))  # as Python itself does for a script
+
+import autoencoder  # noqa: E402
+import common  # noqa: E402
+import extractors  # noqa: E402
+import fidelity  # noqa: E402
+import prompt_effect  # noqa: E402
+import sampling_speed  # noqa: E402
+import training_curve  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """(12, 192, 192) in [0, 1]: smooth fields with some noise."""
+    from scipy.ndimage import gaussian_filter
+
+    generator = np.random.default_rng(0)
+    smooth = gaussian_filter(generator.standard_normal((12, 192, 192)), (0, 8, 8))
+    smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    return (smooth + 0.02 * generator.standard_normal(smooth.shape)).clip(0, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def levels(images: np.ndarray) -> np.ndarray:
+    return np.rint(images * 255).astype(np.uint8)
+
+
+def test_every_benchmark_explains_itself() -> None:
+    assert len(SCRIPTS) == 6
+    started = [
+        subprocess.Popen(
+            [sys.executable, BENCHMARKS / script, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for script in SCRIPTS
+    ]
+    for script, process in zip(SCRIPTS, started, strict=True):
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.startswith(f"Usage: {script}")
+
+
+# --- structural similarity and reconstruction
+
+
+def test_ms_ssim_of_an_image_with_itself_is_one_and_damage_lowers_it_in_order(images: np.ndarray) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    assert autoencoder.ms_ssim(images, images) == pytest.approx(1)
+    rungs = [gaussian_filter(images, (0, sigma, sigma)) for sigma in (0.5, 1, 2, 4)]
+    means = [autoencoder.ms_ssim(rung, images).mean() for rung in rungs]
+    assert 1 > means[0] > means[1] > means[2] > means[3] > 0
+
+
+def test_ms_ssim_is_symmetric_and_knows_an_inverted_and_a_strangers_image(images: np.ndarray) -> None:
+    noisy = (images + 0.1).clip(0, 1)
+    assert autoencoder.ms_ssim(images, noisy) == pytest.approx(autoencoder.ms_ssim(noisy, images))
+    assert autoencoder.ms_ssim(1 - images, images).max() < 0.5
+    assert autoencoder.ms_ssim(np.roll(images, 1, axis=0), images).max() < 0.9
+
+
+def test_ms_ssim_of_two_flat_images_is_the_closed_form_of_its_luminance() -> None:
+    a, b = (np.full((1, 192, 192), value, np.float32) for value in (0.4, 0.6))
+    c1 = 0.01**2
+    luminance = (2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1)
+    assert autoencoder.ms_ssim(a, b) == pytest.approx(luminance ** autoencoder.SCALE_WEIGHTS[-1], rel=1e-4)
+
+
+def test_ms_ssim_refuses_images_that_are_too_small() -> None:
+    with pytest.raises(BadInput, match="176"):
+        autoencoder.ms_ssim(np.zeros((1, 64, 64)), np.zeros((1, 64, 64)))
+
+
+def test_one_level_of_difference_everywhere_has_the_psnr_of_its_closed_form(images: np.ndarray) -> None:
+    dark = images * np.float32(0.9)
+    found = autoencoder.scores(dark + np.float32(1 / 255), dark)
+    assert found["PSNR, dB"] == pytest.approx(20 * np.log10(255), abs=1e-2)
+    assert found["gradient energy ratio"] == pytest.approx(1, abs=1e-3)
+
+
+# --- kernel distance
+
+
+def test_kernel_distance_is_about_zero_for_one_distribution_and_positive_for_two() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.standard_normal((2, 80, 16))
+    value, low, high = fidelity.kernel_distance(first, generator.permutation(first))
+    assert value <= 0.01  # of a set with itself, shuffled: the unbiased estimate may fall below 0
+    value, low, high = fidelity.kernel_distance(first, second)
+    assert low < 0 < high
+    assert fidelity.permutation_p(first, second) > 0.01
+    value, low, high = fidelity.kernel_distance(first, second + 0.5)
+    assert 0 < low < value < high
+    assert fidelity.permutation_p(first, second + 0.5) < 0.01
+
+
+def test_the_distance_that_is_permuted_is_the_one_of_torch_fidelity() -> None:
+    from torch_fidelity.metric_kid import kernel_mmd
+
+    first, second = np.random.default_rng(1).standard_normal((2, 20, 8))
+    pool = np.concatenate([first, second])
+    gram = (pool @ pool.T / 8 + 1) ** 3
+    np.fill_diagonal(gram, 0)
+    own = fidelity._unbiased_mmd(gram, np.arange(40) < 20)
+    assert own == pytest.approx(kernel_mmd(first, second))
+
+
+def test_p_is_small_in_few_of_many_comparisons_of_equals() -> None:
+    generator = np.random.default_rng(2)
+    found = [fidelity.permutation_p(*generator.standard_normal((2, 12, 4))) for _ in range(40)]
+    assert sum(p <= 0.1 for p in found) <= 10
+    assert min(found) >= 1 / (fidelity.PERMUTATIONS + 1)
+
+
+def test_every_extractor_is_white_on_its_training_images_and_moves_with_damage(levels: np.ndarray) -> None:
+    damaged = fidelity.ladder(levels)
+    for name, extract in extractors.fit_extractors(levels).items():
+        features = extract(levels)
+        assert features.mean(0) == pytest.approx(0, abs=1e-3)
+        assert 0.5 < np.square(features).mean() < 1.01
+        assert np.array_equal(features, extract(levels))  # nothing drawn anew
+        weak, strong = (np.square(extract(damaged[rung]) - features).mean() for rung in ("noise, 1 %", "noise, 10 %"))
+        assert weak < strong, name
+
+
+# --- nearest training image
+
+
+def test_a_planted_copy_is_nearer_than_a_stranger_and_the_image_itself_is_at_zero(levels: np.ndarray) -> None:
+    known = fidelity.thumbnails(levels[:6])
+    assert fidelity.nearest_distances(known, known) == pytest.approx(0)
+    copies = fidelity.nearest_distances(fidelity.thumbnails(fidelity.planted(levels[:6])), known)
+    strangers = fidelity.nearest_distances(fidelity.thumbnails(levels[6:]), known)
+    assert copies.max() < strangers.min()
+
+
+def test_gradient_energy_of_a_ramp_is_its_slope_squared() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (1, 64, 1))
+    assert fidelity.gradient_energy(ramp) == pytest.approx(1 / 255**2)
+
+
+# --- intervals, patients, cache
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(60):
+        patients = np.repeat(np.arange(30), 3)
+        values = np.repeat(generator.standard_normal(30), 3) + 0.1 * generator.standard_normal(90)
+        _, low, high = common.patient_mean(values, [str(patient) for patient in patients])
+        covered += low <= 0 <= high
+    assert 50 <= covered <= 60
+
+
+def test_a_patient_with_many_films_counts_once() -> None:
+    value, _, _ = common.patient_mean(np.asarray([1.0] * 47 + [0.0]), ["many"] * 47 + ["one"])
+    assert value == 0.5
+
+
+def test_one_film_a_patient_does_not_depend_on_the_order_of_the_rows() -> None:
+    rows = [Row(file=Path(f"/{i}.png"), file_name=f"{i}.png", patient_id=f"p{i % 7}") for i in range(40)]
+    chosen = common.one_film_a_patient(rows)
+    assert len({row.patient_id for row in chosen}) == len(chosen) == 7
+    assert chosen == common.one_film_a_patient(rows[::-1])
+    assert common.one_film_a_patient(rows, 3) == chosen[:3]
+
+
+def test_samples_come_from_the_cache_and_only_the_missing_ones_are_made(toy_model: Path, tmp_path: Path) -> None:
+    prompts, seeds = ["PA view.", "AP view."], [1, 2]
+    first = common.cached_samples(tmp_path, toy_model, prompts[:1], seeds[:1], 2, 1.0)
+    [file] = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    both = common.cached_samples(tmp_path, toy_model, prompts, seeds, 2, 1.0)
+    assert file.stat().st_mtime_ns == written
+    assert len(list(tmp_path.iterdir())) == 2
+    assert np.array_equal(both[0].pixels, first[0].pixels)
+    assert not np.array_equal(both[0].pixels, both[1].pixels)
+    assert both[1].provenance["synthetic"] == "yes"
+    assert common.as_levels(both).shape == (2, common.model_size(toy_model), common.model_size(toy_model))
+
+
+# --- prompt effect
+
+
+def test_auroc_is_one_for_a_perfect_order_and_its_interval_covers_a_half_for_none() -> None:
+    labels, units = np.arange(40) % 2 == 0, [str(i) for i in range(40)]
+    assert prompt_effect.auroc(labels, labels.astype(float), units) == (1, 1, 1)
+    value, low, high = prompt_effect.auroc(labels, np.random.default_rng(4).random(40), units)
+    assert low < 0.5 < high
+    assert low < value < high
+
+
+def test_a_classifier_learns_what_is_in_the_pixels_and_ignores_exposure(levels: np.ndarray) -> None:
+    many = np.concatenate([levels] * 8)
+    many = np.rint(many * np.random.default_rng(5).uniform(0.4, 0.9, (len(many), 1, 1))).astype(np.uint8)
+    labels = np.arange(len(many)) % 2 == 0
+    many[labels, 96:, 96:] //= 3
+    classifier = prompt_effect.fit_classifier(many, labels)
+    found = classifier.decision_function(prompt_effect.features(many))
+    assert found[labels].min() > found[~labels].max()
+    assert prompt_effect.features(many // 2) == pytest.approx(prompt_effect.features(many), abs=0.1)
+
+
+def test_differences_are_counted_in_float_and_know_no_wrap_around() -> None:
+    black, white = np.zeros((1, 8, 8), np.uint8), np.full((1, 8, 8), 255, np.uint8)
+    assert prompt_effect.differences(black, white) == prompt_effect.differences(white, black) == (1, 1)
+    assert prompt_effect.differences(black, black) == (0, 0)
+
+
+def test_each_contrast_changes_one_fact_of_the_study() -> None:
+    from gen.language.prompt import read_prompt
+
+    for contrast in prompt_effect.CONTRASTS:
+        present, absent = (read_prompt(text).study for text in (contrast.present, contrast.absent))
+        changed = [key for key, value in vars(present).items() if value != getattr(absent, key)]
+        assert len(changed) == 1, contrast.name
+
+
+# --- speed and curves
+
+
+def test_import_time_is_the_sum_of_the_self_column() -> None:
+    report = "import time: self [us] | cumulative | imported package\nimport time:       100 |        100 |   a\n"
+    assert sampling_speed.import_seconds(report + "import time:       400 |        500 | b\nnoise\n") == 500e-6
+
+
+def test_the_sides_of_a_race_alternate() -> None:
+    order: list[str] = []
+    seconds = sampling_speed.alternate({name: partial(order.append, name) for name in "ab"}, 3)
+    assert order == list("ababab")
+    assert [len(of) for of in seconds.values()] == [3, 3]
+
+
+def test_a_running_mean_keeps_a_constant_and_the_length() -> None:
+    for length in (1, 3, 40):
+        assert training_curve.running_mean([2.0] * length, 15) == pytest.approx(np.full(length, 2.0))
+
+
+def test_rows_that_a_resumed_run_repeats_count_once() -> None:
+    rows = [
+        {"event": "validation", "images": 10, "loss": 1.0},
+        {"event": "validation", "images": 20, "loss": 0.9},
+        {"event": "train", "images": 20, "loss": 5.0},
+        {"event": "validation", "images": 20, "loss": 0.8},
+        {"event": "validation", "images": 30, "loss": None},
+    ]
+    assert training_curve.series(rows, "validation", "loss") == ([10, 20], [1.0, 0.8])
+
+
+def test_a_run_without_a_log_is_refused_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "training_curve.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error:")
+    assert len(done.stderr.splitlines()) == 1
