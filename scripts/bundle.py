@@ -29,7 +29,9 @@ def bundle(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
 
     pipeline = load_pipeline(model, device="cpu", dtype="float32", attention="sdpa")
     vae = load_autoencoder(autoencoder)
-    for (name, value), mine in zip(vae.encoder.state_dict().items(), pipeline.vae.encoder.state_dict().values(), strict=True):
+    for (name, value), mine in zip(
+        vae.encoder.state_dict().items(), pipeline.vae.encoder.state_dict().values(), strict=True
+    ):
         if not torch.allclose(value, mine, atol=1e-6):
             raise click.ClickException(f"the encoders differ in {name}: the denoiser was trained on other latents")
     fixtures = Fixtures(vae, pipeline.tokenizer, pipeline.scheduler, read_json(model / "capabilities.json"))

@@ -27,10 +27,8 @@ CHEXPERT_14 = (
 )
 
 # Wang et al., ChestX-ray8/14, CVPR 2017; "Effusion" and "Pleural_Thickening" in the standard spelling.
-NIH_14 = tuple(
-    "Atelectasis|Cardiomegaly|Pleural Effusion|Infiltration|Mass|Nodule|Pneumonia|Pneumothorax|Consolidation|Edema|"
-    "Emphysema|Fibrosis|Pleural Thickening|Hernia".split("|")
-)
+_OF_BOTH = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion", "Pneumonia", "Pneumothorax")
+NIH_14 = (*_OF_BOTH, "Infiltration", "Mass", "Nodule", "Emphysema", "Fibrosis", "Pleural Thickening", "Hernia")
 
 # What neither list names and our sources or users do.
 FURTHER = (

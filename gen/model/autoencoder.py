@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
-from gen.core.run import derived_seed, open_run
+from gen.core.run import derived_seed
 from gen.data.loader import pixel_cache, to_model_range
 from gen.data.split import order_of, split_rows
 from gen.model import training
@@ -95,11 +95,10 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             hint=f"crop is at most size, and both are multiples of {shrink_factor(bare)} pixels",
         )
 
-    with open_run(config.out, config, command=command) as run:
-        accelerator.init_trackers("tensorboard")
-        pixels = {
-            split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")
-        }
+    with training.open_shared_run(accelerator, config.out, config, command) as run:
+        with accelerator.main_process_first():  # it fills the cache
+            cache = run.folder / "cache"
+            pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
         channels = int(bare.config.in_channels)
         held_out = to_model_range(pixels["validation"][: config.validation_images]).expand(-1, channels, -1, -1)
         if config.init is None and config.shape.class_name == "AutoencoderTiny":
@@ -178,8 +177,8 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                     judge = optimizers["critic"]
                     critic.requires_grad_(True)
                     judge.zero_grad()
-                    hinge = torch.relu(1 - critic(target)) + torch.relu(1 + critic(output.detach()))
-                    accelerator.backward(hinge.mean())
+                    real, rebuilt = critic(torch.cat([target, output.detach()])).chunk(2)  # data parallel: one pass
+                    accelerator.backward((torch.relu(1 - real) + torch.relu(1 + rebuilt)).mean())
                     judge.step()
                 images += batch
                 bar.update(batch)

@@ -19,7 +19,7 @@ from gen.core.device import pick_attention, set_attention
 from gen.core.errors import BadInput, GenError
 from gen.core.files import newest_verified
 from gen.core.manifest import read_manifest
-from gen.core.run import Run, derived_seed, open_run
+from gen.core.run import Run, derived_seed
 from gen.data.loader import Augmentation, pixel_cache
 from gen.data.split import order_of, split_rows
 from gen.data.texts import Texts, texts_of
@@ -108,18 +108,17 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         unet.enable_gradient_checkpointing()
     text_encoder.requires_grad_(config.train_text_encoder)
 
-    with open_run(config.out, config, command=command) as run:
-        accelerator.init_trackers("tensorboard")
-        pixels = {
-            split: pixel_cache(rows[split], config.size, run.folder / "cache") for split in ("train", "validation")
-        }
-        vae.to(accelerator.device)
-        if config.init is None:
-            whiten_to(vae, pixels["train"])
-        latents = {
-            "train": latent_cache(vae, pixels["train"], config.variants, config.augmentation, run.folder / "cache"),
-            "validation": latent_cache(vae, pixels["validation"], 1, config.augmentation, run.folder / "cache"),
-        }
+    with training.open_shared_run(accelerator, config.out, config, command) as run:
+        with accelerator.main_process_first():  # it fills the cache
+            cache = run.folder / "cache"
+            pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
+            vae.to(accelerator.device)
+            if config.init is None:
+                whiten_to(vae, pixels["train"])
+            latents = {
+                "train": latent_cache(vae, pixels["train"], config.variants, config.augmentation, cache),
+                "validation": latent_cache(vae, pixels["validation"], 1, config.augmentation, cache),
+            }
 
         bare = Denoiser(unet, text_encoder).to(accelerator.device)
         average = training.Ema(bare)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from gen.core.device import pick_device, pick_dtype
 from gen.core.errors import BadInput, GenError
 from gen.core.files import newest_verified, prune, staged_folder, verify_folder, write_json
-from gen.core.run import Run
+from gen.core.run import Run, open_run
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,21 @@ def make_accelerator(folder: str | Path, device: str, dtype: str, accumulate: in
         log_with="tensorboard",
         project_dir=folder,
     )
+
+
+@contextmanager
+def open_shared_run(accelerator: Accelerator, folder: str, config: object, command: Sequence[str]) -> Iterator[Run]:
+    """`open_run` for one process or many: the main one opens, locks and logs, the others join when it has."""
+    if accelerator.is_main_process:
+        with open_run(folder, config, command=command) as run:
+            accelerator.init_trackers("tensorboard")
+            accelerator.wait_for_everyone()
+            yield run
+        return
+    accelerator.wait_for_everyone()
+    accelerator.init_trackers("tensorboard")
+    with Path(os.devnull).open("ab", buffering=0) as nowhere:
+        yield Run(Path(folder), True, nowhere)
 
 
 def learning_rate(images: int, peak: float, warmup: int, total: int, cooldown: float) -> float:
