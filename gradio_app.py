@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -44,8 +45,8 @@ def build_page(model_dir: Path) -> gr.Blocks:
                 prompt = gr.Textbox(EXAMPLE, label="Prompt", lines=3, max_length=PROMPT_CHARACTERS)
                 n = gr.Slider(*IMAGES, value=4, step=1, label="Images")
                 seed = gr.Number(0, label="Seed", precision=0, minimum=SEEDS[0], maximum=SEEDS[1])
-                steps = gr.Slider(*STEPS, value=20, step=1, label="Steps")
-                guidance = gr.Slider(*GUIDANCES, value=3.0, step=0.5, label="Guidance")
+                steps = gr.Slider(*STEPS, value=DEFAULT_STEPS, step=1, label="Steps")
+                guidance = gr.Slider(*GUIDANCES, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance")
                 button = gr.Button("Generate", variant="primary")
             with gr.Column(scale=2):
                 # PNG, because gradio's WebP would drop the metadata that says "synthetic".

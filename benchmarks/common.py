@@ -22,6 +22,7 @@ from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
 from gen.data.loader import pixel_cache, to_model_range
 from gen.data.split import patient_of, split_rows
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import bundled_model, model_hash
 
 WORK = Path("outputs/benchmarks")  # caches; git ignores it
@@ -44,8 +45,8 @@ samples_option = click.option(
     show_default=True,
     help="Where samples are kept; only what is missing is sampled.",
 )
-steps_option = click.option("--steps", type=click.IntRange(1), default=20, show_default=True)
-guidance_option = click.option("--guidance", type=click.FloatRange(0), default=3.0, show_default=True)
+steps_option = click.option("--steps", type=click.IntRange(1), default=DEFAULT_STEPS, show_default=True)
+guidance_option = click.option("--guidance", type=click.FloatRange(0), default=DEFAULT_GUIDANCE, show_default=True)
 json_option = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here too.")
 
 

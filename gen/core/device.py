@@ -44,8 +44,8 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_dtype(name: str, device: torch.device, *, training: bool = False) -> torch.dtype:
     """The number format of the network on ``device``; "auto" is the fastest that is safe there.
 
-    auto: on CUDA bfloat16, or without it float16 (float32 for training); on a CPU bfloat16 for training where the
-    processor multiplies it in hardware (AMX), since without AMX it is half as fast as float32; else float32.
+    auto: on CUDA bfloat16, or without it float16 (float32 for training); on a CPU bfloat16 where the processor
+    multiplies it in hardware (AMX), since without AMX it is half as fast as float32; else float32.
     BadInput for an unknown name; EnvironmentLacks for bfloat16 on a GPU that cannot.
     """
     import torch
@@ -59,7 +59,7 @@ def pick_dtype(name: str, device: torch.device, *, training: bool = False) -> to
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":
         return torch.bfloat16 if cuda_bf16 else torch.float32 if training else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and training and cpu_multiplies_bfloat16() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
 
 
 @functools.cache

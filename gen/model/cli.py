@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gen.core.terms import RACES, SEXES, VIEWS
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
@@ -26,8 +27,10 @@ SHEET_IMAGES = 64  # at most, on a contact sheet
 @click.option("--prompts-file", type=click.Path(path_type=Path), help="A text file with one prompt a line, instead.")
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Images a prompt.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides the noise.")
-@click.option("--steps", type=click.IntRange(1, 1000), default=20, show_default=True, help="Denoising steps.")
-@click.option("--guidance", type=click.FloatRange(0, 50), default=3.0, show_default=True, help="1: none.")
+@click.option(
+    "--steps", type=click.IntRange(1, 1000), default=DEFAULT_STEPS, show_default=True, help="Denoising steps."
+)
+@click.option("--guidance", type=click.FloatRange(0, 50), default=DEFAULT_GUIDANCE, show_default=True, help="1: none.")
 @click.option("--negative", default="", help="What the images should not show.")
 @click.option("--view", type=click.Choice(VIEWS, case_sensitive=False), help="Added to the prompt, like what follows.")
 @click.option("--age", type=click.IntRange(0, 120), help="In years.")

@@ -20,6 +20,7 @@ from gen import __version__
 from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
 from gen.core.errors import BadInput, GenError
 from gen.core.radiograph import Radiograph
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import (
     bundled_model,
     check_model_folder,
@@ -129,8 +130,8 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    steps: int = 20,
-    guidance: float = 3.0,
+    steps: int = DEFAULT_STEPS,
+    guidance: float = DEFAULT_GUIDANCE,
     negative: str = "",
     size: int | None = None,
     on_step: Callable[[int], object] = lambda images: None,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention, why_not_xformers
+from gen.core.device import (
+    cpu_multiplies_bfloat16,
+    describe_device,
+    pick_attention,
+    pick_device,
+    pick_dtype,
+    set_attention,
+    why_not_xformers,
+)
 from gen.core.errors import BadInput, EnvironmentLacks
 
 CPU = torch.device("cpu")
@@ -39,8 +47,10 @@ def test_auto_computes_finite_numbers_on_the_chosen_device(training: bool) -> No
     assert torch.equal(product.float().cpu(), torch.full((8, 8), 8.0))
 
 
-def test_sampling_on_a_cpu_is_in_float32() -> None:
-    assert pick_dtype("auto", CPU) == torch.float32
+@pytest.mark.parametrize("training", [False, True])
+def test_a_cpu_computes_in_bfloat16_exactly_where_it_multiplies_it(training: bool) -> None:
+    expected = torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+    assert pick_dtype("auto", CPU, training=training) == expected
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])

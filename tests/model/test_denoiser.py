@@ -55,7 +55,7 @@ def test_every_config_loads(path: Path) -> None:
 
 def test_the_toy_config_trains_to_a_model_folder_that_samples_and_says_what_it_was_shown(toy_denoiser: Path) -> None:
     folder = toy_denoiser / "checkpoints" / "images-000000096" / "model"
-    pipeline = load_pipeline(folder, device="cpu")
+    pipeline = load_pipeline(folder, device="cpu", dtype="float32")
     [image] = sample(pipeline, ["PA view."], [0], steps=2)
     assert image.pixels.shape == (32, 32)
     shown = read_capabilities(folder)
@@ -144,7 +144,7 @@ def test_tuning_changes_u_net_and_text_encoder_and_keeps_the_rest(
     stable_diffusion: Path, toy_data: Path, tmp_path: Path
 ) -> None:
     folder = train_denoiser(tuning_config(tmp_path / "run", toy_data, stable_diffusion))
-    before, after = load_pipeline(stable_diffusion, device="cpu"), load_pipeline(folder, device="cpu")
+    before, after = (load_pipeline(each, device="cpu", dtype="float32") for each in (stable_diffusion, folder))
     for part in ("unet", "text_encoder", "vae"):
         old, new = (dict(getattr(pipeline, part).state_dict()) for pipeline in (before, after))
         assert all(torch.equal(old[key], new[key]) for key in old) == (part == "vae"), part
@@ -164,7 +164,7 @@ def test_a_frozen_text_encoder_stays_as_it_was(toy_model: Path, toy_data: Path, 
 
 def test_a_folder_tuned_at_another_size_samples_at_that(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
     folder = train_denoiser(tuning_config(tmp_path / "run", toy_data, toy_model, "size=16"))
-    assert load_pipeline(folder, device="cpu").size == 16
+    assert load_pipeline(folder, device="cpu", dtype="float32").size == 16
 
 
 def test_a_kl_autoencoder_is_whitened_for_a_new_denoiser(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:

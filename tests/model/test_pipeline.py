@@ -26,7 +26,7 @@ SEEDS = [11, 2**64 - 1, 0, 7]
 
 @pytest.fixture(scope="module")
 def pipeline(toy_model: Path) -> Pipeline:
-    return load_pipeline(toy_model, device="cpu")
+    return load_pipeline(toy_model, device="cpu", dtype="float32")
 
 
 def pixels(pipeline: Pipeline, prompts: list[str], seeds: list[int], **settings: object) -> list[np.ndarray]:
@@ -62,7 +62,7 @@ def test_the_stock_pipeline_gives_the_same_picture(toy_model: Path, pipeline: Pi
 
 
 def test_folders_in_the_layouts_of_stable_diffusion_give_the_stock_pictures(stable_diffusion: Path) -> None:
-    ours = pixels(load_pipeline(stable_diffusion, device="cpu"), ["a chest"], [5])[0]
+    ours = pixels(load_pipeline(stable_diffusion, device="cpu", dtype="float32"), ["a chest"], [5])[0]
     theirs = of_the_stock_pipeline(stable_diffusion, "a chest", 5, guidance_scale=3.0)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -71,7 +71,7 @@ def test_saved_and_loaded_a_model_makes_the_same_pixels(pipeline: Pipeline, tmp_
     denoiser = Denoiser(pipeline.unet, pipeline.text_encoder)
     fixtures = Fixtures(pipeline.vae, pipeline.tokenizer, pipeline.scheduler, {"canonical_language": True})
     write_model_folder(tmp_path, denoiser, fixtures)
-    again = load_pipeline(tmp_path, device="cpu")
+    again = load_pipeline(tmp_path, device="cpu", dtype="float32")
     for before, after in zip(*(pixels(each, PROMPTS, SEEDS) for each in (pipeline, again)), strict=True):
         assert np.array_equal(before, after)
     assert again.capabilities == {"canonical_language": True}
@@ -86,7 +86,7 @@ def test_saved_in_half_precision_a_model_is_loaded_in_float32_and_makes_nearly_t
     assert {value.dtype for value in load_file(tmp_path / "text_encoder" / "model.safetensors").values()} == {
         torch.float16
     }
-    again = load_pipeline(tmp_path, device="cpu")
+    again = load_pipeline(tmp_path, device="cpu", dtype="float32")
     for part in (again.unet, again.vae, again.text_encoder):
         assert {weight.dtype for weight in part.parameters()} == {torch.float32}
     [before], [after] = (pixels(each, PROMPTS[:1], [3]) for each in (pipeline, again))
@@ -120,9 +120,12 @@ def test_whitened_latents_decode_in_the_stock_pipeline_as_before(
     torch.testing.assert_close(shown[0], shown[1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("rows", [1, 2, 4, 8])
-def test_an_image_is_the_same_alone_and_among_others_whatever_passes_together(pipeline: Pipeline, rows: int) -> None:
-    wide = dataclasses.replace(pipeline, rows=rows)
+def test_an_image_is_the_same_alone_and_among_others_whatever_passes_together(
+    toy_model: Path, rows: int, dtype: str
+) -> None:
+    wide = dataclasses.replace(load_pipeline(toy_model, device="cpu", dtype=dtype), rows=rows)
     together = eight_bits(pixels(wide, PROMPTS, SEEDS))
     for k, (prompt, seed) in enumerate(zip(PROMPTS, SEEDS, strict=True)):
         assert eight_bits(pixels(wide, [prompt], [seed])) == [together[k]]
@@ -211,7 +214,7 @@ def test_a_prompt_beyond_the_encoders_positions_is_cut_and_not_an_error(broken_m
     config = json.loads(path.read_text())
     del config["model_max_length"]  # then transformers takes 10**30
     path.write_text(json.dumps(config))
-    long = load_pipeline(broken_model, device="cpu")
+    long = load_pipeline(broken_model, device="cpu", dtype="float32")
     assert long.tokenizer.model_max_length == 77
     assert pixels(long, ["pneumonia " * 200], [0])[0].shape == (32, 32)
 
@@ -225,7 +228,7 @@ def poison(folder: Path, part: str, file: str, key: str) -> None:
 def test_weights_that_are_not_numbers_give_an_error_and_no_image(broken_model: Path) -> None:
     poison(broken_model, "unet", "diffusion_pytorch_model.safetensors", "conv_out.bias")
     with pytest.raises(GenError, match=r"the image of seed 3 for 'AP view\.' came out not finite") as error:
-        pixels(load_pipeline(broken_model, device="cpu"), ["AP view."], [3])
+        pixels(load_pipeline(broken_model, device="cpu", dtype="float32"), ["AP view."], [3])
     assert error.value.exit_code == 1
 
 
@@ -235,7 +238,7 @@ def test_a_decoder_that_paints_nothing_gives_an_error(broken_model: Path) -> Non
     tensors["decoder.conv_out.weight"].zero_()
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(GenError, match="came out flat"):
-        pixels(load_pipeline(broken_model, device="cpu"), ["AP view."], [3])
+        pixels(load_pipeline(broken_model, device="cpu", dtype="float32"), ["AP view."], [3])
 
 
 def truncate(file: Path) -> None:
@@ -302,7 +305,7 @@ def test_a_part_that_cannot_be_used_is_named(
 ) -> None:
     damage(broken_model / part)
     with pytest.raises(BadInput) as refusal:
-        load_pipeline(broken_model, device="cpu")
+        load_pipeline(broken_model, device="cpu", dtype="float32")
     assert message in str(refusal.value)
     assert str(broken_model / part) in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -314,7 +317,7 @@ def test_an_inpainting_model_is_no_text_to_image_model(broken_model: Path) -> No
     config = UNet2DConditionModel.load_config(broken_model / "unet")
     UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(broken_model / "unet")
     with pytest.raises(BadInput, match="takes 9 channels and the autoencoder has 4: this is no text-to-image model"):
-        load_pipeline(broken_model, device="cpu")
+        load_pipeline(broken_model, device="cpu", dtype="float32")
 
 
 def test_loading_and_saving_say_nothing_and_leave_the_libraries_as_they_were(
@@ -330,7 +333,9 @@ def test_loading_and_saving_say_nothing_and_leave_the_libraries_as_they_were(
     loggers = diffusers.logging, transformers.logging
     before = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in loggers]
     folder = toy_denoiser / "checkpoints" / "images-000000096" / "model"
-    loaded = load_pipeline(folder, device="cpu")  # with an AutoencoderTiny, of which diffusers has much to say
+    loaded = load_pipeline(
+        folder, device="cpu", dtype="float32"
+    )  # with an AutoencoderTiny, of which diffusers has much to say
     denoiser = Denoiser(loaded.unet, loaded.text_encoder)
     write_model_folder(tmp_path, denoiser, Fixtures(loaded.vae, loaded.tokenizer, loaded.scheduler, {}))
     list(sample(loaded, ["AP view."], [0], steps=2))
