@@ -5,7 +5,7 @@
 VENV   := .venv
 GEN    := $(VENV)/bin/gen
 OUT    := outputs/demo
-PROMPT := 63 year old female. AP view. Moderate right pleural effusion.
+PROMPT := 63 year old female. PA view. Cardiomegaly.
 PINS   := pyproject.toml constraints.txt scripts/setup.sh
 
 .PHONY: demo test setup lint format clean

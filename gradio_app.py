@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TITLE = "Synthetic chest radiographs"
 NOTE = "For research use only, not for clinical use. Every image is synthetic and says so in its metadata."
-EXAMPLE = "63 year old female. AP view. Moderate right pleural effusion."
+EXAMPLE = "63 year old female. PA view. Cardiomegaly."
 # The page holds one processor, so a request is bounded here and not only by the sliders, which a caller can bypass.
 PROMPT_CHARACTERS, SEEDS, STEPS, GUIDANCES, IMAGES = 2000, (0, 2**32 - 1), (1, 100), (0.0, 20.0), (1, 8)
 Answer = tuple[list[tuple[Any, str]], str]
