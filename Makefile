@@ -1,5 +1,5 @@
 # make demo   set up .venv and sample a prompt with the bundled model     make setup   only set up
-# make test   set up .venv and run every check                           make clean   remove .venv and what jobs wrote
+# make test   set up .venv and run every check                           make clean   remove .venv and caches
 # Needs make, a POSIX shell, CPython 3.11-3.13 with venv, about 9 GB of disk; the package index once, then no network.
 
 VENV   := .venv
@@ -35,4 +35,4 @@ $(VENV)/.ready-dev: $(PINS)
 	@sh scripts/setup.sh $(VENV) $@ dev
 
 clean:
-	rm -rf $(VENV) outputs runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

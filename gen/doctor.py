@@ -18,7 +18,6 @@ from gen import __version__
 from gen.core.errors import EnvironmentLacks, GenError
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "xformers", "gradio", "pydicom", "numpy")
-PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 NEEDED_GB = 1.0
 
 
@@ -134,22 +133,23 @@ def _disk() -> Check:
 def _folder(model: Path | None) -> Path:
     if model is not None:
         return model
-    from gen.model.pipeline import bundled_model
+    from gen.language.tokens import bundled_model
 
     return bundled_model()
 
 
 def _model(folder: Path) -> Check:
-    from gen.core.files import verify_folder
+    from gen.core.files import DIGESTS, verify_folder
+    from gen.model.folder import check_model_folder, pickles
 
-    if not (folder / "model_index.json").is_file():
-        return Check("model", str(folder), f"{folder} is not a model folder: it has no model_index.json")
-    if pickles := sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in PICKLES):
-        return Check("model", str(folder), f"{folder} holds pickles, which can run code: {', '.join(pickles[:5])}")
-    if not (folder / "DIGESTS.json").is_file():
-        return Check("model", f"{folder}: no DIGESTS.json, so its integrity is unknown")
+    check_model_folder(folder)
+    found = [str(path.relative_to(folder)) for path in pickles(folder)]
+    remark = f"; holds pickles, which are never loaded: {', '.join(found[:5])}" if found else ""
+    if not (folder / DIGESTS).is_file():
+        return Check("model", f"{folder}: no {DIGESTS}, so its integrity is unknown{remark}")
     problems = verify_folder(folder)
-    return Check("model", f"{folder}: digests verified", "; ".join(problems[:5]) or None)
+    verified = "digests differ" if problems else "digests verified"
+    return Check("model", f"{folder}: {verified}{remark}", "; ".join(problems[:5]) or None)
 
 
 def _self_test(folder: Path) -> Check:

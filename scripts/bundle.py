@@ -19,27 +19,46 @@ import click
 @click.argument("out", type=click.Path(path_type=Path))
 def bundle(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
     """Assemble MODEL's denoiser and AUTOENCODER into OUT, in half precision."""
+    from gen.core.errors import GenError
+
+    try:
+        assemble(model, autoencoder, card, out)
+    except GenError as error:
+        raise click.ClickException(str(error)) from error
+    weights = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
+    click.echo(f"{out}: {weights / 1e6:.2f} MB of weights")
+
+
+def assemble(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
+    """Write OUT. Raises BadInput for a file or folder that is not there, and for an encoder that is not MODEL's own."""
     import torch
 
+    from gen.core.errors import BadInput
     from gen.core.files import staged_folder
     from gen.model.denoiser import Denoiser
     from gen.model.export import Fixtures, write_model_folder
-    from gen.model.folder import load_autoencoder, read_json
+    from gen.model.folder import CAPABILITIES, load_autoencoder, read_json
     from gen.model.pipeline import load_pipeline
 
     pipeline = load_pipeline(model, device="cpu", dtype="float32", attention="sdpa")
     vae = load_autoencoder(autoencoder)
-    for (name, value), mine in zip(
-        vae.encoder.state_dict().items(), pipeline.vae.encoder.state_dict().values(), strict=True
-    ):
-        if not torch.allclose(value, mine, atol=1e-6):
-            raise click.ClickException(f"the encoders differ in {name}: the denoiser was trained on other latents")
-    fixtures = Fixtures(vae, pipeline.tokenizer, pipeline.scheduler, read_json(model / "capabilities.json"))
+    theirs, mine = vae.encoder.state_dict(), pipeline.vae.encoder.state_dict()
+    if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in mine.items()}:
+        raise BadInput(
+            f"{autoencoder} has an encoder of another kind ({type(vae).__name__}) than {model} "
+            f"({type(pipeline.vae).__name__}), whose denoiser was trained on other latents"
+        )
+    for name, value in theirs.items():
+        if not torch.allclose(value, mine[name], atol=1e-6):
+            raise BadInput(f"the encoders differ in {name}: the denoiser was trained on other latents")
+    if not card.is_file():
+        raise BadInput(f"{card} is not a file", hint="name the model's README.md")
+    # What the bundled model makes may be learnt from, as all that it learnt from itself.
+    shown = {**read_json(model / CAPABILITIES), "weights_may_learn": True}
+    fixtures = Fixtures(vae, pipeline.tokenizer, pipeline.scheduler, shown)
     with staged_folder(out) as stage:
         write_model_folder(stage, Denoiser(pipeline.unet, pipeline.text_encoder), fixtures, torch.float16)
         shutil.copy(card, stage / "README.md")
-    weights = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
-    click.echo(f"{out}: {weights / 1e6:.2f} MB of weights")
 
 
 if __name__ == "__main__":

@@ -225,8 +225,28 @@ def test_doctor_refuses_pickles_and_finds_changed_bytes(toy_model: Path, tmp_pat
     config = folder / "unet" / "config.json"
     config.write_text(config.read_text().replace("16", "17", 1))
     assert "unet/config.json" in str(_model(folder).problem)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(BadInput, match=r"unet/diffusion_pytorch_model\.bin is a pickle"):
+        _model(folder)
+
+
+def test_doctor_remarks_on_a_pickle_beside_safetensors(toy_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from gen.doctor import _model
+
+    folder = shutil.copytree(toy_model, tmp_path / "model")
     (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
-    assert "unet/diffusion_pytorch_model.bin" in str(_model(folder).problem)
+    found = _model(folder)
+    assert found.problem is None
+    assert "holds pickles, which are never loaded: unet/diffusion_pytorch_model.bin" in found.detail
+
+
+def test_clean_keeps_what_jobs_wrote() -> None:
+    recipe = (Path(__file__).parents[1] / "Makefile").read_text().partition("\nclean:\n")[2]
+    assert "rm -rf" in recipe
+    assert {"runs", "outputs"}.isdisjoint(recipe.split())
 
 
 def test_doctor_passes_a_whole_model(toy_model: Path) -> None:

@@ -123,23 +123,26 @@ def newest_verified(parent: str | Path, pattern: str) -> tuple[Path | None, list
     return None, skipped
 
 
-def prune(parent: str | Path, pattern: str, keep: int) -> None:
-    """Delete verified folders beyond the newest ``keep`` (at least one stays), and temporaries of dead processes.
+def prune(parent: str | Path, pattern: str, keep: int, written: Path | None = None) -> None:
+    """Delete our folders older than the newest ``keep`` (or 1) that verify, and temporaries of dead processes.
 
-    Call it between saves: a temporary of this very process counts as left over.
+    ``written`` is known to be whole. Call it between saves: a temporary of this very process counts as left over.
     """
     parent = Path(parent)
     for left in parent.glob(".*.tmp-*"):
         match = _TEMPORARY.fullmatch(left.name)
         if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
             _remove_quietly(left)
-    verified = [folder for folder in _numbered(parent, pattern) if not verify_folder(folder)]
-    for folder in verified[max(keep, 1) :]:
-        # Renamed first, so that a kill in the middle leaves no half folder under a name that is trusted.
-        doomed = _temporary(folder)
-        with _naming(folder):
-            folder.rename(doomed)
-        _remove_quietly(doomed)
+    wanted = max(keep, 1)
+    for folder in _numbered(parent, pattern):
+        if wanted:  # no more are hashed than have to be
+            wanted -= folder == written or not verify_folder(folder)
+        elif (folder / DIGESTS).is_file():  # without one it is somebody's own
+            # Renamed first, so that a kill in the middle leaves no half folder under a name that is trusted.
+            doomed = _temporary(folder)
+            with _naming(folder):
+                folder.rename(doomed)
+            _remove_quietly(doomed)
 
 
 def sha256_file(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -24,7 +23,7 @@ from gen.core.files import write_json, write_text
 
 CONFIG, LOG, RUN, LOCK = "config.yaml", "log.jsonl", "run.json", ".lock"
 _REPORTED = ("accelerate", "diffusers", "numpy", "pillow", "safetensors", "torch", "transformers", "xformers")
-_ABSENT = "(absent)"
+_PLACES = ("out", "device")  # keys of a config that say where, not what: a run may move
 
 
 def derived_seed(seed: int, key: int | str, attempt: int = 0) -> int:
@@ -55,11 +54,11 @@ class Run:
 
 
 @contextmanager
-def open_run(folder: str | Path, config: Any, *, command: Sequence[str] = ()) -> Iterator[Run]:
+def open_run(folder: str | Path, config: Any, *, command: Sequence[str] = (), **inputs: str | int) -> Iterator[Run]:
     """Create ``folder`` for the job that ``config`` (dataclass or mapping) describes, or resume it, and hold its lock.
 
-    Raises BadInput where the folder holds something that is not a run, where its config differs (the keys are listed,
-    old -> new), and where another live process holds it.
+    ``inputs`` are what else decides the result, such as a digest of the data. BadInput where the folder is not a run,
+    where config or inputs differ (the keys are listed, old -> new), and where another live process holds it.
     """
     folder = Path(folder)
     if os.path.lexists(folder):
@@ -71,11 +70,11 @@ def open_run(folder: str | Path, config: Any, *, command: Sequence[str] = ()) ->
         raise BadInput(f"cannot use {folder} as a run folder: {error.strerror}") from error
     with lock:
         _hold(lock, folder)
-        resumed = (folder / CONFIG).exists()
+        resumed, record = (folder / CONFIG).exists(), _read_record(folder / RUN)
         if resumed:
-            _require_equal(folder, to_dict(config))
+            _require_equal(folder, record["inputs"], {**to_dict(config), "inputs": inputs})
         # run.json first: from then on a kill leaves a folder that the next start knows for its own.
-        _write_start(folder / RUN, command)
+        write_json(folder / RUN, {"inputs": inputs, "starts": [*record["starts"], _start(command)]})
         if not resumed:
             write_text(folder / CONFIG, to_yaml(config))
         with (folder / LOG).open("ab", buffering=0) as log:
@@ -95,35 +94,34 @@ def _require_run_folder(folder: Path) -> None:
         raise BadInput(f"{folder} is not a folder, so it cannot be a run folder")
     foreign = [path.name for path in folder.iterdir() if path.name != LOCK and ".tmp-" not in path.name]
     if foreign and RUN not in foreign:
-        raise BadInput(
-            f"{folder} is not a run folder: it holds {min(foreign)!r} and no {RUN}",
-            hint="choose a new or an empty folder",
-        )
+        why = f"it holds {min(foreign)!r} and no {RUN}"
+        raise BadInput(f"{folder} is not a run folder: {why}", hint="choose a new or an empty folder")
 
 
 def _hold(lock: IO[str], folder: Path) -> None:
     """Lock until the file is closed. A POSIX lock, since a flock would live on in forked data loaders after a kill."""
+    import fcntl
+
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise BadInput(
-            f"{folder} is in use by another process (process id {lock.read().strip() or 'unknown'})",
-            hint="wait for it or choose another folder",
-        ) from error
+        what = f"{folder} is in use by another process (process id {lock.read().strip() or 'unknown'})"
+        raise BadInput(what, hint="wait for it or choose another folder") from error
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
 
 
-def _require_equal(folder: Path, new: Mapping[str, Any]) -> None:
+def _require_equal(folder: Path, inputs: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     import yaml
 
     try:
-        before, after = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))), _flat(new)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        old = {**yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")), "inputs": inputs}
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise BadInput(f"{folder / CONFIG} is not readable YAML: {error}") from error
-    pairs = {key: (before.get(key, _ABSENT), after.get(key, _ABSENT)) for key in before | after}
-    changes = [f"{key}: {old} -> {now}" for key, (old, now) in pairs.items() if old != now]
+    flat = [_flat(each) for each in (old, new)]
+    pairs = {key: [each.get(key, "(absent)") for each in flat] for key in flat[0] | flat[1] if key not in _PLACES}
+    changes = [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
     if changes:
         raise BadInput(f"{folder} was started with another config ({', '.join(changes)})", hint="choose another folder")
 
@@ -133,22 +131,24 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping) or not value:
         return {prefix: value}
     rows = [_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
-    return {key: item for row in rows for key, item in row.items()}
+    return dict(pair for row in rows for pair in row.items())
 
 
-def _write_start(path: Path, command: Sequence[str]) -> None:
-    """Add this start to run.json: a resumed run may meet other versions, and both must be on record."""
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        starts = json.loads(path.read_bytes())["starts"] if path.exists() else []
-    except (ValueError, KeyError, TypeError) as error:
+        return {"inputs": {}, "starts": [], **(json.loads(path.read_bytes()) if path.exists() else {})}
+    except (ValueError, TypeError) as error:
         raise BadInput(f"{path} is not readable as the record of a run") from error
+
+
+def _start(command: Sequence[str]) -> dict[str, Any]:
+    """This start, for run.json: a resumed run may meet other versions, and both must be on record."""
     versions = {"cxr-gen": __version__, "python": platform.python_version()}
     for name in _REPORTED:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    start = {"time": now, "command": list(command), "platform": platform.platform(), "versions": versions}
-    write_json(path, {"starts": [*starts, start]})
+    return {"time": now, "command": list(command), "platform": platform.platform(), "versions": versions}
 
 
 def _read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:

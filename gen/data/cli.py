@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import click
 
-from gen.core.errors import BadInput
+from gen.core.errors import BadInput, GenError
 from gen.core.files import sha256_file
 from gen.core.manifest import SPLITS, Manifest, Row, scan_manifest
 from gen.core.terms import FINDINGS, SEXES, STATES, VIEWS, did_you_mean
+from gen.data.split import patient_of
 
 AGE_BANDS = ("0-17", "18-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80 and over")
 UNKNOWN = "unknown"
@@ -73,7 +75,7 @@ def check_folder(folder: Path) -> Report:
     for row in tqdm(manifest.rows, unit="image", disable=None, leave=False):
         where = f"{row.split}/{row.file_name}" if row.split else row.file_name
         problems += [f"{where}: {problem}" for problem in (*_label_problems(row), *_image_problems(row))]
-    problems += _split_problems(manifest)
+    problems += [*_split_problems(manifest), *_copies(manifest)]
     patients = {row.patient_id for row in manifest.rows if row.patient_id}
     return Report(manifest.folder, len(manifest.rows), len(patients), count_rows(manifest.rows), tuple(problems))
 
@@ -118,11 +120,21 @@ def _label_problems(row: Row) -> Iterator[str]:
         yield f"label {name!r} is not a standard term" + (f"; did you mean {near!r}?" if near else "")
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"label {name!r} is given more than once"
-    if not unknown:
-        try:
-            study_from_row(row)
-        except BadInput as error:
-            yield error.message.removeprefix(f"{row.file_name}: ")
+    if unknown:
+        return
+    try:
+        study = study_from_row(row)
+        columns = study_from_row(dataclasses.replace(row, study=""))
+    except GenError as error:
+        yield error.message.removeprefix(f"{row.file_name}: ")
+        return
+    # A study may say more than the columns, which know no side and no severity, but nothing else.
+    said = [(key, getattr(study, key), getattr(columns, key)) for key in ("age", "sex", "view")]
+    for name, finding in columns.findings.items():
+        said.append((name, study.findings[name].state if name in study.findings else "not named", finding.state))
+    for what, here, there in said:
+        if there is not None and here != there:
+            yield f"column study contradicts the others: {what} is {here} in it and {there} in them"
 
 
 def _image_problems(row: Row) -> Iterator[str]:
@@ -130,13 +142,25 @@ def _image_problems(row: Row) -> Iterator[str]:
 
     try:
         height, width = read_radiograph(row.file).pixels.shape
-    except BadInput as error:
-        yield error.message.removeprefix(f"{row.file}: ")
+        digest = sha256_file(row.file) if row.sha256 else ""
+    except (GenError, OSError) as error:  # one bad file is no reason to leave the others unread
+        yield (error.message if isinstance(error, GenError) else str(error)).removeprefix(f"{row.file}: ")
         return
     if (row.width or width, row.height or height) != (width, height):
         yield f"the table says {row.width} x {row.height} pixels, and the image has {width} x {height}"
-    if row.sha256 and sha256_file(row.file) != row.sha256.lower():
+    if digest != row.sha256.lower():
         yield "its SHA-256 differs from the one in the table"
+
+
+def _copies(manifest: Manifest) -> Iterator[str]:
+    owners: dict[str, dict[str, Row]] = {}
+    for row in manifest.rows:
+        if row.sha256:
+            owners.setdefault(row.sha256.lower(), {}).setdefault(patient_of(row), row)
+    for digest, patients in owners.items():
+        if len(patients) > 1:
+            files = ", ".join(row.file_name for row in patients.values())
+            yield f"{len(patients)} patients have the same image (SHA-256 {digest[:16]}...): {files}"
 
 
 def _split_problems(manifest: Manifest) -> Iterator[str]:

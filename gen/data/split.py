@@ -5,7 +5,8 @@ Everything is a function of the rows, the seed and a position, so that a resumed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -45,8 +46,26 @@ def split_rows(manifest: Manifest) -> dict[str, list[Row]]:
 
 
 def patient_of(row: Row) -> str:
-    """The patient that a row belongs to; a file without one stands for itself."""
-    return row.patient_id or f"file:{row.file_name}"
+    """The patient that a row belongs to; a file without one stands for itself (the splits may share a file name)."""
+    return row.patient_id or (f"file:{row.split}/{row.file_name}" if row.split else f"file:{row.file_name}")
+
+
+# The columns that a training reads, beside the image itself.
+_LEARNT = ("file_name", "patient_id", "age", "sex", "race", "view", "findings", "absent", "uncertain", "prompt")
+
+
+def data_digest(splits: Mapping[str, Sequence[Row]]) -> str:
+    """SHA-256, 16 hexadecimal digits, of what ``splits`` hold: which images (by digest, or size and time of change),
+    in which split and order, with which labels. The same for the same data set in another place.
+    """
+    digest = hashlib.sha256()
+    for split, rows in splits.items():
+        for row in rows:
+            stat = None if row.sha256 else row.file.stat()
+            image = row.sha256.lower() if stat is None else (stat.st_size, stat.st_mtime_ns)
+            labels = [getattr(row, column) for column in (*_LEARNT, "study", "notes")]
+            digest.update(repr((split, image, labels)).encode())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

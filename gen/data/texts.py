@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.data.captions import study_from_row, write_caption
+from gen.language.prompt import read_prompt
+from gen.language.render import render
 from gen.language.study import Study
 
 SOURCES = ("study", "prompt")
@@ -25,10 +28,20 @@ class Texts:
     fact_dropout: float
 
     def fixed(self) -> list[str]:
-        """One caption an image, complete, always the same."""
+        """One caption an image, complete, always the same: the canonical prompt, which is what sampling shows."""
         if self.source == "prompt":
             return [row.prompt for row in self.rows]
-        return [write_caption(study, random.Random(0)) for study in self.studies]
+        return [render(study) for study in self.studies]
+
+    def shown(self) -> tuple[list[Study], int]:
+        """What the captions tell a model, and of how many images nobody can say, their prompts being unreadable."""
+        if self.source != "prompt":
+            return list(self.studies), 0
+        studies = []
+        for row in self.rows:
+            with suppress(BadInput):
+                studies.append(read_prompt(row.prompt).study)
+        return studies, len(self.rows) - len(studies)
 
     def draw(self, index: int, seed: int) -> str:
         """The caption of image ``index`` that ``seed`` decides: wording and left-out facts, or none at all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from pathlib import Path
+from collections.abc import Callable
 
 import click
 
@@ -16,10 +16,8 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
     """Show how each TEXT is read: the study, the canonical prompt, warnings and the number of tokens."""
     from gen.core.errors import BadInput
     from gen.language.prompt import read_prompt, token_budget_warning
-    from gen.language.tokens import token_counter
 
-    folder = bundled_tokenizer()
-    count_tokens, limit = token_counter(folder) if folder else (None, 0)
+    count_tokens, limit = _bundled_counter()
     failed = 0
     for text in texts:
         try:
@@ -52,7 +50,13 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
         raise SystemExit(BadInput.exit_code)
 
 
-def bundled_tokenizer() -> Path | None:
-    """The tokenizer folder of the bundled model, or None where no model is bundled."""
-    bundled = Path(__file__).resolve().parent.parent / "bundled"
-    return next((path.parent for path in sorted(bundled.glob("*/tokenizer/tokenizer.json"))), None)
+def _bundled_counter() -> tuple[Callable[[str], int] | None, int]:
+    """The `token_counter` of the bundled model; a text is read without one too."""
+    from gen.core.errors import BadInput
+    from gen.language.tokens import bundled_model, token_counter
+
+    try:
+        folder = bundled_model()
+    except BadInput:
+        return None, 0
+    return token_counter(folder / "tokenizer")

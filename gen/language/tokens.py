@@ -1,4 +1,4 @@
-"""Counting tokens as a tokenizer's folder says, without importing transformers where that can be avoided."""
+"""Counting tokens as a model folder says, without importing transformers where that can be avoided."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ from pathlib import Path
 
 from gen.core.errors import BadInput
 
-CLIP_LENGTH = 77  # tokens, of every CLIP text encoder; a tokenizer that names no length, or a huge one, has this too
+CLIP_LENGTH = 77  # tokens that CLIP's text encoder reads; so does one that does not say
+BUNDLED = Path(__file__).parent.parent / "bundled"
+
+
+def bundled_model() -> Path:
+    """The folder of the model that travels with the package, the last by name; BadInput where there is none."""
+    folders = sorted(BUNDLED.glob("*/model_index.json"))
+    if not folders:
+        raise BadInput("no bundled model in this installation", hint="name a model folder with --model")
+    return folders[-1].parent
+
+
+def token_limit(part: Path) -> int:
+    """How many tokens the model of the tokenizer folder ``part`` reads, start and end marks included.
+
+    The tokenizer's own length, where it names one, and never beyond the positions of the text encoder beside it.
+    """
+    positions = _number(part.parent / "text_encoder" / "config.json", "max_position_embeddings", CLIP_LENGTH)
+    return min(_number(part / "tokenizer_config.json", "model_max_length", positions), positions)
 
 
 @functools.cache
 def token_counter(part: Path) -> tuple[Callable[[str], int], int]:
     """A function that counts the tokens of a text, start and end marks included, and how many the model reads."""
-    path = part / "tokenizer_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        limit = min(int(config.get("model_max_length", CLIP_LENGTH)), CLIP_LENGTH)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
+    limit = token_limit(part)
     if (part / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 
@@ -40,3 +53,12 @@ def token_counter(part: Path) -> tuple[Callable[[str], int], int]:
     except Exception as error:  # each of its files has a reader of its own
         raise BadInput(f"{part} holds no tokenizer that can be read: {str(error)[:300]}") from error
     return lambda text: len(older(text).input_ids), limit
+
+
+def _number(path: Path, key: str, otherwise: int) -> int:
+    """The whole number ``key`` of the JSON object in ``path``; ``otherwise`` without the file or the key."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return int(config.get(key, otherwise))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error

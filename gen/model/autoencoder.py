@@ -7,18 +7,17 @@ the whitened patch PCA of the training images, so that its latents are final fro
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gen.core.device import describe_device
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
-from gen.data.loader import pixel_cache, to_model_range
-from gen.data.split import order_of, split_rows
+from gen.data.loader import evenly, pixel_cache, to_model_range
+from gen.data.split import data_digest, order_of, split_rows
 from gen.model import training
 from gen.model.latents import RAW_STD, freeze_linear_encoder, moments, patch_pca, set_patch_encoder, shrink_factor
 from gen.model.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
@@ -78,29 +77,37 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
     Raises BadInput for data, init or config that cannot be used, GenError for a loss that is not finite.
     """
     import torch
-    from tqdm import tqdm
 
     from gen.model.reconstruction import PatchCritic, Reconstruction
 
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
     training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "crop")
-    training.require_positive(config, "checkpoint_every", "validate_every", "validation_images")
+    training.require_positive(config, "checkpoint_every", "validate_every", "validation_images", "size")
+    training.require_not_negative(config, "warmup", "films_per_patient", "kl_weight", "latent_noise")
+    training.require_not_negative(config, "adversarial_weight", "adversarial_after")
+    training.require_share(config, "cooldown")
+    training.require_share(config, "ema", below_one=True)
     rows = split_rows(read_manifest(config.data))
     accelerator = training.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
     torch.manual_seed(config.seed)
-    bare = _start(config)
+    if config.init is None:
+        training.require_positive(config, "shape.latent_channels", "shape.layers_per_block", "shape.norm_num_groups")
+    with training.refused_by_the_library("the autoencoder"):
+        bare = _start(config)
     if config.crop > config.size or config.crop % shrink_factor(bare) or config.size % shrink_factor(bare):
         raise BadInput(
             f"crop is {config.crop} and size is {config.size}",
             hint=f"crop is at most size, and both are multiples of {shrink_factor(bare)} pixels",
         )
 
-    with training.open_shared_run(accelerator, config.out, config, command) as run:
+    data = data_digest({split: rows[split] for split in ("train", "validation")})
+    with training.open_shared_run(accelerator, config.out, config, command, data=data) as run:
         with accelerator.main_process_first():  # it fills the cache
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
         channels = int(bare.config.in_channels)
-        held_out = to_model_range(pixels["validation"][: config.validation_images]).expand(-1, channels, -1, -1)
+        held_out = to_model_range(evenly(pixels["validation"], config.validation_images))
+        held_out = held_out.expand(-1, channels, -1, -1)
         if config.init is None and config.shape.class_name == "AutoencoderTiny":
             some = pixels["train"][:: max(1, len(pixels["train"]) // 500)]
             set_patch_encoder(bare, *patch_pca(some, shrink_factor(bare), config.shape.latent_channels))
@@ -119,17 +126,21 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             modules["critic"] = critic.to(accelerator.device)
             optimizers["critic"] = torch.optim.AdamW(critic.parameters(), lr=config.learning_rate / 4, betas=(0.5, 0.9))
 
-        images, skipped = training.load_checkpoint(run, modules, {"autoencoder": average}, optimizers)
+        before, skipped = training.newest_checkpoint(run.folder)
+        images = training.load_checkpoint(before, modules, {"autoencoder": average}, optimizers)
         model, optimizer = accelerator.prepare(Reconstruction(bare), optimizer)
         if critic is not None:
             critic, optimizers["critic"] = accelerator.prepare(critic, optimizers["critic"])
         order = order_of(rows["train"], config.seed, config.films_per_patient)
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
-        bar = tqdm(total=config.images, initial=images, unit="image", disable=not accelerator.is_main_process)
-        say = partial(bar.write, file=sys.stderr)
+        bar, say = training.progress(accelerator, images, config.images)
         for line in skipped:
             say(line)
+        if config.init and config.shape != AutoencoderShape():
+            say(f"shape is not used: the architecture is that of {config.init}")
+        precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+        say(describe_device(accelerator.device, precision, "sdpa"))
 
         while True:
             # Report and save come first, with the state "after `images` images", so that resume and end are one path.
@@ -154,6 +165,9 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             rate = training.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            if critic is not None:
+                for group in optimizers["critic"].param_groups:
+                    group["lr"] = rate / 4
             for _ in range(config.accumulate):
                 first = images + accelerator.process_index * config.batch_size
                 chosen = [order.index(first + i) for i in range(config.batch_size)]
@@ -176,10 +190,10 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                 if critic is not None and images >= config.adversarial_after:
                     judge = optimizers["critic"]
                     critic.requires_grad_(True)
-                    judge.zero_grad()
                     real, rebuilt = critic(torch.cat([target, output.detach()])).chunk(2)  # data parallel: one pass
                     accelerator.backward((torch.relu(1 - real) + torch.relu(1 + rebuilt)).mean())
                     judge.step()
+                    judge.zero_grad()  # after the step, as above: between steps both do nothing
                 images += batch
                 bar.update(batch)
             average.update(bare, ema_decay(images // step_images, config.ema))
@@ -204,6 +218,7 @@ def _start(config: AutoencoderConfig) -> Any:
         return vae
     shape = config.shape
     stages = len(shape.block_out_channels)
+    _check_shape(shape)
     if shape.class_name == "AutoencoderKL":
         return AutoencoderKL(
             in_channels=1,
@@ -217,8 +232,6 @@ def _start(config: AutoencoderConfig) -> Any:
             sample_size=config.size,
             scaling_factor=1.0,
         )
-    if shape.class_name != "AutoencoderTiny":
-        raise BadInput(f"shape.class_name is {shape.class_name!r}", hint="use AutoencoderTiny or AutoencoderKL")
     patch = 2 ** (stages - 1)
     return AutoencoderTiny(
         in_channels=1,
@@ -229,6 +242,28 @@ def _start(config: AutoencoderConfig) -> Any:
         num_encoder_blocks=(0,) * stages,
         num_decoder_blocks=tuple(shape.blocks),
     )
+
+
+def _check_shape(shape: AutoencoderShape) -> None:
+    """Raise BadInput, naming the key, for numbers that do not go together."""
+    widths, patch = shape.block_out_channels, 2 ** (len(shape.block_out_channels) - 1)
+    if shape.class_name not in ("AutoencoderTiny", "AutoencoderKL"):
+        raise BadInput(f"shape.class_name is {shape.class_name!r}", hint="use AutoencoderTiny or AutoencoderKL")
+    if not widths or min(widths) <= 0:
+        raise BadInput(f"shape.block_out_channels is {widths}", hint="give one number above 0 a stage")
+    if shape.class_name == "AutoencoderKL":
+        if any(width % shape.norm_num_groups for width in widths):
+            raise BadInput(f"shape.block_out_channels is {widths}, not all multiples of norm_num_groups")
+    elif len(shape.blocks) != len(widths) or len(set(widths)) > 1:
+        raise BadInput(
+            f"shape.block_out_channels is {widths} and shape.blocks is {shape.blocks}",
+            hint="an AutoencoderTiny has one width in all stages, and each has its number of blocks",
+        )
+    elif shape.latent_channels > patch**2:
+        raise BadInput(
+            f"shape.latent_channels is {shape.latent_channels}",
+            hint=f"patches of {patch} x {patch} pixels have {patch**2} components",
+        )
 
 
 def random_crops(levels: np.ndarray, chosen: Sequence[int], seeds: Sequence[int], crop: int) -> torch.Tensor:

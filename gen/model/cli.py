@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from gen.model.requests import Request
 
 DEFAULT_OUT = Path("outputs/samples")
+ROWS_TOGETHER = 16  # images, at least, that are finished before the manifest is written
 SHEET_IMAGES = 64  # at most, on a contact sheet
 
 
@@ -78,11 +81,14 @@ def sample(
     """
     from gen.core.errors import BadInput
     from gen.core.files import require_free_space
-    from gen.core.run import derived_seed
-    from gen.model.folder import bundled_model, check_model_folder, read_capabilities
+    from gen.language.study import Study
+    from gen.language.tokens import bundled_model
+    from gen.model.folder import check_model_folder, read_capabilities
     from gen.model.requests import flags_to_study
     from gen.model.results import existing_rows
 
+    if not math.isfinite(guidance):  # nan lies in every range
+        raise BadInput(f"--guidance {guidance} is not a number", hint="1 is no guidance")
     if prompts_file is not None and text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
     texts = {"": text} if prompts_file is None else _read_prompts(prompts_file)
@@ -92,14 +98,21 @@ def sample(
     capabilities = read_capabilities(folder)
     requests = [_read(one, flags, folder, capabilities, raw_prompt, where) for where, one in texts.items()]
     wanted = [request for request in requests for _ in range(count)]
+    told = [("prompt", request) for request in dict.fromkeys(requests)]
+    if negative.strip():
+        avoided = _read(negative, Study(), folder, capabilities, raw_prompt, "--negative: ")
+        told.append(("negative prompt", avoided))
+        negative = avoided.prompt
     if not quiet:
-        for request in dict.fromkeys(requests):
-            click.echo(f"prompt: {request.prompt}", err=True)
+        for name, request in told:
+            click.echo(f"{name}: {request.prompt}", err=True)
             for warning in request.warnings:
                 click.echo(f"warning: {warning}", err=True)
+        if negative and guidance == 1:
+            click.echo("warning: --negative has no effect with --guidance 1", err=True)
     if dry_run:
         for k, request in enumerate(wanted):
-            row = {"prompt": request.prompt, "seed": seed, "k": k, "image_seed": derived_seed(seed, k)}
+            row = _facts(request, seed, k)
             click.echo(json.dumps(row, ensure_ascii=False) if as_json else f"{k}\t{request.prompt}")
         return
     if out.exists() and not out.is_dir():
@@ -107,19 +120,34 @@ def sample(
     existing_rows(out)  # a manifest that cannot be added to is better met before the work
     require_free_space(out, len(wanted) * 300_000, "writing the images")
     settings = {"steps": steps, "guidance": guidance, "negative": negative, "size": size}
-    for path, request, k in _make(folder, wanted, seed, settings, out, (device, dtype, attention), quiet):
-        if as_json:
-            row = {
-                "file": str(path),
-                "prompt": request.prompt,
-                "seed": seed,
-                "k": k,
-                "image_seed": derived_seed(seed, k),
-            }
-            row["study"] = None if request.study is None else request.study.to_json_dict()
-            click.echo(json.dumps(row, ensure_ascii=False))
-        else:
-            click.echo(str(path))
+    making = _make(folder, wanted, seed, settings, out, (device, dtype, attention), quiet)
+    with _stopped_like_ctrl_c(), closing(making):
+        for path, request, k in making:
+            row = {"file": str(path), **_facts(request, seed, k)}
+            click.echo(json.dumps(row, ensure_ascii=False) if as_json else str(path))
+
+
+def _facts(request: Request, seed: int, k: int) -> dict[str, Any]:
+    """What ``--json`` says of image ``k``, made or not."""
+    from gen.core.run import derived_seed
+
+    study = None if request.study is None else request.study.to_json_dict()
+    return {"prompt": request.prompt, "seed": seed, "k": k, "image_seed": derived_seed(seed, k), "study": study}
+
+
+@contextmanager
+def _stopped_like_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM (a cluster's or a container's stop) ends the work as Ctrl-C does: what is finished is listed."""
+    import signal
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _make(
@@ -130,8 +158,8 @@ def _make(
     out: Path,
     placement: tuple[str, str, str],
     quiet: bool,
-) -> Iterator[tuple[Path, Request, int]]:
-    """Sample and write every image as it is finished, then the manifest, then a contact sheet of several."""
+) -> Generator[tuple[Path, Request, int], None, None]:
+    """Sample and write every image as it is finished, the manifest now and then, at last a contact sheet of several."""
     from tqdm import tqdm
 
     from gen.core.errors import BadInput
@@ -145,9 +173,16 @@ def _make(
     pipeline = sampling.load_pipeline(folder, device=device, dtype=dtype, attention=attention)
     if not quiet:
         click.echo(sampling.describe(pipeline), err=True)
+        if settings["size"] not in (None, pipeline.size):
+            click.echo(
+                f"warning: the model was trained at {pipeline.size} pixels; at {settings['size']} its images are worse",
+                err=True,
+            )
+    weights_may_learn = (pipeline.capabilities or {}).get("weights_may_learn") is True
     prompts, seeds = [request.prompt for request in wanted], [derived_seed(seed, k) for k in range(len(wanted))]
     pictures: list[Radiograph] = []
     rows: list[Row] = []
+    listed = 0
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,7 +193,10 @@ def _make(
         for k, (request, image) in enumerate(zip(wanted, images, strict=True)):
             path = result_path(out, image, seed, k)
             write_png(path, image)
-            rows.append(result_row(path, image, request, seed, k))
+            rows.append(result_row(path, image, request, seed, k, weights_may_learn=weights_may_learn))
+            if len(rows) >= max(ROWS_TOGETHER, listed // ROWS_TOGETHER):  # each time the whole table is written
+                listed = add_rows(out, rows)
+                rows.clear()
             if k < SHEET_IMAGES:
                 pictures.append(image)
             bar.clear()  # of the terminal's line, which the path shall have

@@ -15,6 +15,11 @@ from gen.core.errors import BadInput
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
+    from gen.data.texts import Texts
+
+
+PREDICTIONS = ("v_prediction", "epsilon")
+
 
 @dataclass(frozen=True)
 class DenoiserShape:
@@ -49,12 +54,16 @@ class Denoiser(nn.Module):
 
 
 def new_denoiser(shape: DenoiserShape, tokenizer: CLIPTokenizer, channels: int, side: int) -> tuple[Any, Any, Any]:
-    """U-Net, text encoder and scheduler from scratch, for latents of ``channels`` x ``side`` x ``side``."""
+    """U-Net, text encoder and scheduler from scratch, for latents of ``channels`` x ``side`` x ``side``.
+
+    BadInput, naming the key, for numbers of ``shape`` that do not go together.
+    """
     from diffusers import DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     if shape.prediction_type == "epsilon" and shape.zero_terminal_snr:
         raise BadInput("epsilon cannot be predicted at zero terminal SNR", hint="use v_prediction, or turn it off")
+    _check_shape(shape)
     attends = shape.cross_attention
     unet = UNet2DConditionModel(
         sample_size=side,
@@ -98,12 +107,38 @@ def new_denoiser(shape: DenoiserShape, tokenizer: CLIPTokenizer, channels: int, 
     return unet, text_encoder, scheduler
 
 
+def _check_shape(shape: DenoiserShape) -> None:
+    widths, attends = shape.block_out_channels, shape.cross_attention
+    if not widths or len(widths) != len(attends):
+        raise BadInput(f"shape.block_out_channels has {len(widths)} levels and shape.cross_attention {len(attends)}")
+    for level, (width, attending) in enumerate(zip(widths, attends, strict=True)):
+        if width <= 0 or width % shape.norm_num_groups:
+            raise BadInput(f"shape.block_out_channels has {width}, no multiple of norm_num_groups")
+        last = level == len(widths) - 1  # the middle of a U-Net, which always attends, is as wide
+        if (attending or last) and width > shape.head_channels and width % shape.head_channels:
+            raise BadInput(f"shape.block_out_channels has {width}, no multiple of head_channels")
+    if shape.text_channels % shape.text_heads:
+        raise BadInput(f"shape.text_channels is {shape.text_channels}, no multiple of text_heads")
+    if shape.prediction_type not in PREDICTIONS:
+        raise BadInput(f"shape.prediction_type is {shape.prediction_type!r}", hint=f"use {' or '.join(PREDICTIONS)}")
+
+
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> torch.Tensor:
     """Token ids (N, T) int64, padded and cut to the tokenizer's length."""
     ids: torch.Tensor = tokenizer(
         list(texts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
     ).input_ids
     return ids
+
+
+def cut_captions(tokenizer: CLIPTokenizer, texts: Texts) -> str:
+    """A line on the captions that `tokenize` will cut: how many, and the file of the longest; "" where none is."""
+    lengths = [len(tokenizer(text, verbose=False).input_ids) for text in texts.fixed()]
+    limit = tokenizer.model_max_length
+    if max(lengths) <= limit:
+        return ""
+    cut, worst = sum(length > limit for length in lengths), texts.rows[lengths.index(max(lengths))].file
+    return f"{cut} of {len(lengths)} captions are cut to {limit} tokens; the longest, of {worst}, has {max(lengths)}"
 
 
 def load_parts(folder: Path) -> tuple[Any, Any, Any, Any]:

@@ -58,17 +58,19 @@ def write_model_folder(folder: Path, denoiser: Denoiser, fixtures: Fixtures, dty
     write_json(folder / CAPABILITIES, fixtures.capabilities)
 
 
-def capabilities_of(studies: Iterable[Study], canonical: bool) -> dict[str, Any]:
+def capabilities_of(studies: Iterable[Study], canonical: bool, unread: int = 0) -> dict[str, Any]:
     """What a model trained on ``studies`` was shown: each value with its number of images; keys as in DESIGN nouns.
 
-    ``canonical`` says that the captions were in the canonical language, so that prompts should be rendered to it.
+    ``canonical`` says that the captions were in the canonical language, so that prompts should be rendered to it;
+    ``unread`` is the number of further images, whose captions no Study could be read from.
     """
     studies = list(studies)
     found = [finding for study in studies for finding in study.findings.values()]
     ages = [study.age for study in studies if study.age is not None]
     return {
         "canonical_language": canonical,
-        "images": len(studies),
+        "images": len(studies) + unread,
+        "unread": unread,
         "findings": _counts(n for study in studies for n, f in study.findings.items() if f.state == "present"),
         "absent": _counts(n for study in studies for n, f in study.findings.items() if f.state == "absent"),
         "uncertain": _counts(n for study in studies for n, f in study.findings.items() if f.state == "uncertain"),

@@ -14,19 +14,12 @@ from typing import Any
 from gen.core.errors import BadInput
 from gen.core.files import newest_verified, sha256_file
 from gen.language.study import Study
+from gen.language.tokens import bundled_model as bundled_model
 
 INDEX, CAPABILITIES, CARD = "model_index.json", "capabilities.json", "README.md"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 WEIGHTED = ("unet", "vae", "text_encoder")
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
-
-
-def bundled_model() -> Path:
-    """The folder of the model that travels with the package."""
-    folders = sorted((Path(__file__).parent.parent / "bundled").glob(f"*/{INDEX}"))
-    if not folders:
-        raise BadInput("no bundled model in this installation", hint="name a model folder with --model")
-    return folders[-1].parent
 
 
 def check_model_folder(folder: Path) -> None:
@@ -44,17 +37,27 @@ def check_model_folder(folder: Path) -> None:
 
 
 def check_weights(part: Path) -> None:
-    """Raise BadInput where ``part`` has no config.json or no safetensors; name a pickle that stands there instead."""
+    """Raise BadInput where ``part`` has no config.json or no safetensors; name what stands there instead of them."""
     if not (part / "config.json").is_file():
         raise BadInput(f"{part} holds no config.json", hint="copy the model again, whole")
     if weight_file(part) is None:
-        pickles = sorted(path.name for path in part.iterdir() if path.suffix in _PICKLES)
-        if pickles:
+        if variants := sorted(path.name for path in part.glob("*.safetensors")):
+            wanted = "model" if part.name == "text_encoder" else "diffusion_pytorch_model"
             raise BadInput(
-                f"{part / pickles[0]} is a pickle, which can run code when it is loaded, and there are no safetensors",
+                f"{part} holds {variants[0]} and no {wanted}.safetensors",
+                hint=f"rename it to {wanted}.safetensors if it holds all weights, or get the model without a variant",
+            )
+        if found := pickles(part):
+            raise BadInput(
+                f"{found[0]} is a pickle, which can run code when it is loaded, and there are no safetensors",
                 hint="convert it with safetensors, or get the .safetensors of the same model",
             )
         raise BadInput(f"{part} holds no weights (*.safetensors)", hint="copy the model again, whole")
+
+
+def pickles(folder: Path) -> list[Path]:
+    """The pickles anywhere in ``folder``: never loaded, and a fault only where a part has nothing else."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in _PICKLES)
 
 
 def weight_file(part: Path) -> Path | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gen.core.files import atomic_file
 from gen.core.run import derived_seed
-from gen.data.loader import Augmentation, augment, to_model_range
+from gen.data.loader import Augmentation, augment, evenly, to_model_range
 from gen.model.latents import moments
 
 if TYPE_CHECKING:
@@ -28,12 +28,10 @@ def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation,
     from tqdm import tqdm
 
     scale = float(vae.config.scaling_factor)
-    encoder = hashlib.sha256()
-    for name, value in sorted(vae.state_dict().items()):
-        if not name.startswith(("decoder", "post_quant")):
-            encoder.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-    key = hashlib.sha256(levels.tobytes())
-    key.update(repr((encoder.hexdigest(), scale, variants, how)).encode())
+    key = hashlib.sha256()
+    for start in range(0, len(levels), 256):  # in blocks: the memory map may be larger than the memory
+        key.update(levels[start : start + 256].tobytes())
+    key.update(repr((encoder_digest(vae), scale, variants, how)).encode())
     path = Path(folder) / f"latents-{key.hexdigest()[:16]}.npy"
     if not path.exists():
         device = next(vae.parameters()).device
@@ -57,6 +55,15 @@ def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation,
                     started = True
                 stream.write(block.tobytes())
     return np.load(path, mmap_mode="r")
+
+
+def encoder_digest(vae: Any) -> str:
+    """SHA-256 of the weights that decide the latents: autoencoders of one encoder may differ in their decoders."""
+    digest = hashlib.sha256()
+    for name, value in sorted(vae.state_dict().items()):
+        if not name.startswith(("decoder", "post_quant")):
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def draw_latents(
@@ -94,3 +101,27 @@ def nearest_distance(queries: torch.Tensor, cache: np.ndarray) -> np.ndarray:
         distances = torch.cdist(wanted, functional.avg_pool2d(block, 2).flatten(1))
         nearest = torch.minimum(nearest, distances.min(1).values)
     return (nearest / wanted.shape[1] ** 0.5).numpy()
+
+
+def held_out_distance(vae: Any, held_out: np.ndarray, known: np.ndarray, most: int = 64) -> float:
+    """Median distance of ``held_out`` to the nearest image of ``known``, both caches: what a preview's is measured by.
+
+    They go through the autoencoder once, as a preview does: it smooths, and what is smoother lies nearer.
+    """
+    import torch
+
+    device = next(vae.parameters()).device
+    means = torch.from_numpy(evenly(held_out[:, 0, 0], most).astype(np.float32))
+    with torch.no_grad():
+        rebuilt = [vae.decode(part.to(device) / vae.config.scaling_factor).sample.cpu() for part in means.split(4)]
+    levels = torch.cat(rebuilt).clamp(-1, 1).mean(1, keepdim=True)
+    return float(np.median(nearest_distance(encode_grey(vae, levels), known)))
+
+
+def encode_grey(vae: Any, levels: torch.Tensor) -> torch.Tensor:
+    """Grey images (N, 1, H, W) in [-1, 1] -> latents (N, C, h, w) in diffusion range."""
+    import torch
+
+    inputs = levels.expand(-1, vae.config.in_channels, -1, -1).to(next(vae.parameters()).device)
+    with torch.no_grad():
+        return torch.cat([moments(vae, part)[0].cpu() for part in inputs.split(4)]) * vae.config.scaling_factor

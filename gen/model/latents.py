@@ -29,7 +29,8 @@ def patch_pca(levels: np.ndarray, patch: int, channels: int) -> tuple[np.ndarray
     values, vectors = np.linalg.eigh(np.cov(blocks - mean.astype(np.float32), rowvar=False))
     order = np.argsort(values)[::-1][:channels]
     basis = vectors[:, order].T
-    basis *= np.sign(basis.sum(1, keepdims=True) + 1e-12)  # an eigenvector's sign is arbitrary: fix it
+    # The first component becomes positive. Others may sum to nearly 0, and then their sign is the solver's.
+    basis *= np.sign(basis.sum(1, keepdims=True) + 1e-12)
     return basis, mean, np.sqrt(values[order])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,15 +21,9 @@ from gen import __version__
 from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
 from gen.core.errors import BadInput, GenError
 from gen.core.radiograph import Radiograph
+from gen.language.tokens import bundled_model, token_limit
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
-from gen.model.folder import (
-    bundled_model,
-    check_model_folder,
-    load_autoencoder,
-    model_hash,
-    read_capabilities,
-    read_json,
-)
+from gen.model.folder import check_model_folder, load_autoencoder, model_hash, read_capabilities, read_json
 from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
 
 if TYPE_CHECKING:
@@ -36,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "bundled_model", "load_pipeline", "sample"]
 
+TEXTS_KEPT = 256  # whose states are kept: a call has a few prompts, a dataset job as many as images
 FLAT = 1e-3  # standard deviation of a whole image, in [0, 1], below which nothing was painted
 
 
@@ -93,7 +89,7 @@ def load_pipeline(
             hint="inpainting and other special models are not supported",
         )
     tokenizer = load_tokenizer(folder / "tokenizer")
-    tokenizer.model_max_length = min(tokenizer.model_max_length, int(text_encoder.config.max_position_embeddings))
+    tokenizer.model_max_length = token_limit(folder / "tokenizer")
     if len(tokenizer) > text_encoder.config.vocab_size:
         raise BadInput(
             f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the text encoder {text_encoder.config.vocab_size}",
@@ -140,8 +136,13 @@ def sample(
 
     ``steps``, ``guidance`` (1: none; Ho and Salimans 2022, arXiv:2207.12598) and ``negative`` are those of the stock
     pipeline. ``on_step`` is called with the number of images after each network step. Raises BadInput for a size or a
-    number of steps that the model cannot make, GenError for an image that came out broken.
+    number of steps that the model cannot make, a guidance that is no number, and prompts and seeds of unequal number;
+    GenError for an image that came out broken.
     """
+    if len(prompts) != len(seeds):
+        raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
+    if not math.isfinite(guidance):
+        raise BadInput(f"guidance is {guidance}", hint="use a number such as 1.5; 1 is no guidance")
     side = size or pipeline.size
     grid = pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
     if side < 8 * pipeline.factor or side % grid:
@@ -214,8 +215,10 @@ def _text_states(pipeline: Pipeline, prompts: Sequence[str]) -> torch.Tensor:
     """Text states (N, T, D); each prompt is encoded once, alone, so that it never depends on its company."""
     import torch
 
+    kept = pipeline.text_states
+    states = {prompt: kept[prompt] for prompt in prompts if prompt in kept}
     for prompt in prompts:
-        if prompt not in pipeline.text_states:
+        if prompt not in states:
             ids = pipeline.tokenizer(
                 prompt,
                 padding="max_length",
@@ -225,10 +228,11 @@ def _text_states(pipeline: Pipeline, prompts: Sequence[str]) -> torch.Tensor:
             ).input_ids
             with torch.inference_mode():
                 state = pipeline.text_encoder(ids.to(pipeline.device))[0]
-            if len(pipeline.text_states) > 10_000:  # a dataset job has as many prompts as images
-                pipeline.text_states.clear()
-            pipeline.text_states[prompt] = state.to(pipeline.dtype)
-    return torch.cat([pipeline.text_states[prompt] for prompt in prompts])
+            states[prompt] = state.to(pipeline.dtype)
+    if len(kept) + len(states) > TEXTS_KEPT:
+        kept.clear()
+    kept.update(states)
+    return torch.cat([states[prompt] for prompt in prompts])
 
 
 def _provenance(
@@ -236,6 +240,9 @@ def _provenance(
 ) -> dict[str, str]:
     import torch
 
+    # Sums over several threads differ in their last bits, which now and then turns one of 8.
+    threads = f", {torch.get_num_threads()} threads" if pipeline.device.type == "cpu" else ""
+    network = f"{pipeline.device.type} {str(pipeline.dtype).removeprefix('torch.')} {pipeline.attention}{threads}"
     return {
         "synthetic": "yes",
         "notice": "synthetic image made by a generative model; not for clinical use",
@@ -247,7 +254,7 @@ def _provenance(
         "sampler": type(pipeline.scheduler).__name__,
         "steps": str(steps),
         "guidance": f"{guidance:g}",
-        "network": f"{pipeline.device.type} {str(pipeline.dtype).removeprefix('torch.')} {pipeline.attention}",
+        "network": network,
         "software": f"cxr-gen {__version__}, torch {torch.__version__}, python {sys.version.split()[0]}",
     }
 

@@ -1,7 +1,8 @@
 """From what was typed (a text, flags) to what a model gets: one place for the command line and the page.
 
 A model that learnt the canonical language gets the canonical rendering, and a text in which nothing is recognised is an
-error. Any other model (a user's checkpoint tuned on reports) gets the text as typed; ``raw`` forces that.
+error. Any other model (a user's checkpoint tuned on reports) gets the text as typed, read as well as can be for labels
+and warnings; ``raw`` forces that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gen.model.folder import capability_warnings
 
 @dataclass(frozen=True)
 class Request:
-    """What the model gets, the Study that it stands for (None for a raw text), and what the user should know."""
+    """What the model gets, the Study that it stands for (None: it cannot be read), and what the user should know."""
 
     prompt: str
     study: Study | None
@@ -37,23 +38,26 @@ def read_request(
 ) -> Request:
     """Read ``text`` and add ``flags``, a Study of what was said by flags, which may say everything.
 
-    Raises BadInput for what `read_prompt` refuses, and for a flag that contradicts the text.
+    Raises BadInput for a flag that contradicts the text, and, where the model gets the canonical rendering, for what
+    `read_prompt` refuses.
     """
     said = flags != Study()
+    warnings: list[str] = []
+    study: Study | None
     if raw or not (capabilities or {}).get("canonical_language"):
         prompt = " ".join(part for part in (text.strip(), render(flags) if said else "") if part)
         if not prompt:
             raise BadInput("the prompt is empty", hint='for example --prompt "63 year old female. AP view. Pneumonia."')
-        cut = token_budget_warning(prompt, count_tokens, limit)
-        return Request(prompt, None, (cut,) if cut else ())
-    warnings: list[str] = []
-    study = flags
-    if text.strip() or not said:
-        reading = read_prompt(text)
-        warnings += reading.warnings
-        study = _merge(reading.study, flags)
-    prompt = render(study)
-    warnings += capability_warnings(capabilities, study)
+        study = _read_typed(text, flags)
+    else:
+        study = flags
+        if text.strip() or not said:
+            reading = read_prompt(text)
+            warnings += reading.warnings
+            study = _merge(reading.study, flags)
+        prompt = render(study)
+    if study is not None:
+        warnings += capability_warnings(capabilities, study)
     if cut := token_budget_warning(prompt, count_tokens, limit):
         warnings.append(cut)
     return Request(prompt, study, tuple(warnings))
@@ -85,6 +89,20 @@ def parse_finding(text: str) -> tuple[str, Finding]:
         if chosen.setdefault(kind, word) != word:
             raise BadInput(f"finding {text!r} says both {chosen[kind]} and {word}")
     return standard, Finding(**chosen)
+
+
+def _read_typed(text: str, flags: Study) -> Study | None:
+    """What a text that goes to the model as typed says with ``flags``, None where it cannot be read.
+
+    What the reading leaves out is no warning: the model gets it all the same.
+    """
+    if not text.strip():
+        return flags
+    try:
+        study = read_prompt(text).study
+    except BadInput:
+        return None
+    return _merge(study, flags)
 
 
 def _merge(study: Study, flags: Study) -> Study:

@@ -6,28 +6,32 @@ One visible loop. Image n of the run (which film, which wording, which noise, wh
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gen.core.device import pick_attention, set_attention
+from gen.core.device import describe_device, pick_attention, set_attention
 from gen.core.errors import BadInput, GenError
-from gen.core.files import newest_verified
 from gen.core.manifest import read_manifest
 from gen.core.run import Run, derived_seed
 from gen.data.loader import Augmentation, pixel_cache
-from gen.data.split import order_of, split_rows
+from gen.data.split import data_digest, order_of, split_rows
 from gen.data.texts import Texts, texts_of
 from gen.model import training
-from gen.model.denoiser import Denoiser, DenoiserShape, load_parts, new_denoiser, tokenize
+from gen.model.denoiser import PREDICTIONS, Denoiser, DenoiserShape, cut_captions, load_parts, new_denoiser, tokenize
 from gen.model.export import Fixtures, capabilities_of, write_model_folder
 from gen.model.folder import check_model_folder, load_autoencoder
-from gen.model.latent_cache import draw_latents, latent_cache, nearest_distance
+from gen.model.latent_cache import (
+    draw_latents,
+    encode_grey,
+    encoder_digest,
+    held_out_distance,
+    latent_cache,
+    nearest_distance,
+)
 from gen.model.latents import shrink_factor, whiten_to
 from gen.model.losses import ema_decay, min_snr_weight, snr
 from gen.model.parts import load_tokenizer
@@ -52,7 +56,8 @@ class DenoiserConfig:
     out: str
     data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
     init: str | None = None  # a model folder to fine-tune; its autoencoder, tokenizer and scheduler are kept
-    autoencoder: str | None = None  # a model folder, an autoencoder's folder or its run folder; None: that of init
+    # A model folder, an autoencoder's folder or its run folder; None: that of init. It is read once: the run keeps it.
+    autoencoder: str | None = None
     shape: DenoiserShape = field(default_factory=DenoiserShape)
     size: int = 256  # pixels
     images: int = 110_000  # to learn from, in all
@@ -90,11 +95,16 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     """
     import torch
     from diffusers import DDPMScheduler
-    from tqdm import tqdm
 
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
     training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "variants")
-    training.require_positive(config, "checkpoint_every", "validate_every")
+    training.require_positive(config, "checkpoint_every", "validate_every", "size")
+    training.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "snr_gamma", "snr_floor")
+    training.require_not_negative(config, "preview_every")
+    training.require_share(config, "cooldown", "caption_dropout", "fact_dropout")
+    training.require_share(config, "ema", below_one=True)
+    if config.preview_every and not config.preview_prompts:
+        raise BadInput("preview_prompts is empty", hint="name some, or set preview_every=0")
     rows = split_rows(read_manifest(config.data))
     dropouts = config.caption_dropout, config.fact_dropout
     captions = {split: texts_of(rows[split], config.captions, *dropouts) for split in ("train", "validation")}
@@ -102,18 +112,20 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     attention = pick_attention(config.attention, accelerator.device, precision, training=True)
     torch.manual_seed(config.seed)
-    vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"])
+    before, skipped = training.newest_checkpoint(config.out)
+    vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"], before)
     set_attention(unet, attention)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     text_encoder.requires_grad_(config.train_text_encoder)
 
-    with training.open_shared_run(accelerator, config.out, config, command) as run:
+    data = data_digest({split: rows[split] for split in ("train", "validation")})
+    with training.open_shared_run(accelerator, config.out, config, command, data=data) as run:
         with accelerator.main_process_first():  # it fills the cache
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
             vae.to(accelerator.device)
-            if config.init is None:
+            if before is None and _latents_are_new(config, vae):
                 whiten_to(vae, pixels["train"])
             latents = {
                 "train": latent_cache(vae, pixels["train"], config.variants, config.augmentation, cache),
@@ -127,7 +139,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
             weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         modules, optimizers = {"denoiser": bare}, {"denoiser": optimizer}
-        images, skipped = training.load_checkpoint(run, modules, {"denoiser": average}, optimizers)
+        images = training.load_checkpoint(before, modules, {"denoiser": average}, optimizers)
         model, optimizer = accelerator.prepare(bare, optimizer)
 
         process = DDPMScheduler.from_config(scheduler.config)
@@ -136,13 +148,20 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         order = order_of(rows["train"], config.seed, config.films_per_patient)
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
-        shown = capabilities_of(captions["train"].studies, canonical=config.captions == "study")
+        studies, unread = captions["train"].shown()
+        shown = capabilities_of(studies, canonical=config.captions == "study", unread=unread)
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
-        bar = tqdm(total=config.images, initial=images, unit="image", disable=not accelerator.is_main_process)
-        say = partial(bar.write, file=sys.stderr)
+        bar, say = training.progress(accelerator, images, config.images)
         for line in skipped:
             say(line)
-        say(f"attention {attention}, {precision}, {sum(p.numel() for p in weights) / 1e6:.2f} M weights")
+        if config.init and config.shape != DenoiserShape():
+            say(f"shape is not used: the architecture is that of {config.init}")
+        say(describe_device(accelerator.device, precision, attention))
+        say(f"{sum(p.numel() for p in weights) / 1e6:.2f} M weights")
+        if config.captions == "prompt" and (cut := cut_captions(tokenizer, captions["train"])):
+            say(cut)
+        measured = config.preview_every and accelerator.is_main_process
+        strangers = held_out_distance(vae, latents["validation"], latents["train"]) if measured else None
 
         while True:
             # Report and save come first, with the state "after `images` images", so that resume and end are one path.
@@ -159,7 +178,9 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
             if accelerator.is_main_process and shows:
                 try:
                     with average.applied(bare):
-                        near = preview(run, images, bare, fixtures, config.preview_prompts, latents)
+                        near = preview(run, images, bare, fixtures, config.preview_prompts, latents["train"])
+                    near["held_out"] = strangers
+                    run.log(event="preview", images=images, nearest=near)
                     accelerator.log({f"nearest/{key}": value for key, value in near.items()}, step=images)
                 except GenError as refusal:  # a picture that came out flat is no reason to stop learning
                     say(f"{images} images: no preview, {refusal.message}")
@@ -210,26 +231,36 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "model"
 
 
-def _start(config: DenoiserConfig, texts: Texts) -> tuple[Any, tuple[Any, Any, Any, Any]]:
-    """The autoencoder, and U-Net, text encoder, tokenizer and scheduler to start from."""
+def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """The autoencoder, and U-Net, text encoder, tokenizer and scheduler to start from.
+
+    The autoencoder and the tokenizer are those of the checkpoint ``before``, where there is one: the weights know no
+    other, and what the config names may have been trained on since.
+    """
     if config.init is None and config.autoencoder is None:
         raise BadInput("neither init nor autoencoder is given", hint="a new denoiser needs autoencoder=FOLDER")
     if config.init is not None:
         check_model_folder(Path(config.init))
-    vae = load_autoencoder(Path(config.autoencoder or config.init or ""))
+    vae = load_autoencoder(before / "model" if before else Path(config.autoencoder or config.init or ""))
     vae.requires_grad_(False).eval()
     side, rest = divmod(config.size, shrink_factor(vae))
     if config.init is not None:
         unet, text_encoder, tokenizer, scheduler = load_parts(Path(config.init))
+        if scheduler.config.prediction_type not in PREDICTIONS:
+            raise BadInput(f"{config.init}: prediction type {scheduler.config.prediction_type!r} is not supported")
         if scheduler.config.prediction_type == "epsilon" and scheduler.config.get("rescale_betas_zero_snr"):
             raise BadInput(f"{config.init}: epsilon cannot be learnt at zero terminal SNR, as its scheduler has it")
     else:
-        before, _ = newest_verified(Path(config.out) / training.CHECKPOINTS, training.PATTERN)
+        for key in ("layers_per_block", "head_channels", "norm_num_groups", "vocabulary"):
+            training.require_positive(config, f"shape.{key}")
+        for key in ("channels", "layers", "heads"):
+            training.require_positive(config, f"shape.text_{key}")
         if before is None:
             tokenizer = train_tokenizer(caption_corpus(texts.studies, config.seed), config.shape.vocabulary)
-        else:  # a text encoder knows the tokens that it has learnt from, and no others
+        else:
             tokenizer = load_tokenizer(before / "model" / "tokenizer")
-        unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
+        with training.refused_by_the_library("the denoiser"):
+            unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
     halvings = 2 ** (len(unet.config.block_out_channels) - 1)
     if rest or side % halvings:
         raise BadInput(f"size is {config.size}", hint=f"use a multiple of {shrink_factor(vae) * halvings} pixels")
@@ -238,8 +269,19 @@ def _start(config: DenoiserConfig, texts: Texts) -> tuple[Any, tuple[Any, Any, A
             f"{config.init} takes {unet.config.in_channels} channels, and {config.autoencoder} makes "
             f"{vae.config.latent_channels}"
         )
-    unet.register_to_config(sample_size=side)  # a folder tuned at another size samples at that
+    unet.register_to_config(sample_size=side, _name_or_path="")  # a folder tuned at another size samples at that
+    vae.register_to_config(_name_or_path="")  # where a part lay is nobody's business, and changes on resume
     return vae, (unet, text_encoder, tokenizer, scheduler)
+
+
+def _latents_are_new(config: DenoiserConfig, vae: Any) -> bool:
+    """Whether the U-Net has to learn the latents of ``vae`` anyway, so that they may be whitened first.
+
+    A U-Net of ``init`` knows those of its own encoder, also where ``autoencoder`` brings another decoder for it.
+    """
+    if config.init is None or config.autoencoder is None:
+        return config.init is None
+    return encoder_digest(vae) != encoder_digest(load_autoencoder(Path(config.init)))
 
 
 def validation_loss(
@@ -247,18 +289,20 @@ def validation_loss(
 ) -> float:
     """Mean squared error of the prediction on held-out patients, unweighted; the same noise every time it is called.
 
-    Image i meets timestep (i + 1/2) / N of the whole range, so that the N of them cover it evenly.
+    Image i meets timestep (k + 1/2) / N of the whole range, so that the N of them cover it evenly. k is the rank of a
+    hash: rows stand in the order of their sources, and a source should not meet one level of noise only.
     """
     import torch
 
     device = next(bare.parameters()).device
     total = len(process.alphas_cumprod)
+    places = sorted(range(len(cache)), key=lambda i: derived_seed(0, f"timestep {i}"))
     errors = []
     with torch.no_grad():
         for start in range(0, len(cache), batch_size):
             chosen = list(range(start, min(start + batch_size, len(cache))))
             clean, noise, _ = draw_latents(cache, chosen, [derived_seed(0, f"validation {i}") for i in chosen], total)
-            timesteps = torch.tensor([int((i + 0.5) / len(cache) * total) for i in chosen])
+            timesteps = torch.tensor([int((places[i] + 0.5) / len(cache) * total) for i in chosen])
             noisy = process.add_noise(clean, noise, timesteps)
             velocity = process.config.prediction_type == "v_prediction"
             target = process.get_velocity(clean, noise, timesteps) if velocity else noise
@@ -269,16 +313,14 @@ def validation_loss(
 
 
 def preview(
-    run: Run, images: int, bare: Denoiser, fixtures: Fixtures, prompts: Sequence[str], latents: dict[str, np.ndarray]
-) -> dict[str, float]:
-    """Render ``prompts`` to previews/images-N.png, and say how near to the training images they fall.
+    run: Run, images: int, bare: Denoiser, fixtures: Fixtures, prompts: Sequence[str], known: np.ndarray
+) -> dict[str, float | None]:
+    """Render ``prompts`` to previews/images-N.png, and say how near to the training images ``known`` they fall.
 
-    Returns the median distance to the nearest training image, of the pictures and of held-out patients: a model that
-    memorises falls below what strangers keep.
+    Returns the median distance to the nearest of them: a model that memorises falls below what `held_out_distance` is.
     """
     import torch
 
-    from gen.model.latents import moments
     from gen.model.pipeline import Pipeline, sample
     from gen.model.sheet import write_sheet
 
@@ -292,15 +334,4 @@ def preview(
     folder.mkdir(exist_ok=True)
     write_sheet(folder / f"images-{images:09d}.png", pictures, [f"{prompt}" for prompt in prompts])
     levels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])[:, None] * 2 - 1
-    with torch.no_grad():
-        encoded = (
-            moments(vae, levels.expand(-1, vae.config.in_channels, -1, -1).to(device))[0] * vae.config.scaling_factor
-        )
-    own = nearest_distance(encoded, latents["train"])
-    strangers = torch.from_numpy(latents["validation"][:256, 0, 0].astype(np.float32))
-    near = {
-        "synthetic": float(np.median(own)),
-        "held_out": float(np.median(nearest_distance(strangers, latents["train"]))),
-    }
-    run.log(event="preview", images=images, nearest=near)
-    return near
+    return {"synthetic": float(np.median(nearest_distance(encode_grey(vae, levels), known)))}

@@ -10,10 +10,12 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gen.core.device import pick_device, pick_dtype
 from gen.core.errors import BadInput, GenError
@@ -29,10 +31,37 @@ _CALMER = "lower the learning rate; the last checkpoint is whole"
 
 
 def require_positive(config: object, *keys: str) -> None:
-    """Raise BadInput, naming the key, where one of ``keys`` of ``config`` is not above 0."""
+    """Raise BadInput, naming the key, where one of ``keys`` ("shape.layers") of ``config`` is not above 0."""
+    _require(config, keys, lambda value: 0 < value < math.inf, "it must be above 0")
+
+
+def require_not_negative(config: object, *keys: str) -> None:
+    """The same for 0 or more."""
+    _require(config, keys, lambda value: 0 <= value < math.inf, "it must be 0 or more")
+
+
+def require_share(config: object, *keys: str, below_one: bool = False) -> None:
+    """The same for 0 to 1, or with ``below_one`` for less than 1."""
+    if below_one:
+        _require(config, keys, lambda value: 0 <= value < 1, "it must be 0 or more, and less than 1")
+    else:
+        _require(config, keys, lambda value: 0 <= value <= 1, "it must be from 0 to 1")
+
+
+def _require(config: object, keys: Sequence[str], holds: Callable[[float], bool], hint: str) -> None:
     for key in keys:
-        if getattr(config, key) <= 0:
-            raise BadInput(f"{key} is {getattr(config, key)}", hint="it must be above 0")
+        value = attrgetter(key)(config)
+        if not holds(value):
+            raise BadInput(f"{key} is {value}", hint=hint)
+
+
+@contextmanager
+def refused_by_the_library(what: str) -> Iterator[None]:
+    """Turn the error of a constructor that cannot build ``what`` from its numbers into BadInput."""
+    try:
+        yield
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise BadInput(f"{what} cannot be built: {' '.join(str(error).split())[:300]}") from error
 
 
 def make_accelerator(folder: str | Path, device: str, dtype: str, accumulate: int) -> Accelerator:
@@ -48,6 +77,8 @@ def make_accelerator(folder: str | Path, device: str, dtype: str, accumulate: in
     if dtype == "float16":
         raise BadInput("training in float16 is not offered", hint="use dtype=bfloat16, float32 or auto")
     place = pick_device(device)
+    if place.type == "cuda" and place.index is not None:  # accelerate takes the current one
+        torch.cuda.set_device(place)
     precision = "bf16" if pick_dtype(dtype, place, training=True) == torch.bfloat16 else "no"
     AcceleratorState._reset_state(reset_partial_state=True)  # a second run in one process may differ in precision
     return Accelerator(
@@ -60,10 +91,15 @@ def make_accelerator(folder: str | Path, device: str, dtype: str, accumulate: in
 
 
 @contextmanager
-def open_shared_run(accelerator: Accelerator, folder: str, config: object, command: Sequence[str]) -> Iterator[Run]:
-    """`open_run` for one process or many: the main one opens, locks and logs, the others join when it has."""
+def open_shared_run(
+    accelerator: Accelerator, folder: str, config: object, command: Sequence[str], **inputs: str | int
+) -> Iterator[Run]:
+    """`open_run` for one process or many: the main one opens, locks and logs, the others join when it has.
+
+    The number of processes is an input too, since it is a factor of the batch.
+    """
     if accelerator.is_main_process:
-        with open_run(folder, config, command=command) as run:
+        with open_run(folder, config, command=command, processes=accelerator.num_processes, **inputs) as run:
             accelerator.init_trackers("tensorboard")
             accelerator.wait_for_everyone()
             yield run
@@ -72,6 +108,20 @@ def open_shared_run(accelerator: Accelerator, folder: str, config: object, comma
     accelerator.init_trackers("tensorboard")
     with Path(os.devnull).open("ab", buffering=0) as nowhere:
         yield Run(Path(folder), True, nowhere)
+
+
+def progress(accelerator: Accelerator, images: int, total: int) -> tuple[Any, Callable[[str], None]]:
+    """The bar, ``images`` of ``total`` in, and a function that writes a line beside it; the main process shows both."""
+    from tqdm import tqdm
+
+    main = accelerator.is_main_process
+    bar = tqdm(total=total, initial=images, unit="image", disable=not main)
+
+    def say(line: str) -> None:
+        if main:
+            bar.write(line, file=sys.stderr)
+
+    return bar, say
 
 
 def learning_rate(images: int, peak: float, warmup: int, total: int, cooldown: float) -> float:
@@ -163,22 +213,26 @@ def save_checkpoint(
             save_file({key: value.contiguous() for key, value in group.items()}, state / f"{name}.safetensors")
         write_json(state / "progress.json", {"images": images})
         export(stage)
-    prune(run.folder / CHECKPOINTS, PATTERN, keep)
+    prune(run.folder / CHECKPOINTS, PATTERN, keep, written=folder)
     return folder
 
 
+def newest_checkpoint(folder: str | Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of the run folder ``folder``, if any, and a line for each one skipped."""
+    return newest_verified(Path(folder) / CHECKPOINTS, PATTERN)
+
+
 def load_checkpoint(
-    run: Run,
+    folder: Path | None,
     modules: Mapping[str, torch.nn.Module],
     averages: Mapping[str, Ema],
     optimizers: Mapping[str, torch.optim.Optimizer],
-) -> tuple[int, list[str]]:
-    """Restore the newest whole checkpoint of ``run``: images done (0 without one), and a line for each one skipped."""
+) -> int:
+    """Restore the state in ``folder``, a checkpoint known to be whole: images done, 0 where there is none."""
     from safetensors.torch import load_file
 
-    folder, skipped = newest_verified(run.folder / CHECKPOINTS, PATTERN)
     if folder is None:
-        return 0, skipped
+        return 0
     state = folder / "state"
     for name, module in modules.items():
         module.load_state_dict(load_file(state / f"{name}.safetensors"))
@@ -192,4 +246,4 @@ def load_checkpoint(
             index, _, field = key.partition(".")
             entries.setdefault(int(index), {})[field] = value
         optimizer.load_state_dict({**whole, "state": entries})
-    return int(json.loads((state / "progress.json").read_text())["images"]), skipped
+    return int(json.loads((state / "progress.json").read_text())["images"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -309,3 +310,22 @@ def test_free_space_is_checked_where_the_folder_will_be(tmp_path: Path) -> None:
     files.require_free_space(tmp_path / "not" / "yet", 1, "a test")
     with pytest.raises(EnvironmentLacks, match=r"training needs .* GB in .*not/yet"):
         files.require_free_space(tmp_path / "not" / "yet", 10**18, "training")
+
+
+def test_pruning_hashes_what_it_must_to_find_the_sound_ones_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 6):
+        save(tmp_path, number)
+    (tmp_path / "checkpoint-4" / "state.json").write_text("{}")
+    hashed: list[str] = []
+    plain = hashlib.file_digest
+
+    def noted(stream: IO[bytes], name: str) -> object:
+        hashed.append(Path(stream.name).relative_to(tmp_path).parts[0])
+        return plain(stream, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", noted)
+    files.prune(tmp_path, "checkpoint-*", 2, written=tmp_path / "checkpoint-5")
+    assert set(hashed) == {"checkpoint-4", "checkpoint-3"}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-5", "checkpoint-4", "checkpoint-3"}

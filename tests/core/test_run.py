@@ -148,3 +148,29 @@ def test_a_row_is_on_disk_at_once_and_is_strict_json(tmp_path: Path) -> None:
         run.log(loss=math.nan, rate=math.inf, images=np.int64(3), mean=np.float32(0.5), path=Path("a/b"))
         assert read_log(tmp_path) == [{"loss": None, "rate": None, "images": 3, "mean": 0.5, "path": "a/b"}]
     assert read_log(tmp_path / "nowhere") == []
+
+
+def test_other_inputs_are_refused_by_name_and_stand_in_run_json(tmp_path: Path) -> None:
+    for _ in range(2):
+        with open_run(tmp_path, Config(), data="abc", processes=1):
+            pass
+    assert json.loads((tmp_path / "run.json").read_text())["inputs"] == {"data": "abc", "processes": 1}
+    refused = r"another config \(inputs\.data: abc -> abd, inputs\.processes: 1 -> 2\)"
+    with pytest.raises(BadInput, match=refused), open_run(tmp_path, Config(), data="abd", processes=2):
+        pass
+    assert len(json.loads((tmp_path / "run.json").read_text())["starts"]) == 2
+
+
+def test_a_run_that_was_moved_and_meets_another_device_resumes(tmp_path: Path) -> None:
+    with open_run(tmp_path / "a", {"out": str(tmp_path / "a"), "device": "cuda", "images": 8}):
+        pass
+    (tmp_path / "a").rename(tmp_path / "b")
+    with open_run(tmp_path / "b", {"out": str(tmp_path / "b"), "device": "cpu", "images": 8}) as run:
+        assert run.resumed
+
+
+@pytest.mark.parametrize("record", ["[1]", "{"])
+def test_a_record_that_is_none_is_refused(tmp_path: Path, record: str) -> None:
+    (tmp_path / "run.json").write_text(record)
+    with pytest.raises(BadInput, match="not readable as the record of a run"), open_run(tmp_path, {}):
+        pass

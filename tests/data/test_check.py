@@ -8,18 +8,21 @@ from pathlib import Path
 
 import click.testing
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import RLELossless
 
 from gen.core.errors import BadInput
 from gen.core.files import sha256_file
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.data.cli import AGE_BANDS, age_band, check_folder, data
+from gen.language.study import Finding, Study
 
 
 def row(file: Path, **fields: object) -> Row:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_png(file, Radiograph(np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)))
+    write_png(file, Radiograph(np.random.default_rng(list(file.stem.encode())).random((6, 8), np.float32)))
     split = file.parent.parent.name
     known = {
         "split": split,
@@ -126,3 +129,50 @@ def test_every_age_has_the_band_that_names_it() -> None:
         assert age_band(years) in AGE_BANDS
     assert age_band(17.9) == "0-17"
     assert age_band(None) == ""
+
+
+def test_a_study_that_contradicts_the_columns_is_named_and_one_that_says_more_is_not(tmp_path: Path) -> None:
+    where = tmp_path / "train" / "images"
+    study = Study(age=63, sex="F", view="AP", findings={"Edema": Finding("present", "left", "mild")})
+    text = json.dumps(study.to_json_dict())
+    more = row(where / "more.png", study=text, age=63.7, findings=("Edema",))
+    less = row(where / "less.png", study=text, age=64, sex="M", view="PA", absent=("Edema",), findings=("Nodule",))
+    write_manifest(tmp_path, [more, less])
+    assert [problem.rpartition(": ")[2] for problem in check_folder(tmp_path).problems] == [
+        "age is 63 in it and 64 in them",
+        "sex is F in it and M in them",
+        "view is AP in it and PA in them",
+        "Edema is present in it and absent in them",
+        "Nodule is not named in it and present in them",
+    ]
+
+
+def test_one_image_under_two_patients_is_named_and_under_one_is_not(tmp_path: Path) -> None:
+    where = tmp_path / "train" / "images"
+    first, again, other = row(where / "a.png"), row(where / "b.png"), row(where / "c.png")
+    for copy in (again, other):
+        copy.file.write_bytes(first.file.read_bytes())
+    same = [dataclasses.replace(each, sha256=first.sha256) for each in (first, again, other)]
+    write_manifest(tmp_path, [same[0], dataclasses.replace(same[1], patient_id="a"), same[2]])
+    [problem] = check_folder(tmp_path).problems
+    assert problem.startswith("2 patients have the same image")
+    assert problem.endswith(": images/a.png, images/c.png")
+
+
+def test_a_missing_decoder_is_one_line_and_the_other_images_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = row(tmp_path / "train" / "images" / "a.png"), row(tmp_path / "train" / "images" / "b.png")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = 6, 8
+    dataset.save_as(first.file, enforce_file_format=True)
+    monkeypatch.setattr(pydicom.pixels.get_decoder(RLELossless), "_available", {})
+    write_manifest(tmp_path, [first, dataclasses.replace(second, width=9)])
+    problems = check_folder(tmp_path).problems
+    assert len(problems) == 2
+    assert "a.png: no decoder for RLE Lossless is installed" in problems[0]
+    assert "b.png: the table says 9 x 6" in problems[1]

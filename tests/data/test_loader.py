@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.radiograph import Radiograph, write_png
-from gen.data.loader import Augmentation, augment, pixel_cache, to_levels, to_model_range
+from gen.data.loader import Augmentation, augment, evenly, pixel_cache, to_levels, to_model_range
 
 STILL = Augmentation(0, 0, 0, 0)
 
@@ -120,3 +120,18 @@ def test_gamma_alone_keeps_every_pixel_in_its_place() -> None:
     assert float(moved[0, 0, 0, 0]) == pytest.approx(-1, abs=1e-3)
     assert float(moved[0, 0, -1, -1]) == pytest.approx(1, abs=1e-3)
     assert not torch.allclose(moved, images, atol=1e-3)
+
+
+def test_a_choice_is_spread_over_the_whole_and_in_order() -> None:
+    for count in (1, 3, 64, 65, 1000):
+        chosen = evenly(np.arange(count), 64)
+        assert len(chosen) == min(count, 64)
+        assert np.diff(chosen).max(initial=0) - np.diff(chosen).min(initial=count) <= 1
+        assert chosen[-1] >= count - count // 32 - 1
+
+
+def test_augmentation_moves_an_edge_by_as_much_as_its_docstring_says() -> None:
+    how = Augmentation(turn_degrees=0, log_gamma=0)
+    ramp = torch.linspace(-1, 1, 201).expand(1, 1, 201, 201)
+    edges = [float(augment(ramp, [seed], how)[0, 0, 100, 0]) for seed in range(3000)]
+    assert 0.02 < (max(edges) + 1) / 2 <= 0.051

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gen.core.errors import BadInput
 from gen.core.manifest import SPLITS, Manifest, Row, split_of
-from gen.data.split import Order, order_of, patient_of, split_rows
+from gen.data.split import Order, data_digest, order_of, patient_of, split_rows
 
 PATIENTS = st.lists(st.integers(0, 8).map(str), min_size=1, max_size=40)
 
@@ -109,3 +109,26 @@ def test_epochs_and_seeds_differ_and_a_capped_patient_shows_other_films_in_time(
     epochs = [orders[0][i : i + 24] for i in range(0, 240, 24)]
     assert len({tuple(epoch) for epoch in epochs}) == 10
     assert len({image for epoch in epochs for image in epoch if image < 20}) > 15
+
+
+def test_a_name_that_two_splits_share_is_two_patients_where_no_patient_is_given() -> None:
+    rows = [row("", split=split, name="1.png") for split in SPLITS]
+    assert all(len(rows) == 1 for rows in split_rows(manifest(*rows)).values())
+    assert patient_of(row("", name="1.png")) == "file:1.png", "the band of an image without a split never moves"
+
+
+def test_the_digest_of_the_data_changes_with_image_label_and_split_and_not_with_the_place(tmp_path: Path) -> None:
+    def at(folder: str, **fields: object) -> Row:
+        known = {"file_name": "1.png", "sha256": "ab", "findings": ("Edema",)}
+        return Row(file=tmp_path / folder / "1.png", **(known | fields))  # type: ignore[arg-type]
+
+    digest = data_digest({"train": [at("a")], "validation": []})
+    assert data_digest({"train": [at("b", source="elsewhere")], "validation": []}) == digest
+    others = [{"train": [], "validation": [at("a")]}, {"train": [at("a", sha256="ac")]}, {"train": [at("a", age=3.0)]}]
+    assert digest not in [data_digest(other) for other in others]
+    (tmp_path / "c").mkdir()
+    without = at("c", sha256="")
+    without.file.write_bytes(b"1")
+    first = data_digest({"train": [without]})
+    without.file.write_bytes(b"12")
+    assert data_digest({"train": [without]}) != first

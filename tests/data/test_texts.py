@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.data.texts import Texts, texts_of
 from gen.language.prompt import read_prompt
+from gen.language.render import render
 from gen.language.study import Finding, Study
 
 ROWS = [
@@ -86,3 +88,15 @@ def test_an_unknown_source_and_rows_without_a_prompt_are_refused() -> None:
     with pytest.raises(BadInput, match=r"captions=prompt, and 1 rows have no prompt, the first of them c\.png"):
         texts_of(silent, "prompt", 0, 0)
     assert len(texts_of(silent, "study", 0, 0).fixed()) == 3
+
+
+def test_a_fixed_caption_is_the_canonical_prompt() -> None:
+    assert texts().fixed() == [render(study) for study in texts().studies]
+
+
+def test_what_a_model_is_shown_is_what_its_captions_say() -> None:
+    assert texts().shown() == ([STUDY, texts().studies[1]], 0)
+    reports = [replace(ROWS[0], prompt="Right pleural effusion."), replace(ROWS[1], prompt="zzz")]
+    studies, unread = texts_of(reports, "prompt", 0, 0).shown()
+    assert [list(study.findings) for study in studies] == [["Pleural Effusion"]]
+    assert unread == 1

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gen.core.errors import BadInput
-from gen.language.tokens import token_counter
+from gen.language import tokens
+from gen.language.tokens import CLIP_LENGTH, bundled_model, token_counter, token_limit
 
 TEXTS = ("", "Pneumonia.", "63 year old female. AP view. Moderate right pleural effusion.", "ü 漢 " * 100)
 
@@ -44,6 +45,39 @@ def test_the_limit_is_what_the_config_says_and_never_beyond_clips(
         json.dumps(config | ({} if told is None else {"model_max_length": told}))
     )
     assert token_counter(tokenizer)[1] == limit
+
+
+@pytest.mark.parametrize(
+    ("told", "positions", "limit"), [(77, 77, 77), (248, 248, 248), (None, 248, 248), (77, 248, 77), (None, None, 77)]
+)
+def test_the_limit_is_that_of_the_text_encoder_beside_the_tokenizer(
+    tmp_path: Path, told: int | None, positions: int | None, limit: int
+) -> None:
+    for part, name, key, value in (
+        ("tokenizer", "tokenizer_config.json", "model_max_length", told),
+        ("text_encoder", "config.json", "max_position_embeddings", positions),
+    ):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / name).write_text(json.dumps({} if value is None else {key: value}))
+    assert token_limit(tmp_path / "tokenizer") == limit
+    assert CLIP_LENGTH == 77
+
+
+def test_prompt_and_sample_take_the_same_bundled_model(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gen.language.cli import _bundled_counter
+
+    monkeypatch.setattr(tokens, "BUNDLED", tmp_path / "bundled")
+    with pytest.raises(BadInput, match="no bundled model in this installation; name a model folder with --model"):
+        bundled_model()
+    assert _bundled_counter() == (None, 0)
+    for name, length in (("a", 20), ("b", 30)):
+        part = shutil.copytree(tokenizer, tmp_path / "bundled" / name / "tokenizer")
+        (part / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))
+        (part.parent / "model_index.json").write_text("{}")
+    assert bundled_model() == tmp_path / "bundled" / "b"
+    assert _bundled_counter()[1] == 30
 
 
 def test_counting_imports_neither_torch_nor_transformers(tokenizer: Path) -> None:

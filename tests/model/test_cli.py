@@ -60,7 +60,7 @@ def test_images_paths_manifest_and_sheet(sample: Gen, tmp_path: Path) -> None:
     assert {row.prompt for row in rows} == {CANONICAL}
     assert (tmp_path / "out" / "contact-sheet.png").is_file()
     assert f"prompt: {CANONICAL}" in ended.err
-    assert "float32" in ended.err
+    assert "attention sdpa" in ended.err
     with Image.open(paths[0]) as image:
         assert image.mode == "L"
         assert image.text["synthetic"] == "yes"  # type: ignore[attr-defined]
@@ -107,7 +107,10 @@ def test_a_dry_run_makes_nothing(sample: Gen, tmp_path: Path) -> None:
     assert ended.out.splitlines() == [f"0\t{CANONICAL}", f"1\t{CANONICAL}"]
     assert not (tmp_path / "out").exists()
     row = json.loads(sample("--prompt", PROMPT, "--dry-run", "--json").out)
-    assert row == {"prompt": CANONICAL, "seed": 0, "k": 0, "image_seed": derived_seed(0, 0)}
+    made = json.loads(sample("--prompt", PROMPT, "--json").out)
+    assert Path(made.pop("file")).is_file()
+    assert row == made
+    assert row["study"]["age"] == 63
 
 
 def test_a_prompts_file_gives_each_line_its_images(sample: Gen, tmp_path: Path) -> None:
@@ -126,6 +129,38 @@ def test_flags_write_the_prompt(sample: Gen) -> None:
 
 def test_a_raw_prompt_goes_to_the_model_as_typed(sample: Gen) -> None:
     assert sample("--prompt", "A Cat, 63?", "--raw-prompt", "--dry-run").out == "0\tA Cat, 63?\n"
+
+
+def test_a_negative_prompt_is_read_like_the_prompt(sample: Gen) -> None:
+    ended = sample("--prompt", PROMPT, "--negative", "ptx", "--guidance", 3)
+    assert ended.code == 0, ended.err
+    assert "negative prompt: Pneumothorax." in ended.err
+    assert "no effect" not in ended.err
+    assert read_radiograph(ended.out.strip()).provenance["negative_prompt"] == "Pneumothorax."
+    long = " ".join(["No pneumothorax, left lung."] * 40)
+    raw = sample("--prompt", PROMPT, "--negative", long, "--raw-prompt", "--dry-run", "--guidance", 1)
+    assert f"negative prompt: {long}" in raw.err
+    assert "tokens and the model reads 77; cut off" in raw.err
+    assert "warning: --negative has no effect with --guidance 1" in raw.err
+    assert "--negative: " in said(sample("--prompt", PROMPT, "--negative", "a cat on a sofa"))
+
+
+def test_a_size_that_the_model_was_not_trained_at_is_warned_of_once(sample: Gen) -> None:
+    ended = sample("--prompt", PROMPT, "-n", 2, "--size", 48)
+    assert ended.err.count("warning: the model was trained at 32 pixels") == 1
+    assert "warning: the model was trained" not in sample("--prompt", PROMPT, "--size", 32).err
+
+
+def test_the_model_decides_whether_weights_may_learn_from_its_images(
+    gen: Gen, broken_model: Path, tmp_path: Path
+) -> None:
+    path = broken_model / "capabilities.json"
+    shown = json.loads(path.read_text())
+    for told, allowed in ({}, False), ({"weights_may_learn": True}, True), ({"weights_may_learn": "no"}, False):
+        path.write_text(json.dumps(shown | told))
+        out = tmp_path / f"{told}"
+        assert gen("sample", "--model", broken_model, "--prompt", PROMPT, "--steps", 1, "--out", out).code == 0
+        assert [row.weights_may_learn for row in read_manifest(out).rows] == [allowed]
 
 
 def test_what_the_model_was_never_shown_is_warned_of(sample: Gen) -> None:
@@ -147,6 +182,8 @@ def test_what_the_model_was_never_shown_is_warned_of(sample: Gen) -> None:
         (("--prompt", "No effusion.", "--finding", "Pleural Effusion"), "contradicts the prompt, which says absent"),
         (("--finding", "Cardiomegali"), "did you mean 'Cardiomegaly'?"),
         (("--prompt", "63 yo F", "--steps", 0), "--steps"),
+        (("--prompt", "63 yo F", "--guidance", "nan", "--dry-run"), "--guidance nan is not a number"),
+        (("--prompt", "63 yo F", "--guidance", "inf", "--dry-run"), "--guidance"),
         (("--prompt", "63 yo F", "--size", 30), "size 30 is not possible with this model; use a multiple of 4"),
         (("--prompt", "63 yo F", "--device", "tpu"), "unknown device 'tpu'"),
         (("--prompt", "63 yo F", "--dtype", "int8"), "unknown dtype 'int8'"),
@@ -190,9 +227,12 @@ def test_an_out_that_is_a_file_or_lies_under_one_is_named(sample: Gen, tmp_path:
 
 def test_an_out_with_a_broken_manifest_is_named_before_the_work(sample: Gen, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "metadata.csv").write_text("file_name\ngone.png\n")
+    (tmp_path / "out" / "metadata.csv").write_text("file_name,source,seed\ngone.png,synthetic:toy,many\n")
+    (tmp_path / "out" / "gone.png").write_bytes(b"")
     line = said(sample("--prompt", PROMPT))
-    assert "gone.png" in line
+    assert "seed 'many' is not a whole number" in line
+    (tmp_path / "out" / "metadata.csv").write_text("file_name,source\ngone.png,NIH\n")
+    assert "images that are not synthetic" in said(sample("--prompt", PROMPT))
     assert not (tmp_path / "out" / "images").exists()
 
 
@@ -245,7 +285,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_image(
     assert not list((tmp_path / "out" / "images").iterdir())
 
 
-def test_ctrl_c_keeps_and_lists_what_is_finished_and_exits_130(toy_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stop_keeps_and_lists_what_is_finished_and_exits_130(
+    toy_model: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
     out = tmp_path / "out"
     arguments = [
         "sample",
@@ -269,7 +312,7 @@ def test_ctrl_c_keeps_and_lists_what_is_finished_and_exits_130(toy_model: Path, 
             assert job.poll() is None, job.stderr.read().decode()  # type: ignore[union-attr]
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        job.send_signal(signal.SIGINT)
+        job.send_signal(stop)
         written, errors = job.communicate(timeout=60)
     assert job.returncode == 130, errors.decode()
     assert errors.decode().splitlines()[-1] == "interrupted"
@@ -280,6 +323,24 @@ def test_ctrl_c_keeps_and_lists_what_is_finished_and_exits_130(toy_model: Path, 
     assert set(written.decode().split()) <= finished
     for path in finished:
         read_radiograph(path)
+
+
+def test_a_kill_loses_no_more_than_the_rows_of_a_few_images(toy_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["sample", "--model", str(toy_model), "--prompt", PROMPT, "-n", "10000", "--steps", "1"]
+    code = "import sys; from gen.cli import main; main(sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as job:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("images/*.png"))) < 40:
+            assert job.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        job.kill()
+    assert len(read_manifest(out).rows) >= 32
 
 
 def test_library_chatter_stays_off_stderr(toy_denoiser: Path, tmp_path: Path) -> None:

@@ -12,19 +12,23 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 
 from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
+from gen.core.manifest import Row
 from gen.core.run import read_log
+from gen.data.texts import Texts
 from gen.model.autoencoder import AutoencoderConfig
-from gen.model.denoiser import DenoiserShape, new_denoiser
+from gen.model.denoiser import DenoiserShape, cut_captions, new_denoiser
 from gen.model.folder import load_autoencoder, read_capabilities
 from gen.model.pipeline import load_pipeline, sample
 from gen.model.tokenizer import train_tokenizer
-from gen.model.train import DenoiserConfig, train_denoiser
+from gen.model.train import DenoiserConfig, train_denoiser, validation_loss
 
 from .conftest import CONFIGS, denoiser_overrides
 from .test_autoencoder import copy_as_of, digests
@@ -40,12 +44,6 @@ def tuning_config(out: Path, data: Path, init: Path, *overrides: str) -> Denoise
     given = [f"out={out}", f"data={data}", f"init={init}", "device=cpu", "dtype=float32", "size=32", "images=8"]
     given += ["batch_size=4", "accumulate=1", "warmup=0", "learning_rate=1e-3", "preview_every=0"]
     return load_config(DenoiserConfig, CONFIGS / "finetune.yaml", [*given, *overrides])
-
-
-def moved(run: Path, to: Path) -> Path:
-    """``to``, a copy of ``run``, with a config that says so."""
-    (to / "config.yaml").write_text((to / "config.yaml").read_text().replace(f"out: {run}\n", f"out: {to}\n"))
-    return to
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
@@ -78,7 +76,7 @@ def test_the_log_tells_the_validation_losses_and_the_preview_with_its_nearest_di
 def test_a_resumed_run_is_the_unbroken_run_to_the_last_bit(
     toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
 ) -> None:
-    resumed = moved(toy_denoiser, copy_as_of(toy_denoiser, 64, tmp_path / "resumed"))
+    resumed = copy_as_of(toy_denoiser, 64, tmp_path / "resumed")
     folder = train_denoiser(toy_config(resumed, toy_data, toy_autoencoder))
     assert digests(folder.parent) == digests(toy_denoiser / "checkpoints" / "images-000000096")
 
@@ -189,6 +187,19 @@ def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(
     [
         ("dtype=float16", "training in float16 is not offered"),
         ("accumulate=0", "accumulate is 0; it must be above 0"),
+        ("warmup=-1", "warmup is -1; it must be 0 or more"),
+        ("films_per_patient=-1", "films_per_patient is -1"),
+        ("ema=1.2", "ema is 1.2; it must be 0 or more, and less than 1"),
+        ("cooldown=2", "cooldown is 2.0; it must be from 0 to 1"),
+        ("caption_dropout=1.1", "caption_dropout is 1.1"),
+        ("fact_dropout=-0.1", "fact_dropout is -0.1"),
+        ("preview_prompts=[]", "preview_prompts is empty; name some, or set preview_every=0"),
+        ("shape.cross_attention=[true]", "shape.block_out_channels has 2 levels and shape.cross_attention 1"),
+        ("shape.block_out_channels=[16,36]", "shape.block_out_channels has 36, no multiple of norm_num_groups"),
+        ("shape.head_channels=12", "shape.block_out_channels has 32, no multiple of head_channels"),
+        ("shape.head_channels=0", "shape.head_channels is 0; it must be above 0"),
+        ("shape.text_heads=3", "shape.text_channels is 32, no multiple of text_heads"),
+        ("shape.prediction_type=sample", "shape.prediction_type is 'sample'; use v_prediction or epsilon"),
         ("captions=report", "captions is 'report'; use study or prompt"),
         ("size=30", "size is 30; use a multiple of 8 pixels"),
         ("attention=flash", "unknown attention 'flash'"),
@@ -269,3 +280,79 @@ def test_training_in_bfloat16_keeps_its_weights_in_float32(
 
 def test_the_environment_is_left_as_it_was(toy_denoiser: Path) -> None:
     assert "ACCELERATE_MIXED_PRECISION" not in os.environ
+
+
+def test_a_resumed_run_keeps_its_autoencoder_when_that_one_has_trained_on(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(toy_autoencoder, tmp_path / "autoencoder")
+    shutil.rmtree(other / "checkpoints" / "images-000000096")  # its newest is another one then
+    resumed = copy_as_of(toy_denoiser, 64, tmp_path / "resumed")
+    config = (resumed / "config.yaml").read_text()
+    (resumed / "config.yaml").write_text(config.replace(str(toy_autoencoder), str(other)))
+    folder = train_denoiser(toy_config(resumed, toy_data, other))
+    assert digests(folder.parent) == digests(toy_denoiser / "checkpoints" / "images-000000096")
+
+
+def test_a_whitened_autoencoder_is_not_whitened_again_on_resume(
+    toy_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    short = ("images=8", "checkpoint_every=4", "preview_every=0")
+    unbroken = train_denoiser(toy_config(tmp_path / "a", toy_data, toy_model, *short))
+    resumed = copy_as_of(tmp_path / "a", 4, tmp_path / "b")
+    assert digests(train_denoiser(toy_config(resumed, toy_data, toy_model, *short))) == digests(unbroken)
+
+
+def test_latents_that_are_new_to_a_u_net_are_whitened_and_those_that_it_knows_are_not(
+    stable_diffusion: Path, toy_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    for vae, factor in ((toy_model, 1.0), (stable_diffusion / "vae", 0.18215)):
+        config = tuning_config(tmp_path / vae.name, toy_data, stable_diffusion, f"autoencoder={vae}")
+        assert load_autoencoder(train_denoiser(config)).config.scaling_factor == factor
+
+
+def test_the_noise_of_validation_covers_the_range_evenly_and_does_not_follow_the_order_of_the_rows() -> None:
+    class Recorder(torch.nn.Linear):
+        def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+            seen.append(timesteps)
+            return torch.zeros_like(noisy)
+
+    seen: list[torch.Tensor] = []
+    cache = np.zeros((100, 1, 2, 1, 2, 2), np.float16)
+    tokenizer = train_tokenizer(iter(["a chest"]), 600)
+    validation_loss(Recorder(1, 1), DDPMScheduler(), cache, ["a chest"] * 100, tokenizer)  # type: ignore[arg-type]
+    timesteps = torch.cat(seen)
+    assert timesteps.sort().values.tolist() == [10 * i + 5 for i in range(100)]
+    assert abs(float(torch.corrcoef(torch.stack([timesteps.float(), torch.arange(100.0)]))[0, 1])) < 0.3
+
+
+def test_captions_that_will_be_cut_are_counted_and_the_longest_is_named() -> None:
+    tokenizer = train_tokenizer(iter(["a chest"]), 600)
+    rows = [Row(file=Path(f"/{i}.png"), prompt="chest " * length) for i, length in enumerate((5, 80, 90))]
+    assert cut_captions(tokenizer, Texts(rows, [], "prompt", 0, 0)) == (
+        "2 of 3 captions are cut to 77 tokens; the longest, of /2.png, has 92"
+    )
+    assert cut_captions(tokenizer, Texts(rows[:1], [], "prompt", 0, 0)) == ""
+
+
+def test_a_model_of_free_reports_claims_what_its_reports_say_and_not_its_columns(
+    toy_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    shown = read_capabilities(train_denoiser(tuning_config(tmp_path / "run", toy_data, toy_model)))
+    assert shown is not None
+    assert shown["images"] == 9
+    assert shown["unread"] == 9
+    assert shown["views"] == {}
+
+
+def test_other_labels_on_the_same_run_folder_are_refused(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path
+) -> None:
+    table = toy_data / "metadata.csv"
+    text = table.read_text()
+    try:
+        table.write_text(text.replace("Pneumonia", "Edema", 1))
+        with pytest.raises(BadInput, match=r"another config \(inputs\.data: [0-9a-f]{16} -> [0-9a-f]{16}\)"):
+            train_denoiser(toy_config(toy_denoiser, toy_data, toy_autoencoder))
+    finally:
+        table.write_text(text)

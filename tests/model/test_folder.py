@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from gen.model.folder import (
     check_model_folder,
     load_autoencoder,
     model_hash,
+    pickles,
     read_capabilities,
     read_json,
 )
@@ -70,6 +73,53 @@ def test_weights_missing_or_pickled_are_told_apart(broken_model: Path, part: str
     pickle = broken_model / part / f"{WEIGHTS[part]}.bin"
     pickle.write_bytes(b"\x80\x04.")
     assert refusal(broken_model).startswith(f"{pickle} is a pickle, which can run code when it is loaded")
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_weights_of_a_variant_alone_are_named_with_what_to_do(broken_model: Path, part: str) -> None:
+    name = WEIGHTS[part]
+    file = broken_model / part / f"{name}.safetensors"
+    file.rename(file.with_name(f"{name}.fp16.safetensors"))
+    told = refusal(broken_model)
+    assert told.startswith(f"{broken_model / part} holds {name}.fp16.safetensors and no {name}.safetensors; rename it")
+    (broken_model / part / f"{name}.fp16.safetensors").rename(file)
+    check_model_folder(broken_model)
+
+
+def test_a_pickle_beside_safetensors_is_listed_and_no_fault(broken_model: Path) -> None:
+    assert pickles(broken_model) == []
+    pickle = broken_model / "unet" / "diffusion_pytorch_model.bin"
+    pickle.write_bytes(b"\x80\x04.")
+    assert pickles(broken_model) == [pickle]
+    check_model_folder(broken_model)
+
+
+def bundle(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).parents[2] / "scripts" / "bundle.py"
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_bundle_says_that_weights_may_learn_from_its_images(toy_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("card")
+    ended = bundle(toy_model, toy_model, tmp_path / "card.md", tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    shown = read_json(toy_model / "capabilities.json")
+    assert "weights_may_learn" not in shown
+    assert read_capabilities(tmp_path / "out") == {**shown, "weights_may_learn": True}
+
+
+def test_a_bundle_that_cannot_be_made_is_one_line(toy_model: Path, toy_autoencoder: Path, tmp_path: Path) -> None:
+    for arguments, culprit in (
+        ((tmp_path / "none", toy_model, tmp_path / "card.md"), "none is not a folder"),
+        ((toy_model, toy_autoencoder, tmp_path / "card.md"), "has an encoder of another kind (AutoencoderTiny)"),
+        ((toy_model, toy_model, tmp_path / "card.md"), "card.md is not a file"),
+    ):
+        ended = bundle(*arguments, tmp_path / "out")
+        assert ended.returncode == 1
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert culprit in ended.stderr
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_part_without_its_config_is_named(broken_model: Path) -> None:

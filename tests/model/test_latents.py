@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 
 from gen.core.errors import BadInput
 from gen.data.loader import Augmentation, to_model_range
-from gen.model.latent_cache import draw_latents, latent_cache, nearest_distance
+from gen.model.latent_cache import (
+    draw_latents,
+    encode_grey,
+    encoder_digest,
+    held_out_distance,
+    latent_cache,
+    nearest_distance,
+)
 from gen.model.latents import (
     RAW_STD,
     as_blocks,
@@ -208,3 +216,31 @@ def test_nearest_distance_is_zero_for_a_copy_and_the_shift_for_a_shifted_one() -
     copies = torch.from_numpy(cache[[3, 11], 0, 0].astype(np.float32))
     np.testing.assert_allclose(nearest_distance(copies, cache), 0, atol=1e-3)
     np.testing.assert_allclose(nearest_distance(copies + 0.1, cache), 0.1, atol=1e-3)
+
+
+def test_an_encoder_is_told_by_its_weights_and_not_by_its_decoder() -> None:
+    vae = kl()
+    digest = encoder_digest(vae)
+    vae.decoder.conv_in.weight.add_(1)
+    assert encoder_digest(vae) == digest
+    vae.quant_conv.bias.add_(1)
+    assert encoder_digest(vae) != digest
+
+
+def test_held_out_images_are_measured_after_the_autoencoder_smoothed_them(tmp_path: Path) -> None:
+    vae, images = kl(), levels(12, 16)
+    known, held_out = (latent_cache(vae, part, 1, Augmentation(), tmp_path) for part in (images[:8], images[8:]))
+    raw = torch.from_numpy(held_out[:, 0, 0].astype(np.float32))
+    rebuilt = encode_grey(vae, vae.decode(raw / vae.config.scaling_factor).sample.clamp(-1, 1).mean(1, keepdim=True))
+    expected = np.median(nearest_distance(rebuilt, known))
+    assert held_out_distance(vae, held_out, known) == pytest.approx(expected, rel=1e-4)
+    assert abs(expected - np.median(nearest_distance(raw, known))) > 1e-3
+
+
+def test_a_cache_in_several_blocks_has_the_name_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, images = tiny(4, 4), levels(300, 8)
+    latent_cache(vae, images, 1, Augmentation(), tmp_path)
+    [path] = tmp_path.iterdir()
+    key = hashlib.sha256(images.tobytes())
+    key.update(repr((encoder_digest(vae), float(vae.config.scaling_factor), 1, Augmentation())).encode())
+    assert path.name == f"latents-{key.hexdigest()[:16]}.npy"

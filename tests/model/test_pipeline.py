@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput, GenError
 from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.language.tokens import token_counter
 from gen.model.denoiser import Denoiser
 from gen.model.export import Fixtures, write_model_folder
 from gen.model.latents import whiten
-from gen.model.pipeline import Pipeline, describe, load_pipeline, sample
+from gen.model.pipeline import TEXTS_KEPT, Pipeline, describe, load_pipeline, sample
 
 PROMPTS = ["63 year old female. AP view.", "5 year old male. PA view.", "Adult. Lateral view.", "No finding."]
 SEEDS = [11, 2**64 - 1, 0, 7]
@@ -62,7 +63,8 @@ def test_the_stock_pipeline_gives_the_same_picture(toy_model: Path, pipeline: Pi
 
 
 def test_folders_in_the_layouts_of_stable_diffusion_give_the_stock_pictures(stable_diffusion: Path) -> None:
-    ours = pixels(load_pipeline(stable_diffusion, device="cpu", dtype="float32"), ["a chest"], [5])[0]
+    loaded = load_pipeline(stable_diffusion, device="cpu", dtype="float32")
+    [ours] = pixels(loaded, ["a chest"], [5], guidance=3.0)
     theirs = of_the_stock_pipeline(stable_diffusion, "a chest", 5, guidance_scale=3.0)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -132,6 +134,41 @@ def test_an_image_is_the_same_alone_and_among_others_whatever_passes_together(
     backwards = eight_bits(pixels(wide, PROMPTS[::-1], SEEDS[::-1]))
     assert backwards[::-1] == together
     assert len(set(together)) == 4
+
+
+def test_texts_beyond_those_kept_change_nothing_and_take_no_more_memory(pipeline: Pipeline) -> None:
+    wide = dataclasses.replace(pipeline, rows=8, text_states={})
+    expected = eight_bits(pixels(wide, PROMPTS, SEEDS))
+    state = wide.text_states[PROMPTS[0]]
+    for kept in (TEXTS_KEPT - 2, TEXTS_KEPT - 1, TEXTS_KEPT):
+        # Full, or nearly, with one of the prompts among the others: it must outlive the making of room.
+        wide.text_states.clear()
+        wide.text_states.update({f"{k}": state for k in range(kept - 1)} | {PROMPTS[0]: state})
+        assert eight_bits(pixels(wide, PROMPTS, SEEDS)) == expected
+        assert len(wide.text_states) <= TEXTS_KEPT
+
+
+def test_prompts_and_seeds_of_unequal_number_are_refused(pipeline: Pipeline) -> None:
+    for prompts, seeds in ((["AP view."], [1, 2]), (["AP view.", "PA view."], [1]), ([], [1])):
+        with pytest.raises(BadInput, match=f"{len(prompts)} prompts and {len(seeds)} seeds are given"):
+            pixels(pipeline, prompts, seeds)
+
+
+@pytest.mark.parametrize("guidance", [float("nan"), float("inf"), float("-inf")])
+def test_a_guidance_that_is_no_number_is_refused(pipeline: Pipeline, guidance: float) -> None:
+    with pytest.raises(BadInput, match=f"guidance is {guidance}"):
+        pixels(pipeline, ["AP view."], [1], guidance=guidance)
+
+
+def test_provenance_names_the_threads_of_a_cpu(pipeline: Pipeline) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            [image] = sample(pipeline, ["AP view."], [1], steps=1)
+            assert image.provenance["network"] == f"cpu float32 sdpa, {threads} threads"
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_rows_that_pass_together_change_no_eighth_bit(pipeline: Pipeline) -> None:
@@ -217,6 +254,25 @@ def test_a_prompt_beyond_the_encoders_positions_is_cut_and_not_an_error(broken_m
     long = load_pipeline(broken_model, device="cpu", dtype="float32")
     assert long.tokenizer.model_max_length == 77
     assert pixels(long, ["pneumonia " * 200], [0])[0].shape == (32, 32)
+
+
+def test_the_encoder_reads_as_many_tokens_as_the_warning_counts(broken_model: Path) -> None:
+    for part, name, key in (
+        ("tokenizer", "tokenizer_config.json", "model_max_length"),
+        ("text_encoder", "config.json", "max_position_embeddings"),
+    ):
+        path = broken_model / part / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: 248}))
+    file = broken_model / "text_encoder" / "model.safetensors"
+    tensors = load_file(file)
+    [positions] = [key for key in tensors if key.endswith("position_embedding.weight")]
+    tensors[positions] = tensors[positions].repeat(4, 1)[:248].contiguous()
+    tensors = {key: value for key, value in tensors.items() if not key.endswith("position_ids")}
+    save_file(tensors, file, {"format": "pt"})
+    long = load_pipeline(broken_model, device="cpu", dtype="float32")
+    assert long.tokenizer.model_max_length == token_counter(broken_model / "tokenizer")[1] == 248
+    one, other = (pixels(long, ["pneumonia " * 100 + last], [0])[0] for last in ("", "Cardiomegaly."))
+    assert not np.array_equal(one, other)
 
 
 def poison(folder: Path, part: str, file: str, key: str) -> None:

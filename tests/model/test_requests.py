@@ -43,8 +43,28 @@ def test_a_model_of_the_canonical_language_gets_the_canonical_prompt() -> None:
 def test_any_other_model_gets_the_text_as_typed_with_the_flags_after_it() -> None:
     for capabilities in (None, {}, {"canonical_language": False}):
         request = ask(" eff. on the right? ", capabilities=capabilities, view="PA", findings=["Cardiomegaly"])
-        assert request == Request("eff. on the right? PA view. Cardiomegaly.", None, ())
-    assert ask("a cat", raw=True).prompt == "a cat"
+        assert request.prompt == "eff. on the right? PA view. Cardiomegaly."
+        assert request.warnings == ()
+    assert ask("a cat", raw=True) == Request("a cat", None, ())
+    assert ask("a cat", capabilities=None, view="PA") == Request("a cat PA view.", None, ())
+
+
+def test_a_text_that_goes_as_typed_is_read_for_labels_and_contradictions_all_the_same() -> None:
+    for options in ({"capabilities": None}, {"capabilities": {}}, {"raw": True}):
+        request = ask("63 yo F, mod. right effusion!", view="AP", **options)  # type: ignore[arg-type]
+        assert request.prompt == "63 yo F, mod. right effusion! AP view."
+        assert request.study is not None
+        assert (request.study.age, request.study.view) == (63, "AP")
+        assert request.study.findings["Pleural Effusion"].side == "right"
+        assert "--age 40 contradicts the prompt, which says 63" in refused("63 yo F", age=40, **options)
+    assert ask("", capabilities=None, view="AP").study == Study(view="AP")
+
+
+def test_what_a_model_says_that_it_was_never_shown_is_warned_of_whatever_its_language() -> None:
+    shown = {"canonical_language": False, "findings": {"Pneumonia": 3}}
+    [warning] = ask("hernia", capabilities=shown).warnings
+    assert warning == "the model was never shown the finding 'Hernia': it will have no reliable effect"
+    assert ask("a cat with a hernia of sorts, sat on mats", capabilities=None).warnings == ()
 
 
 def test_flags_alone_make_a_prompt_and_the_same_as_the_text_would() -> None:

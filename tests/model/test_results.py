@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from PIL import Image
 
 from gen.core.errors import BadInput
 from gen.core.files import sha256_file
-from gen.core.manifest import read_manifest
+from gen.core.manifest import read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.data.captions import study_from_row
 from gen.language.study import Finding, Study
@@ -72,6 +75,59 @@ def test_rows_are_added_and_an_image_made_again_replaces_its_row(tmp_path: Path)
     add_rows(tmp_path, [finished(tmp_path, picture(), first), finished(tmp_path, picture(), first, 1)])
     add_rows(tmp_path, [finished(tmp_path, picture(), second, 1), finished(tmp_path, picture(), second, 2)])
     assert [row.prompt for row in read_manifest(tmp_path).rows] == ["first", "second", "second"]
+
+
+def test_weights_may_learn_only_where_the_model_allows_it(tmp_path: Path) -> None:
+    path = finished(tmp_path, picture(), Request("a", None, ())).file
+    for told, allowed in (({}, False), ({"weights_may_learn": True}, True), ({"weights_may_learn": False}, False)):
+        row = result_row(path, picture(), Request("a", None, ()), 0, 0, **told)
+        assert row.weights_may_learn is allowed
+
+
+def test_an_image_that_was_deleted_leaves_the_manifest_and_blocks_nothing(tmp_path: Path) -> None:
+    rows = [finished(tmp_path, picture(), Request(str(k), None, ()), k) for k in range(3)]
+    assert add_rows(tmp_path, rows[:2]) == 2
+    rows[0].file.unlink()
+    assert [row.prompt for row in existing_rows(tmp_path)] == ["1"]
+    assert add_rows(tmp_path, rows[2:]) == 2
+    assert [row.prompt for row in read_manifest(tmp_path).rows] == ["1", "2"]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["whole", "its image is gone"])
+@pytest.mark.parametrize("split", [None, "train"])
+@pytest.mark.parametrize("source", ["NIH", ""])
+def test_a_real_data_set_is_not_written_into(tmp_path: Path, source: str, split: str | None, deleted: bool) -> None:
+    row = finished(tmp_path / (split or ""), picture(), Request("a", None, ()))
+    write_manifest(tmp_path, [dataclasses.replace(row, source=source, split=split)])
+    if deleted:
+        row.file.unlink()
+    table = tmp_path / (split or "") / "metadata.csv"
+    before = table.read_text()
+    with pytest.raises(BadInput, match="is a data set with"):
+        add_rows(tmp_path, [finished(tmp_path, picture(), Request("b", None, ()), 1)])
+    assert table.read_text() == before
+
+
+def test_a_row_that_was_spoilt_is_named_and_not_dropped(tmp_path: Path) -> None:
+    add_rows(tmp_path, [finished(tmp_path, picture(), Request("a", STUDY, ()))])
+    table = tmp_path / "metadata.csv"
+    table.write_text(table.read_text().replace(",AP,", ",oblique,"))
+    with pytest.raises(BadInput, match="view 'oblique' is not one of"):
+        existing_rows(tmp_path)
+
+
+def test_two_processes_that_add_to_one_folder_lose_no_row(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from gen.core.manifest import Row; from gen.model.results import add_rows\n"
+        "out, name = Path(sys.argv[1]), sys.argv[2]\n"
+        "for k in range(40):\n"
+        "    file = out / f'{name}{k}.png'; file.write_bytes(b'')\n"
+        "    add_rows(out, [Row(file=file.resolve(), source='synthetic:toy')])\n"
+    )
+    jobs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
+    assert [job.wait(timeout=120) for job in jobs] == [0, 0]
+    assert {row.file.stem for row in read_manifest(tmp_path).rows} == {f"{name}{k}" for name in "ab" for k in range(40)}
 
 
 def test_a_manifest_that_cannot_be_read_is_not_overwritten(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,7 +52,8 @@ def save(run: Run, images: int, made: float | Network) -> None:
 
 def load(run: Run) -> tuple[int, list[str], nn.Module, training.Ema, torch.optim.Optimizer]:
     model, average, optimizer = network(0.0)
-    images, skipped = training.load_checkpoint(run, {"net": model}, {"net": average}, {"net": optimizer})
+    before, skipped = training.newest_checkpoint(run.folder)
+    images = training.load_checkpoint(before, {"net": model}, {"net": average}, {"net": optimizer})
     return images, skipped, model, average, optimizer
 
 
@@ -263,3 +265,32 @@ def test_runs_of_different_precision_follow_each_other_in_one_process(tmp_path: 
     for dtype, mixed in (("bfloat16", "bf16"), ("float32", "no")):
         assert training.make_accelerator(tmp_path, "cpu", dtype, 2).mixed_precision == mixed
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_is_taken_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(device: torch.device) -> None:
+        raise Fault(device)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken)
+    with pytest.raises(Fault, match="cuda:1"):
+        training.make_accelerator(".", "cuda:1", "float32", 1)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_a_number_out_of_its_range_is_refused_by_its_dotted_key(value: float) -> None:
+    config = SimpleNamespace(shape=SimpleNamespace(width=value), one=1.0)
+    for require in (training.require_positive, training.require_not_negative, training.require_share):
+        with pytest.raises(BadInput, match=rf"shape\.width is {value}; it must be"):
+            require(config, "shape.width")
+        require(config, "one")
+    with pytest.raises(BadInput, match=r"one is 1\.0; it must be 0 or more, and less than 1"):
+        training.require_share(config, "one", below_one=True)
+
+
+def test_only_the_main_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    for main in (True, False):
+        _, say = training.progress(SimpleNamespace(is_main_process=main), 0, 8)  # type: ignore[arg-type]
+        say("a line")
+    assert capsys.readouterr().err.count("a line") == 1
