@@ -22,8 +22,9 @@ from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
 from gen.data.loader import pixel_cache, to_model_range
 from gen.data.split import patient_of, split_rows
+from gen.language.tokens import bundled_model
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
-from gen.model.folder import bundled_model, model_hash
+from gen.model.folder import model_hash
 
 WORK = Path("outputs/benchmarks")  # caches; git ignores it
 NIH = "nih-chestxray14"  # the source whose licence lets real radiographs be shown

@@ -61,7 +61,7 @@ def read_prompt(text: str) -> Reading:
     return Reading(study, render(study), tuple(dict.fromkeys(warnings)))
 
 
-def token_budget_warning(prompt: str, count_tokens: Callable[[str], int], limit: int = 77) -> str | None:
+def token_budget_warning(prompt: str, count_tokens: Callable[[str], int], limit: int) -> str | None:
     """A line naming the sentences of `prompt` that do not fit into `limit` tokens, or None when all do.
 
     `count_tokens` counts the whole sequence, its start and end marks included.

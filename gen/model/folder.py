@@ -14,7 +14,6 @@ from typing import Any
 from gen.core.errors import BadInput
 from gen.core.files import newest_verified, sha256_file
 from gen.language.study import Study
-from gen.language.tokens import bundled_model as bundled_model
 
 INDEX, CAPABILITIES, CARD = "model_index.json", "capabilities.json", "README.md"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")

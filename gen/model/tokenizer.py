@@ -13,11 +13,10 @@ from gen.core import terms
 from gen.data.captions import write_caption
 from gen.language.render import render
 from gen.language.study import MIDLINE, Finding, Study
+from gen.language.tokens import CLIP_LENGTH
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
-
-MAX_TOKENS = 77  # CLIP's, start and end included; what every reader of the format expects
 
 
 def caption_corpus(studies: Sequence[Study], seed: int, draws: int = 8) -> Iterator[str]:
@@ -58,7 +57,7 @@ def train_tokenizer(captions: Iterator[str], vocabulary: int) -> CLIPTokenizer:
     blank = CLIPTokenizer()
     blank.backend_tokenizer.train_from_iterator(captions, trainer)
     model = json.loads(blank.backend_tokenizer.to_str())["model"]
-    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=CLIP_LENGTH)
 
 
 def save_for_older_readers(folder: Path) -> None:

@@ -65,6 +65,14 @@ def test_the_readme_shows_every_command(gen: Callable[..., Ended]) -> None:
     assert set(listed) <= {shlex.split(command)[1] for command in COMMANDS}
 
 
+def test_nothing_in_the_readme_is_left_open_or_leads_nowhere() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert not re.findall(r"@[A-Z_]+@", text)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (README.parent / link).exists()] == []
+
+
 def test_the_python_of_the_readme_works() -> None:
     [code] = [text for language, text in BLOCKS if language == "python"]
     scope: dict[str, object] = {}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
 from gen.language.study import Finding, Study
-from gen.model.tokenizer import MAX_TOKENS, caption_corpus, save_for_older_readers, train_tokenizer
+from gen.language.tokens import CLIP_LENGTH
+from gen.model.tokenizer import caption_corpus, save_for_older_readers, train_tokenizer
 
 STUDIES = [Study(age=63, sex="F", view="AP", findings={"Pleural Effusion": Finding("present", "right", "moderate")})]
 
@@ -40,7 +41,7 @@ def test_two_trainings_give_the_same_tokens(tokenizer: CLIPTokenizer) -> None:
 
 def test_the_vocabulary_stays_within_its_bound_and_the_marks_are_clips(tokenizer: CLIPTokenizer) -> None:
     assert len(tokenizer) <= 1200
-    assert tokenizer.model_max_length == MAX_TOKENS
+    assert tokenizer.model_max_length == CLIP_LENGTH
     ids = tokenizer("pleural effusion").input_ids
     assert ids[0] == tokenizer.bos_token_id
     assert ids[-1] == tokenizer.eos_token_id == tokenizer.pad_token_id
@@ -67,7 +68,7 @@ def test_a_long_prompt_of_our_language_fits(tokenizer: CLIPTokenizer) -> None:
             "Cardiomegaly": Finding("uncertain"),
         },
     )
-    assert len(tokenizer(render(study)).input_ids) < MAX_TOKENS
+    assert len(tokenizer(render(study)).input_ids) < CLIP_LENGTH
 
 
 def test_older_readers_count_the_same_tokens(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
