@@ -51,9 +51,13 @@ def write_model_folder(folder: Path, denoiser: Denoiser, fixtures: Fixtures, dty
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
-    # transformers loads a text encoder in the dtype of its config, diffusers the rest in float32: keep them equal.
-    config = folder / "text_encoder" / "config.json"
-    write_json(config, {**read_json(config), "dtype": "float32"})
+    for part in ("unet", "vae", "text_encoder"):
+        config = read_json(folder / part / "config.json")
+        config.pop("_name_or_path", None)  # where it was loaded from, on one machine
+        if part == "text_encoder":
+            # transformers loads it in the dtype of its config, diffusers the rest in float32: keep them equal.
+            config["dtype"] = "float32"
+        write_json(folder / part / "config.json", config)
     save_for_older_readers(folder / "tokenizer")
     write_json(folder / CAPABILITIES, fixtures.capabilities)
 
