@@ -305,7 +305,11 @@ def test_a_stop_keeps_and_lists_what_is_finished_and_exits_130(
     ]
     code = "import sys; from gen.cli import main; main(sys.argv[1:])"
     with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background job ignores Ctrl-C, and so would ours, if the tests are one.
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),
     ) as job:
         deadline = time.monotonic() + 120
         while len(list(out.glob("images/*.png"))) < 3:
@@ -313,7 +317,10 @@ def test_a_stop_keeps_and_lists_what_is_finished_and_exits_130(
             assert time.monotonic() < deadline
             time.sleep(0.02)
         job.send_signal(stop)
-        written, errors = job.communicate(timeout=60)
+        try:
+            written, errors = job.communicate(timeout=60)
+        finally:
+            job.kill()
     assert job.returncode == 130, errors.decode()
     assert errors.decode().splitlines()[-1] == "interrupted"
     listed = {str(row.file) for row in read_manifest(out).rows}
