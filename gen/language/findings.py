@@ -367,6 +367,9 @@ FILLERS = (
     "normally|consider|recommended|recommend|most|common|related|about|quite|rather|just|only|than|favored|felt|"
     "thought|believed|comparison|consists|all|every|each|new finding|no prior"
 )
+# Synonyms that say more than the standard term does, which matters most where they are denied.
+NARROWER = frozenset({"hydrothorax", "hemothorax", "hemothoraces", "empyema", "chylothorax"})
+
 # Understood, but not part of the language of studies: named in a warning.
 NOT_CARRIED = (
     "frontal|semi erect|semi upright|semierect|patchy|streaky|hazy|linear|dense|chronic|stable|unchanged|worsening|"

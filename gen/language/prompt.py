@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gen.core.errors import BadInput
 from gen.core.terms import SEVERITIES, did_you_mean
 from gen.language.clauses import Mention, read_clauses
-from gen.language.findings import ACUTE, FOREIGN, PARENTS
+from gen.language.findings import ACUTE, FOREIGN, NARROWER, PARENTS
 from gen.language.patient import ABOUT_THE_IMAGE, ABOUT_THE_PATIENT, read_patient, settle
 from gen.language.render import render
 from gen.language.study import COMPATIBLE_WITH_NORMAL, MIDLINE, Finding, Study
@@ -114,6 +114,8 @@ def _findings(mentions: list[Mention], warnings: list[str]) -> dict[str, Finding
 def _resolve(mention: Mention, warnings: list[str]) -> list[tuple[str, Finding]]:
     """The findings that one mention states."""
     if mention.kind == "finding":
+        if narrow := NARROWER & set(mention.text.split()):
+            warnings.append(f"{min(narrow)!r} is read as {' and '.join(mention.names)}, which says less")
         return [(name, _finding(name, mention, warnings)) for name in mention.names]
     if mention.kind == "abnormality":
         if mention.state == "absent":

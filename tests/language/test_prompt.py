@@ -152,3 +152,8 @@ def test_the_command_reads_what_it_can_and_names_what_it_cannot():
     assert "No mass." in result.stdout
     assert [line for line in result.stderr.splitlines() if "a cat" in line]
     assert "cat" not in result.stdout
+
+
+@pytest.mark.parametrize("text", ["no evidence of haemothorax", "left empyema", "hydrothorax?"])
+def test_a_word_that_says_more_than_its_term_is_named(text: str) -> None:
+    assert any("says less" in warning for warning in read_prompt(text).warnings)
