@@ -1,4 +1,4 @@
 """The generator: a latent diffusion model in stock diffusers and transformers classes, its training and sampling."""
 
 DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = 1.5  # of the bundled model: more makes it foggy, see RESULTS.md
+DEFAULT_GUIDANCE = 1.5  # of the bundled model; RESULTS.md compares it with 3
