@@ -53,7 +53,9 @@ def write_model_folder(folder: Path, denoiser: Denoiser, fixtures: Fixtures, dty
     pipeline.save_pretrained(folder, safe_serialization=True)
     for part in ("unet", "vae", "text_encoder"):
         config = read_json(folder / part / "config.json")
-        config.pop("_name_or_path", None)  # where it was loaded from, on one machine
+        config.pop(
+            "_name_or_path", None
+        )  # where it was loaded from, which is one machine's business and changes on resume
         if part == "text_encoder":
             # transformers loads it in the dtype of its config, diffusers the rest in float32: keep them equal.
             config["dtype"] = "float32"

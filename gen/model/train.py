@@ -269,8 +269,7 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
             f"{config.init} takes {unet.config.in_channels} channels, and {config.autoencoder} makes "
             f"{vae.config.latent_channels}"
         )
-    unet.register_to_config(sample_size=side, _name_or_path="")  # a folder tuned at another size samples at that
-    vae.register_to_config(_name_or_path="")  # where a part lay is nobody's business, and changes on resume
+    unet.register_to_config(sample_size=side)  # a folder tuned at another size samples at that
     return vae, (unet, text_encoder, tokenizer, scheduler)
 
 

@@ -323,7 +323,7 @@ def test_pruning_hashes_what_it_must_to_find_the_sound_ones_and_no_more(
 
     def noted(stream: IO[bytes], name: str) -> object:
         hashed.append(Path(stream.name).relative_to(tmp_path).parts[0])
-        return plain(stream, name)  # type: ignore[arg-type]
+        return plain(stream, name)
 
     monkeypatch.setattr(hashlib, "file_digest", noted)
     files.prune(tmp_path, "checkpoint-*", 2, written=tmp_path / "checkpoint-5")

@@ -68,7 +68,7 @@ def test_rows_are_read_as_they_were_written(
         file = folder / (split or "") / "images" / f'{k}, "ü".png'
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-        rows.append(Row(file=file, file_name=f"images/{file.name}", split=split, **values))  # type: ignore[arg-type]
+        rows.append(Row(file=file, file_name=f"images/{file.name}", split=split, **values))
     write_manifest(folder, rows)
     manifest = read_manifest(folder)
     assert manifest.folder == folder

@@ -32,7 +32,7 @@ def row(file: Path, **fields: object) -> Row:
         "source": "toy",
         "patient_id": file.stem,
     }
-    return Row(file=file, **(known | fields))  # type: ignore[arg-type]
+    return Row(file=file, **(known | fields))
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_name_that_two_splits_share_is_two_patients_where_no_patient_is_given(
 def test_the_digest_of_the_data_changes_with_image_label_and_split_and_not_with_the_place(tmp_path: Path) -> None:
     def at(folder: str, **fields: object) -> Row:
         known = {"file_name": "1.png", "sha256": "ab", "findings": ("Edema",)}
-        return Row(file=tmp_path / folder / "1.png", **(known | fields))  # type: ignore[arg-type]
+        return Row(file=tmp_path / folder / "1.png", **(known | fields))
 
     digest = data_digest({"train": [at("a")], "validation": []})
     assert data_digest({"train": [at("b", source="elsewhere")], "validation": []}) == digest

@@ -63,9 +63,9 @@ def test_images_paths_manifest_and_sheet(sample: Gen, tmp_path: Path) -> None:
     assert "attention sdpa" in ended.err
     with Image.open(paths[0]) as image:
         assert image.mode == "L"
-        assert image.text["synthetic"] == "yes"  # type: ignore[attr-defined]
-        assert image.text["prompt"] == CANONICAL  # type: ignore[attr-defined]
-        assert image.text["image_seed"] == str(derived_seed(5, 0))  # type: ignore[attr-defined]
+        assert image.text["synthetic"] == "yes"
+        assert image.text["prompt"] == CANONICAL
+        assert image.text["image_seed"] == str(derived_seed(5, 0))
 
 
 def test_the_results_are_a_data_set_that_datasets_reads(sample: Gen, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_stop_keeps_and_lists_what_is_finished_and_exits_130(
     ) as job:
         deadline = time.monotonic() + 120
         while len(list(out.glob("images/*.png"))) < 3:
-            assert job.poll() is None, job.stderr.read().decode()  # type: ignore[union-attr]
+            assert job.poll() is None, job.stderr.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         job.send_signal(stop)

@@ -92,7 +92,7 @@ def test_a_run_that_was_killed_ends_as_the_unbroken_one(
         log = out / "log.jsonl"
         deadline = time.monotonic() + 120
         while not (log.exists() and log.stat().st_size):  # the loop has begun
-            assert job.poll() is None, job.stderr.read().decode()  # type: ignore[union-attr]
+            assert job.poll() is None, job.stderr.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(random.random())
@@ -320,7 +320,7 @@ def test_the_noise_of_validation_covers_the_range_evenly_and_does_not_follow_the
     seen: list[torch.Tensor] = []
     cache = np.zeros((100, 1, 2, 1, 2, 2), np.float16)
     tokenizer = train_tokenizer(iter(["a chest"]), 600)
-    validation_loss(Recorder(1, 1), DDPMScheduler(), cache, ["a chest"] * 100, tokenizer)  # type: ignore[arg-type]
+    validation_loss(Recorder(1, 1), DDPMScheduler(), cache, ["a chest"] * 100, tokenizer)
     timesteps = torch.cat(seen)
     assert timesteps.sort().values.tolist() == [10 * i + 5 for i in range(100)]
     assert abs(float(torch.corrcoef(torch.stack([timesteps.float(), torch.arange(100.0)]))[0, 1])) < 0.3

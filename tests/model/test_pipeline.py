@@ -31,7 +31,7 @@ def pipeline(toy_model: Path) -> Pipeline:
 
 
 def pixels(pipeline: Pipeline, prompts: list[str], seeds: list[int], **settings: object) -> list[np.ndarray]:
-    return [image.pixels for image in sample(pipeline, prompts, seeds, steps=3, **settings)]  # type: ignore[arg-type]
+    return [image.pixels for image in sample(pipeline, prompts, seeds, steps=3, **settings)]
 
 
 def eight_bits(images: list[np.ndarray]) -> list[bytes]:

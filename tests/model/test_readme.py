@@ -78,5 +78,5 @@ def test_the_python_of_the_readme_works() -> None:
     scope: dict[str, object] = {}
     exec(code, scope)
     radiograph = scope["radiograph"]
-    assert radiograph.pixels.shape == (256, 256)  # type: ignore[attr-defined]
-    assert radiograph.provenance["synthetic"] == "yes"  # type: ignore[attr-defined]
+    assert radiograph.pixels.shape == (256, 256)
+    assert radiograph.provenance["synthetic"] == "yes"

@@ -19,7 +19,7 @@ KNOWN = {"canonical_language": True}
 
 def ask(text: str, *, capabilities: dict | None = KNOWN, raw: bool = False, **flags: object) -> Request:
     given = {"view": None, "age": None, "sex": None, "race": None, "findings": ()} | flags
-    study = flags_to_study(**given)  # type: ignore[arg-type]
+    study = flags_to_study(**given)
     return read_request(
         text, study, capabilities=capabilities, count_tokens=lambda text: len(text.split()), limit=20, raw=raw
     )
@@ -27,7 +27,7 @@ def ask(text: str, *, capabilities: dict | None = KNOWN, raw: bool = False, **fl
 
 def refused(text: str, **options: object) -> str:
     with pytest.raises(BadInput) as refusal:
-        ask(text, **options)  # type: ignore[arg-type]
+        ask(text, **options)
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
@@ -51,7 +51,7 @@ def test_any_other_model_gets_the_text_as_typed_with_the_flags_after_it() -> Non
 
 def test_a_text_that_goes_as_typed_is_read_for_labels_and_contradictions_all_the_same() -> None:
     for options in ({"capabilities": None}, {"capabilities": {}}, {"raw": True}):
-        request = ask("63 yo F, mod. right effusion!", view="AP", **options)  # type: ignore[arg-type]
+        request = ask("63 yo F, mod. right effusion!", view="AP", **options)
         assert request.prompt == "63 yo F, mod. right effusion! AP view."
         assert request.study is not None
         assert (request.study.age, request.study.view) == (63, "AP")

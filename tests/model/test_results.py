@@ -142,7 +142,7 @@ def test_a_sheet_shows_every_picture_unchanged_and_says_synthetic(tmp_path: Path
     write_sheet(tmp_path / "sheet.png", pictures, ["one", "two " * 40, ""], columns=2)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.mode == "L"
-        assert sheet.text["synthetic"] == "yes"  # type: ignore[attr-defined]
+        assert sheet.text["synthetic"] == "yes"
         levels = np.asarray(sheet)
     for level in (0.1, 0.3, 0.6):
         assert (levels == round(level * 255)).sum() >= 64

@@ -182,7 +182,7 @@ def failing(patch: pytest.MonkeyPatch, after: int, failure: BaseException | int)
                 if isinstance(failure, int):
                     os.kill(os.getpid(), failure)
                 raise failure
-            return function(*arguments, **options)  # type: ignore[operator]
+            return function(*arguments, **options)
 
         return guarded
 
@@ -291,6 +291,6 @@ def test_a_number_out_of_its_range_is_refused_by_its_dotted_key(value: float) ->
 
 def test_only_the_main_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
     for main in (True, False):
-        _, say = training.progress(SimpleNamespace(is_main_process=main), 0, 8)  # type: ignore[arg-type]
+        _, say = training.progress(SimpleNamespace(is_main_process=main), 0, 8)
         say("a line")
     assert capsys.readouterr().err.count("a line") == 1
