@@ -6,7 +6,7 @@ VENV   := .venv
 GEN    := $(VENV)/bin/gen
 OUT    := outputs/demo
 PROMPT := 63 year old female. PA view. Cardiomegaly.
-PINS   := pyproject.toml constraints.txt scripts/setup.sh
+PINS   := pyproject.toml constraints.txt scripts/setup.sh drr/backends/_stack.c
 
 .PHONY: demo test setup lint format clean
 

@@ -102,3 +102,24 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     studies = [read_prompt(caption).study for caption in CAPTIONS]
     write_json(folder / CAPABILITIES, capabilities_of(studies, canonical=True))
     return folder
+
+
+@pytest.fixture(scope="session")
+def chest_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a coarse phantom as a real CT would come: chest.nii.gz, chest.seg.nii.gz, chest.seg.labels.csv."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    from drr.phantom import make_phantom
+
+    phantom = make_phantom("M", "average", 50, 0, (5.0, 3.5, 3.5))
+    assert phantom.labels is not None
+    folder = tmp_path_factory.mktemp("ct")
+    for name, values in (("chest.nii.gz", phantom.hu), ("chest.seg.nii.gz", phantom.labels.ids)):
+        image = sitk.GetImageFromArray(np.asarray(values))
+        image.SetSpacing(phantom.spacing_mm[::-1])
+        image.SetOrigin(phantom.origin_mm)
+        sitk.WriteImage(image, str(folder / name))
+    lines = ["id,name", *(f"{number},{name}" for number, name in phantom.labels.names.items())]
+    (folder / "chest.seg.labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder

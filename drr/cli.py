@@ -1,0 +1,126 @@
+"""``gen drr``: radiographs from CTs or from the phantom, with their truth. Nothing heavy is imported for its help."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gen.core.errors import BadInput, GenError
+
+DEFAULT_OUT = Path("outputs/drr")
+
+
+@click.command(name="drr")
+@click.argument("cts", nargs=-1, metavar="[CT]...", type=click.Path(path_type=Path))
+@click.option("--phantom", is_flag=True, help="Project the built-in thorax phantom instead of a CT.")
+@click.option("--sex", type=click.Choice(["M", "F"], case_sensitive=False), help="Of the phantom [default: drawn].")
+@click.option("--age", type=int, help="Of the phantom, in years [default: drawn].")
+@click.option("--habitus", help="Of the phantom: slim, average or large [default: drawn].")
+@click.option(
+    "--view",
+    "views",
+    multiple=True,
+    default=("PA",),
+    show_default=True,
+    metavar="VIEW",
+    help="PA, AP, lateral, LAO, RAO, or angles in degrees as 30/10 (DICOM's primary and secondary); repeatable.",
+)
+@click.option("-n", "--n", "count", type=click.IntRange(1), default=1, show_default=True, help="Variants of each view.")
+@click.option("--jitter", is_flag=True, help="Vary pose and distance of each image a little.")
+@click.option(
+    "--lesion",
+    "lesions",
+    multiple=True,
+    metavar="TEXT",
+    help='Insert a finding or a device: "effusion right moderate" or "Pleural Effusion:right,moderate"; repeatable.',
+)
+@click.option("--pairs", is_flag=True, help="Write the soft-tissue and the bone image beside each image.")
+@click.option("--masks", metavar="SEG", help="Project a label map of the CT; 'auto': the phantom's own, or the lungs.")
+@click.option("--mask-names", type=click.Path(path_type=Path), help="Names of the labels, as CSV or JSON.")
+@click.option("--kvp", type=float, help="Tube voltage [default: 120, and 90 for AP].")
+@click.option("--size", type=click.IntRange(64, 4096), default=1024, show_default=True, help="Detector pixels a side.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of the PNG.")
+@click.option("--dicom", type=click.Choice(["MONOCHROME2", "MONOCHROME1"]), help="Write each image as DICOM, too.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides what is drawn.")
+@click.option("--licence", default="", help="Of the CTs, for the manifest.")
+@click.option("--weights-may-learn", is_flag=True, help="The licence of the CTs lets weights learn from them.")
+@click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
+@click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
+def drr(
+    cts: tuple[Path, ...],
+    phantom: bool,
+    sex: str | None,
+    age: int | None,
+    habitus: str | None,
+    views: tuple[str, ...],
+    count: int,
+    jitter: bool,
+    lesions: tuple[str, ...],
+    pairs: bool,
+    masks: str | None,
+    mask_names: Path | None,
+    kvp: float | None,
+    size: int,
+    bits: str,
+    dicom: str | None,
+    seed: int,
+    licence: str,
+    weights_may_learn: bool,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make radiographs from CTs (NIfTI, NRRD, MHA, or a folder of DICOM) by physics, with masks, twins and labels.
+
+    The folder that they are written to is a data set: metadata.csv lists every image, truth/ tells where source and
+    detector stood and what was inserted. The same command goes on where it was stopped. For research use only, not for
+    clinical use.
+    """
+    from drr.job import Job, run_job
+
+    if phantom == bool(cts):
+        raise BadInput(
+            "--phantom and a CT exclude each other" if cts else "no CT was given",
+            hint="name a file or a DICOM folder, or use --phantom",
+        )
+    job = Job(
+        cts=tuple(map(str, cts)),
+        sex=sex,
+        age=age,
+        habitus=habitus,
+        views=tuple(dict.fromkeys(views)),
+        variants=count,
+        jitter=jitter,
+        lesions=lesions,
+        pairs=pairs,
+        masks=masks,
+        mask_names=None if mask_names is None else str(mask_names),
+        kvp=kvp,
+        size=size,
+        bits=int(bits),
+        dicom=dicom,
+        seed=seed,
+        licence=licence,
+        weights_may_learn=weights_may_learn,
+    )
+    if not quiet and count > 1 and cts and not jitter and not lesions:
+        click.echo("warning: without --jitter or --lesion the variants of a view differ in noise alone", err=True)
+
+    def tell(path: Path, truth: Mapping[str, Any]) -> None:
+        click.echo(json.dumps({"file": str(path), **truth}, ensure_ascii=False) if as_json else str(path))
+
+    done = run_job(job, out, command=sys.argv, on_image=tell, quiet=quiet)
+    if not quiet:
+        click.echo(f"{done.images} image(s) in {out}, listed in {out / 'metadata.csv'}", err=True)
+    if done.failures:
+        for line in done.failures:
+            click.echo(f"failed: {line}", err=True)
+        raise GenError(
+            f"{len(done.failures)} CT(s) or view(s) could not be projected, as listed above; {done.images} could"
+        )

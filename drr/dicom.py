@@ -1,0 +1,99 @@
+"""A projection as a DICOM file: Digital X-Ray Image Storage - For Presentation, marked as synthetic."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drr.geometry import View
+from gen import __version__
+from gen.core.errors import BadInput
+from gen.core.files import atomic_file
+from gen.core.radiograph import Radiograph
+
+PHOTOMETRIC = ("MONOCHROME2", "MONOCHROME1")
+
+
+def write_dicom(
+    path: str | Path,
+    radiograph: Radiograph,
+    view: View,
+    *,
+    photometric: str = "MONOCHROME2",
+    bits: int = 12,
+    patient: Mapping[str, Any],
+    exposure: Mapping[str, float],
+) -> None:
+    """Write ``radiograph`` atomically; ``bits`` 8 to 16 a pixel, MONOCHROME1 stores bone dark and is shown inverted.
+
+    ``patient``: ``id``, and ``sex`` and ``age`` where known. ``exposure``: DICOM keywords of numbers, such as KVP.
+    Every UID is a hash of the image, so that the same image is the same file.
+    """
+    import pydicom
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    if photometric not in PHOTOMETRIC or not 8 <= bits <= 16:
+        raise BadInput(f"no DICOM with {bits} bits in {photometric}", hint=f"8 to 16 bits, {' or '.join(PHOTOMETRIC)}")
+    top = 2**bits - 1
+    levels = np.rint(radiograph.pixels * np.float32(top)).astype(np.uint8 if bits == 8 else np.uint16)
+    if photometric == "MONOCHROME1":
+        levels = top - levels
+    provenance = sorted(radiograph.provenance.items())
+    digest = hashlib.sha256(repr((view, photometric, bits, provenance)).encode() + levels.tobytes()).hexdigest()
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[digest, "instance"])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
+    data.SeriesInstanceUID = generate_uid(entropy_srcs=[digest, "series"])
+    data.Modality, data.PresentationIntentType = "DX", "FOR PRESENTATION"
+    data.ImageType = ["DERIVED", "PRIMARY", ""]
+    data.SyntheticData = "YES"
+    data.PatientID = data.PatientName = str(patient["id"])
+    data.PatientBirthDate = data.StudyDate = data.StudyTime = data.ReferringPhysicianName = ""
+    data.StudyID = data.AccessionNumber = data.Laterality = ""
+    data.PatientSex = str(patient.get("sex") or "")
+    if patient.get("age") is not None:
+        data.PatientAge = f"{int(patient['age']):03d}Y"
+    data.SeriesNumber = data.InstanceNumber = 1
+    data.Manufacturer, data.ManufacturerModelName, data.SoftwareVersions = "cxr-gen", "drr", __version__
+    data.BodyPartExamined, data.PatientOrientation = "CHEST", _orientation(view)
+    if view.name in ("PA", "AP"):
+        data.ViewPosition = view.name
+    elif view.name == "lateral":
+        data.ViewPosition = "LL"
+    data.PositionerPrimaryAngle = f"{view.primary_deg:.4g}"
+    data.PositionerSecondaryAngle = f"{view.secondary_deg:.4g}"
+    data.DistanceSourceToDetector, data.DistanceSourceToPatient = f"{view.sdd_mm:.6g}", f"{view.sod_mm:.6g}"
+    for keyword, value in exposure.items():
+        setattr(data, keyword, f"{value:.6g}")
+    if radiograph.spacing_mm is not None:
+        data.ImagerPixelSpacing = [f"{side:.8g}" for side in radiograph.spacing_mm]
+    data.BurnedInAnnotation, data.LossyImageCompression, data.PixelIntensityRelationship = "NO", "00", "LOG"
+    data.PixelIntensityRelationshipSign = 1 if photometric == "MONOCHROME2" else -1
+    data.RescaleIntercept, data.RescaleSlope, data.RescaleType = "0", "1", "US"
+    data.PresentationLUTShape = "IDENTITY" if photometric == "MONOCHROME2" else "INVERSE"
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, photometric
+    data.Rows, data.Columns = levels.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit = (8 if bits == 8 else 16), bits, bits - 1
+    data.PixelRepresentation = 0
+    data.WindowCenter, data.WindowWidth = f"{(top + 1) / 2:g}", str(top + 1)
+    data.DerivationDescription = "projection of a CT"
+    data.ImageComments = "synthetic"
+    data.PixelData = levels.tobytes() + b"\0" * (levels.nbytes % 2)
+    with atomic_file(path) as stream:
+        pydicom.dcmwrite(stream, data, enforce_file_format=True)
+
+
+def _orientation(view: View) -> list[str]:
+    """Where rows and columns run to: left and foot in frontal views, back and foot in a lateral (PS3.3 C.7.6.1.1.1)."""
+    return ["P", "F"] if view.name == "lateral" else ["L", "F"]

@@ -1,0 +1,249 @@
+"""A job of ``gen drr``: many patients, views and variants into one data set; whole images only, and resumable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drr.geometry import View, jitter, parse_view
+from drr.masks import label_stacks, mask_stack
+from drr.phantom import make_phantom
+from drr.projector import Stack
+from drr.reader import read_labels, read_volume
+from drr.record import is_whole, row_of, write_projection
+from drr.render import Projection, render, technique_of
+from drr.request import LesionRequest, parse_lesion
+from drr.scene import Scene, insert, load_scene
+from drr.volume import Volume
+from gen.core.errors import BadInput, GenError
+from gen.core.files import require_free_space, sha256_file
+from gen.core.manifest import write_manifest
+from gen.core.run import CONFIG, derived_seed, open_run, read_log
+
+SEXES, HABITUS, AGES = ("M", "F"), ("slim", "average", "large"), (20, 91)  # what a phantom is drawn from
+PHANTOM_LICENCE = "Apache-2.0"
+_BYTES_A_PIXEL = 3  # of all that is written for an image, PNG compressed, on average
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made; saved as config.yaml of the folder.
+
+    ``cts``: files or DICOM folders, or none for the phantom, of which ``variants`` individuals are made (``sex``,
+    ``age``, ``habitus`` None: drawn). ``masks``: None, the label map of the one CT, or "auto" (the labels that the
+    phantom has; of a CT the lungs). ``size``: pixels a side of the detector before it is cropped to the scan. ``kvp``
+    None: the usual one of the view. ``dicom``: a photometric interpretation, or None for no DICOM.
+    """
+
+    cts: tuple[str, ...] = ()
+    sex: str | None = None
+    age: int | None = None
+    habitus: str | None = None
+    views: tuple[str, ...] = ("PA",)
+    variants: int = 1
+    jitter: bool = False
+    lesions: tuple[str, ...] = ()
+    pairs: bool = False
+    masks: str | None = None
+    mask_names: str | None = None
+    kvp: float | None = None
+    size: int = 1024
+    bits: int = 8
+    dicom: str | None = None
+    seed: int = 0
+    licence: str = ""
+    weights_may_learn: bool = False
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient of a job: ``read`` gives the volume, ``variants`` are the numbers of the images of each view."""
+
+    key: str
+    read: Callable[[], Volume]
+    variants: range
+
+
+@dataclass(frozen=True)
+class Done:
+    """How many images the folder has, and one line for each patient or view that could not be projected."""
+
+    images: int
+    failures: tuple[str, ...]
+
+
+def run_job(
+    job: Job,
+    out: Path,
+    *,
+    command: Sequence[str] = (),
+    on_image: Callable[[Path, Mapping[str, Any]], None],
+    quiet: bool = False,
+) -> Done:
+    """Make what is missing of ``job`` in ``out``; ``on_image`` gets the path and the truth of each image made.
+
+    A patient that cannot be read and a view that shows too little are listed, and the rest goes on; where there is
+    one patient and one view, its own error is raised. BadInput where ``out`` holds another job.
+    """
+    from tqdm import tqdm
+
+    views = {text: parse_view(text) for text in job.views}
+    for view in views.values():
+        technique_of(view, job.kvp)  # refuses a voltage that no tube has, before any work
+    requests = [parse_lesion(text) for text in job.lesions]
+    patients = _patients(job)
+    wanted = [(patient, k, text) for patient in patients for k in patient.variants for text in views]
+    require_free_space(out, len(wanted) * job.size**2 * _BYTES_A_PIXEL, "writing the images")
+    failures: list[str] = []
+    with open_run(out, job, command=command, **_digests(job)) as run:
+        made = {line["stem"]: line for line in read_log(out) if "stem" in line and is_whole(out, line)}
+        bar = tqdm(total=len(wanted), initial=len(made), unit="image", disable=quiet, leave=False)
+        try:
+            for patient in patients:
+                todo = [(k, text) for k in patient.variants for text in views if _stem(patient, text, k) not in made]
+                for stem, projection in _projections(job, patient, views, requests, todo, failures):
+                    made[stem] = write_projection(out, stem, projection, bits=job.bits, photometric=job.dicom)
+                    run.log(**made[stem])
+                    bar.update()
+                    bar.clear()  # of the terminal's line, which the path shall have
+                    on_image(out / made[stem]["image"], projection.truth)
+        finally:
+            # Also after an interruption: what is finished is listed.
+            bar.close()
+            licence = job.licence if job.cts else PHANTOM_LICENCE
+            learn = job.weights_may_learn or not job.cts
+            if made:
+                rows = [row_of(out, made[stem], licence=licence, weights_may_learn=learn) for stem in sorted(made)]
+                write_manifest(out, rows)
+            else:
+                (out / CONFIG).unlink()  # a folder in which nothing was made is open to another job
+            for line in failures:
+                run.log(failed=line)
+    return Done(len(made), tuple(failures))
+
+
+def _mask_stacks(job: Job, scene: Scene) -> dict[str, Stack]:
+    """What is projected as masks: the labels of the volume; without any, the lungs that were found."""
+    if job.masks is None:
+        return {}
+    lungs = {"lung_right": scene.lungs == 1, "lung_left": scene.lungs == 2}
+    return label_stacks(scene.volume) or {name: mask_stack(mask, scene.volume) for name, mask in lungs.items()}
+
+
+def _projections(
+    job: Job,
+    patient: Patient,
+    views: dict[str, View],
+    requests: Sequence[LesionRequest],
+    todo: Sequence[tuple[int, str]],
+    failures: list[str],
+) -> Iterator[tuple[str, Projection]]:
+    """The projections of one patient that are still to be made; what cannot be made is added to ``failures``."""
+    if not todo:
+        return
+    alone = len(job.cts or range(job.variants)) * len(views) * len(patient.variants) == 1
+    scenes: dict[tuple[int, str], Scene] = {}
+    try:
+        plain = load_scene(patient.read(), patient.key)
+    except GenError as error:
+        if alone:
+            raise
+        failures.append(f"{patient.key}: {error}")
+        return
+    masks = _mask_stacks(job, plain)
+    for k, text in todo:
+        stem, position = _stem(patient, text, k), views[text].position
+        try:
+            if (k, position) not in scenes:  # one at a time in memory
+                lying = [replace(request, position=request.position or position) for request in requests]
+                scenes = {(k, position): insert(plain, lying, _rng(job, f"{patient.key}:{k}:lesions"))}
+            view = jitter(views[text], _rng(job, f"{stem}:pose")) if job.jitter else views[text]
+            technique, rng = technique_of(view, job.kvp), _rng(job, f"{stem}:noise")
+            yield (
+                stem,
+                render(scenes[k, position], view, technique, size=job.size, rng=rng, twins=job.pairs, masks=masks),
+            )
+        except GenError as error:
+            if alone:
+                raise
+            failures.append(f"{stem}: {error}")
+
+
+def _patients(job: Job) -> list[Patient]:
+    """The patients in order. BadInput for two CTs of one name, and for options that the other kind of patient has."""
+    if not job.cts:
+        if job.masks not in (None, "auto"):
+            raise BadInput(f"--masks {job.masks} is for a CT, and the phantom has labels", hint="use --masks auto")
+        return [
+            Patient(f"phantom-{job.seed}-{k:04d}", partial(_phantom, job, k), range(k, k + 1))
+            for k in range(job.variants)
+        ]
+    if told := next((name for name in ("sex", "age", "habitus") if getattr(job, name) is not None), None):
+        raise BadInput(f"--{told} is for the phantom, and a CT was given", hint="leave one of them out")
+    if job.masks not in (None, "auto") and len(job.cts) > 1:
+        raise BadInput(
+            f"--masks {job.masks} is the label map of one CT, and {len(job.cts)} were given",
+            hint="project them one at a time, or use --masks auto",
+        )
+    for path in filter(None, (*job.cts, job.masks if job.masks != "auto" else None, job.mask_names)):
+        if not Path(path).exists():
+            raise BadInput(f"{path}: no such file or folder")
+    keys = [_key(Path(ct)) for ct in job.cts]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise BadInput(f"two CTs are called {twice!r}, and images are named after them", hint="rename one of them")
+    return [Patient(key, partial(_read, job, ct), range(job.variants)) for key, ct in zip(keys, job.cts, strict=True)]
+
+
+def _phantom(job: Job, k: int) -> Volume:
+    """Individual ``k``: what the job leaves open is drawn."""
+    rng = _rng(job, f"phantom:{k}")
+    sex, habitus, age = str(rng.choice(SEXES)), str(rng.choice(HABITUS)), int(rng.integers(*AGES))
+    return make_phantom(
+        sex=job.sex or sex,
+        habitus=job.habitus or habitus,
+        age=age if job.age is None else job.age,
+        seed=derived_seed(job.seed, f"phantom:{k}:individual"),
+    )
+
+
+def _read(job: Job, ct: str) -> Volume:
+    volume = read_volume(ct)
+    if job.masks in (None, "auto"):
+        return volume
+    assert job.masks is not None
+    return replace(volume, labels=read_labels(job.masks, volume, job.mask_names))
+
+
+def _digests(job: Job) -> dict[str, str]:
+    """The content of every file that the job reads, so that a folder is not continued from other data."""
+    paths = [*job.cts, *(path for path in (job.masks, job.mask_names) if path not in (None, "auto"))]
+    return {str(path): _digest(Path(str(path))) for path in paths}
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of the files of a folder in order of their names; "" for what is not there."""
+    if not path.is_dir():
+        return sha256_file(path) if path.is_file() else ""
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(path)}:{sha256_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _rng(job: Job, key: str) -> np.random.Generator:
+    return np.random.default_rng(derived_seed(job.seed, key))
+
+
+def _key(path: Path) -> str:
+    """The name of a CT without suffixes: images are named after it."""
+    return path.resolve().name.split(".nii")[0].rsplit(".", 1)[0] if path.is_file() else path.resolve().name
+
+
+def _stem(patient: Patient, view: str, k: int) -> str:
+    return f"{patient.key}-{view.replace('/', '_')}-{k:04d}"
