@@ -58,8 +58,8 @@ def main(ct: Path, rounds: int) -> None:
     steps["make the phantom"], phantom = timed(lambda: make_phantom("F", "average", 50))
     steps["read the CT"], volume = timed(lambda: read_volume(ct))
     steps["find the body"], body = timed(lambda: find_body(volume))
-    steps["find the lungs"], _ = timed(lambda: find_lungs(volume, body))
-    steps["tell bone, contrast and metal apart"], _ = timed(lambda: separate(without_table(volume, body), body))
+    steps["find the lungs"], lungs = timed(lambda: find_lungs(volume, body))
+    steps["tell bone, contrast and metal apart"], _ = timed(lambda: separate(without_table(volume, body), body, lungs))
     print_table([f"once, {volume.hu.shape[::-1]} voxels", "s"], [[step, f"{s:.2f}"] for step, s in steps.items()])
 
     rows = []

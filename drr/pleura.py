@@ -84,10 +84,10 @@ def pneumothorax(
 def _sources(chest: Hemithorax, shrunk: float, position: str) -> list[np.ndarray]:
     """Where the voxels of the collapsed lung come from: an index along z, y and x each, for it shrinks by axes.
 
-    It falls from the apex and the side more than it rises from the diaphragm; on a supine patient it falls back.
+    It falls from the apex and the side and hardly rises from the diaphragm; on a supine patient it falls back.
     """
     # By axis: how much of the shrinking acts towards smaller and towards larger indices (foot, head; front, back).
-    z, y, x = ((0.35, 1.0), (0.6, 0.6), (0.3, 1.0)) if position == "erect" else ((0.6, 0.4), (1.0, 0.0), (0.2, 0.5))
+    z, y, x = ((0.05, 1.0), (0.6, 0.6), (0.3, 1.0)) if position == "erect" else ((0.6, 0.4), (1.0, 0.0), (0.2, 0.5))
     if chest.outward < 0:
         x = x[::-1]
     sources = []

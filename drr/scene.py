@@ -55,7 +55,7 @@ def load_scene(volume: Volume, key: str) -> Scene:
     lungs = find_lungs(volume, body)
     require_chest(volume, body, lungs)
     volume = without_table(volume, body)
-    shares = separate(volume, body)
+    shares = separate(volume, body, lungs)
     return Scene(
         key=key,
         volume=volume,
@@ -87,7 +87,7 @@ def _changed(scene: Scene, volume: Volume) -> Scene:
     """``scene`` with the voxels of ``volume``; what is not soft tissue is looked for again only where it can differ."""
     differs = volume.hu != scene.volume.hu
     if max(volume.hu[differs].max(initial=-1000), scene.volume.hu[differs].max(initial=-1000)) + 1000 > _DENSE:
-        shares = separate(volume, scene.body)
+        shares = separate(volume, scene.body, scene.lungs)
         return replace(scene, volume=volume, shares=shares, stacks=_stacks(volume, shares))
     number = np.maximum(volume.hu + np.int16(1000), 0)
     shares = replace(scene.shares, total=number - scene.shares.metal)

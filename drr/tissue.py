@@ -54,7 +54,8 @@ def separate(volume: Volume, body: np.ndarray, lungs: np.ndarray | None = None) 
     """The shares of each voxel in ``body``; outside it all are 0. Exactly soft + bone + iodine + metal = number.
 
     Bone has all its excess over soft tissue, rims and marrow included; iodine comes in on a ramp; costal cartilage and
-    streaks stay soft tissue. Calcified plaques go with the contrast around them, and are bone where there is none.
+    streaks stay soft tissue. Calcified cartilage is bone; calcified plaques go with the contrast around them, and are
+    bone where there is none.
     ``lungs`` as of ``find_lungs``, found here if not given.
     """
     total = np.maximum(volume.hu, np.int16(-1000), order="C")

@@ -1,4 +1,4 @@
-"""Soft tissue, bone, iodine and metal told apart in a made chest: ribs, spine, heart, veins, a wire of known place."""
+"""Shares of soft tissue, bone, iodine and metal on a made chest with ribs, spine, heart, veins and a wire."""
 
 from __future__ import annotations
 
