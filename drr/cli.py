@@ -19,8 +19,8 @@ DEFAULT_OUT = Path("outputs/drr")
 @click.argument("cts", nargs=-1, metavar="[CT]...", type=click.Path(path_type=Path))
 @click.option("--phantom", is_flag=True, help="Project the built-in thorax phantom instead of a CT.")
 @click.option("--sex", type=click.Choice(["M", "F"], case_sensitive=False), help="Of the phantom [default: drawn].")
-@click.option("--age", type=int, help="Of the phantom, in years [default: drawn].")
-@click.option("--habitus", help="Of the phantom: slim, average or large [default: drawn].")
+@click.option("--age", type=click.IntRange(18, 100), help="Of the phantom, in years [default: drawn].")
+@click.option("--habitus", type=click.Choice(["slim", "average", "large"]), help="Of the phantom [default: drawn].")
 @click.option(
     "--view",
     "views",
@@ -40,10 +40,17 @@ DEFAULT_OUT = Path("outputs/drr")
     help='Insert a finding or a device: "effusion right moderate" or "Pleural Effusion:right,moderate"; repeatable.',
 )
 @click.option("--pairs", is_flag=True, help="Write the soft-tissue and the bone image beside each image.")
+@click.option("--paths", is_flag=True, help="Write the line integrals by material (NPZ, mm of water).")
 @click.option("--masks", metavar="SEG", help="Project a label map of the CT; 'auto': the phantom's own, or the lungs.")
 @click.option("--mask-names", type=click.Path(path_type=Path), help="Names of the labels, as CSV or JSON.")
 @click.option("--kvp", type=float, help="Tube voltage [default: 120, and 90 for AP].")
+@click.option("--sdd", "sdd_mm", type=click.FloatRange(300, 5000), help="Source to detector, mm [default: the view's].")
+@click.option("--sod", "sod_mm", type=click.FloatRange(200, 5000), help="Source to patient, mm [default: the view's].")
+@click.option(
+    "--field", "field_mm", type=click.FloatRange(100, 1000), default=430, show_default=True, help="Detector, mm."
+)
 @click.option("--size", type=click.IntRange(64, 4096), default=1024, show_default=True, help="Detector pixels a side.")
+@click.option("--clahe", is_flag=True, help="Equalize contrast locally.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of the PNG.")
 @click.option("--dicom", type=click.Choice(["MONOCHROME2", "MONOCHROME1"]), help="Write each image as DICOM, too.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides what is drawn.")
@@ -63,10 +70,15 @@ def drr(
     jitter: bool,
     lesions: tuple[str, ...],
     pairs: bool,
+    paths: bool,
     masks: str | None,
     mask_names: Path | None,
     kvp: float | None,
+    sdd_mm: float | None,
+    sod_mm: float | None,
+    field_mm: float,
     size: int,
+    clahe: bool,
     bits: str,
     dicom: str | None,
     seed: int,
@@ -82,6 +94,7 @@ def drr(
     detector stood and what was inserted. The same command goes on where it was stopped. For research use only, not for
     clinical use.
     """
+    from drr.geometry import parse_view
     from drr.job import Job, run_job
 
     if phantom == bool(cts):
@@ -94,15 +107,20 @@ def drr(
         sex=sex,
         age=age,
         habitus=habitus,
-        views=tuple(dict.fromkeys(views)),
+        views=tuple(dict.fromkeys(parse_view(view).name for view in views)),
         variants=count,
         jitter=jitter,
         lesions=lesions,
         pairs=pairs,
+        paths=paths,
         masks=masks,
         mask_names=None if mask_names is None else str(mask_names),
         kvp=kvp,
+        sdd_mm=sdd_mm,
+        sod_mm=sod_mm,
         size=size,
+        field_mm=field_mm,
+        clahe=clahe,
         bits=int(bits),
         dicom=dicom,
         seed=seed,

@@ -1,7 +1,7 @@
 """A flat-panel detector: what it absorbs, how it blurs, and the quantum and electronic noise of an exposure.
 
 The signal is a share of the open field's, float32 (H, W). Blur is applied in the cosine domain, which mirrors the image
-at its borders, by the modulation transfer functions of focal spot, scintillator and pixel.
+at its borders, by the modulation transfer functions of focal spot, pixel and scintillator.
 """
 
 from __future__ import annotations
@@ -83,22 +83,24 @@ def expose(
 ) -> np.ndarray:
     """The image of ``signal`` (scatter included), float32 (H, W), not below 0; without noise where ``rng`` is None.
 
-    The focal spot blurs the signal by (magnification - 1) of its size, the scintillator blurs signal and noise. Noise
-    is normal with the variance of the photons, which is right from some twenty photons a pixel up. ``dose_ugy`` is met
-    by the mean of the pixels that get less than half of the open field, those behind the patient.
+    The focal spot blurs the signal by (magnification - 1) of its size, the scintillator blurs signal and noise.
+    ``signal`` is sampled at the centres of pixels, and the mean over a pixel, sinc(pitch f) along rows and columns, is
+    taken of those samples: detail finer than two pixels was aliased when they were taken, and stays so. Noise is normal
+    with the variance of the photons of a whole pixel, right from some twenty photons up; it is white before the
+    scintillator. ``dose_ugy`` is met by the mean of the pixels that get less than half of the open field, those behind
+    the patient.
     """
     noise = None
     if rng is not None:
         photons = np.float32(detector.photons(spectrum, pitch_mm**2) * detector.dose_ugy / behind_patient(signal))
         noise = np.sqrt(np.maximum(signal, 0) / photons + np.square(detector.electronic_photons / photons))
         noise *= rng.standard_normal(signal.shape, np.float32)
-    focal_mm = detector.focal_spot_mm * (magnification - 1)
-    if not (focal_mm or detector.light_mm):
-        return np.maximum(signal if noise is None else signal + noise, 0)
     rows, columns = (np.arange(n, dtype=np.float32) / np.float32(2 * n * pitch_mm) for n in signal.shape)
     frequency = np.hypot(rows[:, None], columns)
     waves = dctn(signal, norm="ortho", workers=_WORKERS)
-    waves *= mtf(frequency, focal_mm=focal_mm)
+    waves *= mtf(frequency, focal_mm=detector.focal_spot_mm * (magnification - 1))
+    waves *= np.sinc(pitch_mm * rows)[:, None]
+    waves *= np.sinc(pitch_mm * columns)
     if noise is not None:
         waves += dctn(noise, norm="ortho", workers=_WORKERS, overwrite_x=True)
     waves *= mtf(frequency, light_mm=detector.light_mm)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from drr.geometry import View
+from drr.geometry import View, place
 from gen import __version__
 from gen.core.errors import BadInput
 from gen.core.files import atomic_file
@@ -60,7 +60,8 @@ def write_dicom(
     data.SyntheticData = "YES"
     data.PatientID = data.PatientName = str(patient["id"])
     data.PatientBirthDate = data.StudyDate = data.StudyTime = data.ReferringPhysicianName = ""
-    data.StudyID = data.AccessionNumber = data.Laterality = ""
+    data.StudyID = data.AccessionNumber = ""
+    data.ImageLaterality = "U"
     data.PatientSex = str(patient.get("sex") or "")
     if patient.get("age") is not None:
         data.PatientAge = f"{int(patient['age']):03d}Y"
@@ -79,7 +80,8 @@ def write_dicom(
     if radiograph.spacing_mm is not None:
         data.ImagerPixelSpacing = [f"{side:.8g}" for side in radiograph.spacing_mm]
     data.BurnedInAnnotation, data.LossyImageCompression, data.PixelIntensityRelationship = "NO", "00", "LOG"
-    data.PixelIntensityRelationshipSign = 1 if photometric == "MONOCHROME2" else -1
+    # -1: the higher the value, the fewer X-rays came through (PS3.3 C.8.11.3.1.2).
+    data.PixelIntensityRelationshipSign = -1 if photometric == "MONOCHROME2" else 1
     data.RescaleIntercept, data.RescaleSlope, data.RescaleType = "0", "1", "US"
     data.PresentationLUTShape = "IDENTITY" if photometric == "MONOCHROME2" else "INVERSE"
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, photometric
@@ -95,5 +97,10 @@ def write_dicom(
 
 
 def _orientation(view: View) -> list[str]:
-    """Where rows and columns run to: left and foot in frontal views, back and foot in a lateral (PS3.3 C.7.6.1.1.1)."""
-    return ["P", "F"] if view.name == "lateral" else ["L", "F"]
+    """Where the rows and the columns of the film run to, as letters (PS3.3 C.7.6.1.1.1): left and foot in a PA."""
+    geometry = place(view, np.zeros(3), 2)
+    directions = []
+    for step in (geometry.column_mm, geometry.row_mm):
+        axis = int(abs(step).argmax())
+        directions.append(("RL", "AP", "FH")[axis][int(step[axis] > 0)])
+    return directions

@@ -7,11 +7,13 @@ have, are summed energy by energy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit, prange
 
+from drr.backends.compiled import compiled
+from drr.backends.tiles import processors
 from drr.materials import MATERIALS, attenuation
 from drr.spectrum import Spectrum
 
@@ -28,21 +30,31 @@ def transmit(paths_mm: Mapping[str, np.ndarray], spectrum: Spectrum, response: n
     """
     weights, attenuations = _weights(spectrum, response), attenuation(spectrum.energies_kev)
     nothing = np.zeros_like(next(iter(paths_mm.values())), np.float32)
-    paths = [np.ascontiguousarray(paths_mm.get(name, nothing), np.float32) for name in MATERIALS]
+    paths = [np.require(paths_mm.get(name, nothing), np.float32, ["C", "W"]) for name in MATERIALS]
     factors = [
         _factors(path.max(), step, rates) for path, step, rates in zip(paths, _STEPS_MM, attenuations, strict=True)
     ]
     soft, bone, iodine, metal = factors
     table = np.log((soft * weights) @ bone.T).astype(np.float32)
     signal = np.empty_like(paths[0])
-    _look_up(paths[0], paths[1], table, *_STEPS_MM[:2], signal)
+
+    def look_up(band: slice) -> None:
+        _look_up(paths[0][band], paths[1][band], table, *_STEPS_MM[:2], signal[band])
+
+    _in_bands(look_up, len(signal))
     rare = np.flatnonzero(np.maximum(paths[2], paths[3]) > 0)
     if rare.size:
         few = np.maximum(np.stack([path.ravel()[rare] for path in paths], axis=1), 0)
         steps = np.array(_STEPS_MM, np.float32)
         index = np.rint(few / steps)
+        whole, rest, sums = index.astype(np.int32), few - index * steps, np.empty(rare.size, np.float32)
         rows = [factor.astype(np.float32) for factor in (soft * weights, bone, iodine, metal, attenuations)]
-        signal.ravel()[rare] = _sum(index.astype(np.int32), few - index * steps, *rows)
+
+        def add_up(band: slice) -> None:
+            _sum(whole[band], rest[band], *rows, sums[band])
+
+        _in_bands(add_up, rare.size)
+        signal.ravel()[rare] = sums
     return signal
 
 
@@ -64,12 +76,23 @@ def _factors(longest_mm: float, step_mm: float, rates: np.ndarray) -> np.ndarray
     return np.asarray(np.exp(-np.outer(steps, rates)))
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+def _in_bands(fill: Callable[[slice], None], rows: int) -> None:
+    """Call ``fill`` with a band of rows for each processor, at once.
+
+    The threads are ours, since not all of numba's may be started from two threads. A row is computed alike in any band,
+    so the result does not depend on how many processors there are.
+    """
+    edges = np.linspace(0, rows, processors() + 1).astype(int).tolist()
+    with ThreadPoolExecutor(processors()) as pool:
+        list(pool.map(fill, map(slice, edges[:-1], edges[1:])))
+
+
+@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f8, f8, f4[:, ::1])", fastmath=True)
 def _look_up(
     soft: np.ndarray, bone: np.ndarray, table: np.ndarray, soft_step: float, bone_step: float, signal: np.ndarray
 ) -> None:
     """Fill ``signal`` with the exponential of ``table`` (soft, bone), interpolated linearly in both."""
-    for i in prange(soft.shape[0]):
+    for i in range(soft.shape[0]):
         for j in range(soft.shape[1]):
             s = max(soft[i, j], np.float32(0)) / np.float32(soft_step)
             b = max(bone[i, j], np.float32(0)) / np.float32(bone_step)
@@ -80,7 +103,9 @@ def _look_up(
             signal[i, j] = np.exp(near + ds * (far - near))
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@compiled(
+    "void(i4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1])", fastmath=True
+)
 def _sum(
     index: np.ndarray,
     rest: np.ndarray,
@@ -89,13 +114,13 @@ def _sum(
     iodine: np.ndarray,
     metal: np.ndarray,
     rates: np.ndarray,
-) -> np.ndarray:
-    """Signal (N,): the rows ``index`` (N, 4) of the factors, times exp of minus ``rest`` mm (N, 4) to third order.
+    signal: np.ndarray,
+) -> None:
+    """Fill ``signal`` (N,): rows ``index`` (N, 4) of the factors, times exp of minus ``rest`` mm (N, 4) to third order.
 
     Products of tabulated rows vectorise; an exponential for every pixel and energy would take several times as long.
     """
-    signal = np.empty(len(index), np.float32)
-    for i in prange(len(index)):
+    for i in range(len(index)):
         s, b, c, m = index[i, 0], index[i, 1], index[i, 2], index[i, 3]
         ds, db, dc, dm = rest[i, 0], rest[i, 1], rest[i, 2], rest[i, 3]
         total = np.float32(0)
@@ -104,4 +129,3 @@ def _sum(
             left = np.float32(1) - x * (np.float32(1) - x * (np.float32(1 / 2) - x * np.float32(1 / 6)))
             total += soft[s, e] * bone[b, e] * iodine[c, e] * metal[m, e] * left
         signal[i] = total
-    return signal

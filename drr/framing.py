@@ -39,7 +39,6 @@ def scanned_part(
     central = rays.mean(axis=(0, 1)) / np.linalg.norm(rays.mean(axis=(0, 1)))
     down, across = (step @ volume.direction for step in (geometry.row_mm, geometry.column_mm))
     faces = {"left": (0, high), "right": (0, low), "front": (1, low), "back": (1, high)}
-    outside = np.zeros(rays.shape[:2], bool)
     keep = np.ones(len(rows), bool), np.ones(len(columns), bool)
     for axis, corner in [(2, low), (2, high), *(faces[side] for side in cut)]:
         if abs(central[axis]) > _ALONG:

@@ -72,12 +72,16 @@ class Geometry:
         return Geometry(self.source_mm, corner, self.row_mm, self.column_mm, shape)
 
 
+MOST_TILT_DEG = 60
+
+
 @dataclass(frozen=True)
 class View:
     """A pose of source and detector about a centre in the patient: distances in mm, angles in degrees.
 
     ``sdd_mm`` is DICOM's DistanceSourceToDetector, ``sod_mm`` the distance from the source to the centre. ``roll_deg``
-    turns the detector in its plane; ``shift_mm`` (column, row) moves the detector and the source together.
+    turns the detector in its plane; ``shift_mm`` (column, row) moves the detector and the source together. A film taken
+    from the front is ``turned_over`` to be hung, so that the patient's left is at the right, as in a PA.
     """
 
     name: str
@@ -88,6 +92,7 @@ class View:
     position: str = "erect"
     roll_deg: float = 0.0
     shift_mm: tuple[float, float] = (0.0, 0.0)
+    turned_over: bool = False
 
     @property
     def towards(self) -> np.ndarray:
@@ -103,15 +108,18 @@ class View:
                 f"{self.sdd_mm:g} mm",
                 hint="0 < sod < sdd",
             )
-        if abs(self.secondary_deg) > 60:
-            raise BadInput(f"view {self.name}: a tilt of {self.secondary_deg:g} degrees; at most 60 either way")
+        if abs(self.secondary_deg) > MOST_TILT_DEG:
+            raise BadInput(
+                f"view {self.name}: a tilt of {self.secondary_deg:g} degrees",
+                hint=f"at most {MOST_TILT_DEG} either way",
+            )
 
 
 # Erect films are taken at 1.8 m (European guidelines, EUR 16260: 180 (140-200) cm) with the chest near the detector;
 # a supine AP film at the bedside has the tube about a metre above the mattress.
 VIEWS = {
     "PA": View("PA", 0),
-    "AP": View("AP", 180, sdd_mm=1100, sod_mm=940, position="supine"),
+    "AP": View("AP", 180, sdd_mm=1100, sod_mm=940, position="supine", turned_over=True),
     "lateral": View("lateral", 90, sdd_mm=1800, sod_mm=1550),
     "LAO": View("LAO", 45),
     "RAO": View("RAO", -45),
@@ -131,7 +139,8 @@ def parse_view(text: str) -> View:
         return view
     if angles := re.fullmatch(r"\s*([+-]?\d+(?:\.\d+)?)\s*/\s*([+-]?\d+(?:\.\d+)?)\s*", text):
         primary, secondary = (float(angle) for angle in angles.groups())
-        return View(f"{primary:g}/{secondary:g}", (primary + 180) % 360 - 180, secondary)
+        around = (primary + 180) % 360 - 180
+        return View(f"{around:g}/{secondary:g}", around, secondary, turned_over=abs(around) > 90)
     near = did_you_mean(text, [*VIEWS, "oblique"])
     hint = f"did you mean {near!r}?" if near else f"use {', '.join(VIEWS)}, oblique, or degrees such as 30/10"
     raise BadInput(f"unknown view {text!r}", hint=hint)
@@ -145,6 +154,7 @@ def stand_clear(view: View, reach_mm: float) -> View:
 def jitter(view: View, rng: np.random.Generator) -> View:
     """``view`` as another radiographer would have set it: a few degrees, millimetres and per cent off."""
     angles = {name: getattr(view, name) + rng.uniform(-half, half) for name, half in _JITTER.items()}
+    angles["secondary_deg"] = min(max(angles["secondary_deg"], -MOST_TILT_DEG), MOST_TILT_DEG)
     scale = 1 + rng.uniform(-_JITTER_DISTANCE, _JITTER_DISTANCE)
     shift = tuple(rng.uniform(-_JITTER_SHIFT_MM, _JITTER_SHIFT_MM, size=2).tolist())
     return replace(view, sdd_mm=view.sdd_mm * scale, sod_mm=view.sod_mm * scale, shift_mm=shift, **angles)
@@ -153,15 +163,14 @@ def jitter(view: View, rng: np.random.Generator) -> View:
 def place(view: View, centre_mm: np.ndarray, pixels: int, field_mm: float = FIELD_MM) -> Geometry:
     """``view`` about a point of the patient, on a square detector of ``pixels`` a side that is ``field_mm`` wide.
 
-    The rows run from head to foot. The columns run to the patient's left in frontal views, from either side, and to
-    the back in a left lateral, as films are hung.
+    The rows run from head to foot. The columns run to the patient's left in PA and, turned over, in AP, and to the back
+    in a left lateral, as films are hung.
     """
-    primary, roll = np.deg2rad([view.primary_deg, view.roll_deg])
-    towards = view.towards
+    roll, towards = np.deg2rad(view.roll_deg), view.towards
     up = np.array([0.0, 0.0, 1.0]) - towards[2] * towards
     up /= np.linalg.norm(up)
     right = np.cross(up, towards)
-    if np.cos(primary) < -1e-9:  # the detector is behind the patient: the film is turned over to be hung
+    if view.turned_over:
         right = -right
     down = -up
     right, down = np.cos(roll) * right + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * right

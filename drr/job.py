@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from drr.geometry import View, jitter, parse_view
+from drr.geometry import FIELD_MM, View, jitter, parse_view
 from drr.masks import label_stacks, mask_stack
-from drr.phantom import make_phantom
+from drr.phantom import HABITUS, SEXES, make_phantom
 from drr.projector import Stack
 from drr.reader import read_labels, read_volume
 from drr.record import is_whole, row_of, write_projection
@@ -26,7 +27,7 @@ from gen.core.files import require_free_space, sha256_file
 from gen.core.manifest import write_manifest
 from gen.core.run import CONFIG, derived_seed, open_run, read_log
 
-SEXES, HABITUS, AGES = ("M", "F"), ("slim", "average", "large"), (20, 91)  # what a phantom is drawn from
+DRAWN_AGES = 20, 90  # of phantoms, years
 PHANTOM_LICENCE = "Apache-2.0"
 _BYTES_A_PIXEL = 3  # of all that is written for an image, PNG compressed, on average
 
@@ -37,8 +38,9 @@ class Job:
 
     ``cts``: files or DICOM folders, or none for the phantom, of which ``variants`` individuals are made (``sex``,
     ``age``, ``habitus`` None: drawn). ``masks``: None, the label map of the one CT, or "auto" (the labels that the
-    phantom has; of a CT the lungs). ``size``: pixels a side of the detector before it is cropped to the scan. ``kvp``
-    None: the usual one of the view. ``dicom``: a photometric interpretation, or None for no DICOM.
+    phantom has; of a CT the lungs). ``paths``: keep the line integrals. ``kvp``, ``sdd_mm``, ``sod_mm`` None: the usual
+    of the view. ``size`` and ``field_mm``: pixels and mm a side of the detector, before it is cropped to the scan.
+    ``dicom``: a photometric interpretation, or None for no DICOM.
     """
 
     cts: tuple[str, ...] = ()
@@ -52,8 +54,13 @@ class Job:
     pairs: bool = False
     masks: str | None = None
     mask_names: str | None = None
+    paths: bool = False
     kvp: float | None = None
+    sdd_mm: float | None = None
+    sod_mm: float | None = None
     size: int = 1024
+    field_mm: float = FIELD_MM
+    clahe: bool = False
     bits: int = 8
     dicom: str | None = None
     seed: int = 0
@@ -93,22 +100,36 @@ def run_job(
     """
     from tqdm import tqdm
 
-    views = {text: parse_view(text) for text in job.views}
+    views = {view.name: view for view in (_view(job, text) for text in job.views)}
     for view in views.values():
         technique_of(view, job.kvp)  # refuses a voltage that no tube has, before any work
     requests = [parse_lesion(text) for text in job.lesions]
+    for k, request in enumerate(requests):
+        if any(_clash(request, other) for other in requests[:k]):
+            raise BadInput(f"{request.device or request.finding} is asked for twice on one side", hint="name it once")
+        for view in views.values():
+            if request.position not in (None, view.position):
+                raise BadInput(
+                    f"a {request.position} {request.finding} and view {view.name}, which is {view.position}",
+                    hint="leave the position out: it follows from the view",
+                )
+    if job.mask_names is not None and job.masks in (None, "auto"):
+        raise BadInput("--mask-names names the labels of --masks, which is no label map", hint="give both, or neither")
     patients = _patients(job)
     wanted = [(patient, k, text) for patient in patients for k in patient.variants for text in views]
     require_free_space(out, len(wanted) * job.size**2 * _BYTES_A_PIXEL, "writing the images")
     failures: list[str] = []
-    with open_run(out, job, command=command, **_digests(job)) as run:
+    inputs = {f"file {path}": digest for path, digest in _digests(job).items()}
+    with open_run(out, job, command=command, **inputs) as run:
         made = {line["stem"]: line for line in read_log(out) if "stem" in line and is_whole(out, line)}
         bar = tqdm(total=len(wanted), initial=len(made), unit="image", disable=quiet, leave=False)
         try:
             for patient in patients:
                 todo = [(k, text) for k in patient.variants for text in views if _stem(patient, text, k) not in made]
                 for stem, projection in _projections(job, patient, views, requests, todo, failures):
-                    made[stem] = write_projection(out, stem, projection, bits=job.bits, photometric=job.dicom)
+                    made[stem] = write_projection(
+                        out, stem, projection, bits=job.bits, photometric=job.dicom, paths=job.paths
+                    )
                     run.log(**made[stem])
                     bar.update()
                     bar.clear()  # of the terminal's line, which the path shall have
@@ -121,7 +142,7 @@ def run_job(
             if made:
                 rows = [row_of(out, made[stem], licence=licence, weights_may_learn=learn) for stem in sorted(made)]
                 write_manifest(out, rows)
-            else:
+            elif not (out / "images").exists():
                 (out / CONFIG).unlink()  # a folder in which nothing was made is open to another job
             for line in failures:
                 run.log(failed=line)
@@ -151,28 +172,63 @@ def _projections(
     scenes: dict[tuple[int, str], Scene] = {}
     try:
         plain = load_scene(patient.read(), patient.key)
-    except GenError as error:
+    except Exception as error:  # whatever one CT does to a library, the others are projected
         if alone:
             raise
-        failures.append(f"{patient.key}: {error}")
+        failures.append(f"{patient.key}: {_reason(error)}")
         return
     masks = _mask_stacks(job, plain)
-    for k, text in todo:
-        stem, position = _stem(patient, text, k), views[text].position
+    for k, name in todo:
+        stem, position = _stem(patient, name, k), views[name].position
         try:
             if (k, position) not in scenes:  # one at a time in memory
-                lying = [replace(request, position=request.position or position) for request in requests]
-                scenes = {(k, position): insert(plain, lying, _rng(job, f"{patient.key}:{k}:lesions"))}
-            view = jitter(views[text], _rng(job, f"{stem}:pose")) if job.jitter else views[text]
-            technique, rng = technique_of(view, job.kvp), _rng(job, f"{stem}:noise")
-            yield (
-                stem,
-                render(scenes[k, position], view, technique, size=job.size, rng=rng, twins=job.pairs, masks=masks),
+                lying = [replace(request, position=position) for request in requests]
+                scene = insert(plain, lying, _rng(job, f"{patient.key}:{k}:lesions"))
+                if scene.volume.labels is not plain.volume.labels:  # an enlarged heart
+                    masks = _mask_stacks(job, scene)
+                scenes = {(k, position): scene}
+            view = jitter(views[name], _rng(job, f"{stem}:pose")) if job.jitter else views[name]
+            projection = render(
+                scenes[k, position],
+                view,
+                technique_of(view, job.kvp),
+                size=job.size,
+                field_mm=job.field_mm,
+                rng=_rng(job, f"{stem}:noise"),
+                twins=job.pairs,
+                equalize=job.clahe,
+                masks=masks,
             )
-        except GenError as error:
+        except Exception as error:
             if alone:
                 raise
-            failures.append(f"{stem}: {error}")
+            failures.append(f"{stem}: {_reason(error)}")
+        else:
+            yield stem, projection
+
+
+def _clash(one: LesionRequest, other: LesionRequest) -> bool:
+    """Whether two requests are for the same thing in the same lung; nodules, masses and fractures may be several."""
+    same = (one.finding, one.device) == (other.finding, other.device)
+    apart = {one.side, other.side} == {"left", "right"}
+    return same and not apart and one.finding not in ("Nodule", "Mass", "Fracture", "Retained Foreign Object")
+
+
+def _view(job: Job, text: str) -> View:
+    """The view of a name, at the distances of the job. The phantom stands in all of them: its stomach has a level."""
+    view = parse_view(text)
+    return replace(
+        view,
+        sdd_mm=job.sdd_mm or view.sdd_mm,
+        sod_mm=job.sod_mm or view.sod_mm,
+        position=view.position if job.cts else "erect",
+    )
+
+
+def _reason(error: Exception) -> str:
+    return (
+        str(error) if isinstance(error, GenError) else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    )
 
 
 def _patients(job: Job) -> list[Patient]:
@@ -195,6 +251,8 @@ def _patients(job: Job) -> list[Patient]:
         if not Path(path).exists():
             raise BadInput(f"{path}: no such file or folder")
     keys = [_key(Path(ct)) for ct in job.cts]
+    if len(set(keys)) < len(keys):  # s0001/ct.nii.gz, s0002/ct.nii.gz
+        keys = [f"{Path(ct).resolve().parent.name}-{key}" for ct, key in zip(job.cts, keys, strict=True)]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise BadInput(f"two CTs are called {twice!r}, and images are named after them", hint="rename one of them")
     return [Patient(key, partial(_read, job, ct), range(job.variants)) for key, ct in zip(keys, job.cts, strict=True)]
@@ -203,7 +261,11 @@ def _patients(job: Job) -> list[Patient]:
 def _phantom(job: Job, k: int) -> Volume:
     """Individual ``k``: what the job leaves open is drawn."""
     rng = _rng(job, f"phantom:{k}")
-    sex, habitus, age = str(rng.choice(SEXES)), str(rng.choice(HABITUS)), int(rng.integers(*AGES))
+    sex, habitus, age = (
+        str(rng.choice(SEXES)),
+        str(rng.choice(list(HABITUS))),
+        int(rng.integers(*DRAWN_AGES, endpoint=True)),
+    )
     return make_phantom(
         sex=job.sex or sex,
         habitus=job.habitus or habitus,
@@ -241,8 +303,9 @@ def _rng(job: Job, key: str) -> np.random.Generator:
 
 
 def _key(path: Path) -> str:
-    """The name of a CT without suffixes: images are named after it."""
-    return path.resolve().name.split(".nii")[0].rsplit(".", 1)[0] if path.is_file() else path.resolve().name
+    """The name of a CT without the suffix of its format: images are named after it."""
+    name = path.absolute().name  # the user's own, where it is a link
+    return name if path.is_dir() else re.sub(r"(\.nii)?(\.gz)?$|\.(nrrd|nhdr|mha|mhd)$", "", name, flags=re.IGNORECASE)
 
 
 def _stem(patient: Patient, view: str, k: int) -> str:

@@ -1,9 +1,13 @@
-"""Tables that name the ids of a label map: CSV in any usual dialect, or JSON either way round."""
+"""Tables that name the ids of a label map: CSV in any usual dialect, or JSON either way round.
+
+Masks are files called after these names, so they are read in a form that is safe as one: `safe_name`.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,10 +15,32 @@ from gen.core.errors import BadInput
 
 _ID_COLUMNS = ("id", "label_id", "index", "value", "label")
 _NAME_COLUMNS = ("name", "label_name", "structure", "organ", "class", "label")
+_UNSAFE = frozenset('/\\:*?"<>|')  # in names of files, on one system or another
+_MOST_BYTES = 100
+
+
+def safe_name(text: str) -> str:
+    """``text`` as the name of a file, without a suffix: the same form each time, and that of a safe name is itself.
+
+    Path separators, the other characters that some system forbids, and what is not printable become "_", and so do the
+    dots that it begins with; spaces inside it stay. BadInput where nothing is left or it is longer than 100 bytes.
+    """
+    name = unicodedata.normalize("NFC", text).strip()
+    name = "".join(char if char.isprintable() and char not in _UNSAFE else "_" for char in name)
+    bare = name.lstrip(".")
+    name = "_" * (len(name) - len(bare)) + bare
+    if not name:
+        raise BadInput("a name is empty")
+    if (length := len(name.encode())) > _MOST_BYTES:
+        raise BadInput(f"the name {name[:30]!r}... is {length} bytes long, and a file's may have {_MOST_BYTES}")
+    return name
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Names by id, background left out; raises BadInput for what does not name each id once, without the path."""
+    """Safe names by id, background left out; raises BadInput for what does not name each id once, without the path.
+
+    Two names that differ in nothing but letter case, or in what `safe_name` replaces, count as the same.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -25,12 +51,13 @@ def read_names(path: Path) -> dict[int, str]:
         if names.setdefault(number, name) != name:
             raise BadInput(f"id {number} has two names, {names[number]!r} and {name!r}")
     names.pop(0, None)
-    for name in names.values():
-        if not name:
-            raise BadInput("a name is empty")
-    if len(set(names.values())) < len(names):
-        raise BadInput("two ids have the same name")
-    return names
+    safe = {number: safe_name(name) for number, name in names.items()}
+    owners: dict[str, int] = {}
+    for number, name in safe.items():
+        other = owners.setdefault(name.casefold(), number)
+        if other != number:
+            raise BadInput(f"two ids have the same name: {other} {names[other]!r} and {number} {names[number]!r}")
+    return safe
 
 
 def _json_pairs(text: str) -> Iterator[tuple[int, str]]:

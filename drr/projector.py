@@ -24,12 +24,12 @@ from types import ModuleType
 import numpy as np
 
 from drr.backends import native
-from drr.backends.plan import Plan, balanced, check_between, make_plan, reached
+from drr.backends.plan import OutOfView, Plan, balanced, check_between, make_plan, reached
 from drr.backends.tiles import ROWS, Grid, Stack, pack, processors
 from drr.geometry import Geometry
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 
-__all__ = ["BACKENDS", "Stack", "pick_backend", "prepare", "project"]
+__all__ = ["BACKENDS", "OutOfView", "Stack", "pick_backend", "prepare", "project"]
 
 BACKENDS = ("auto", "c", "numba", "reference", "deepdrr")
 
@@ -77,8 +77,9 @@ def project(
 ) -> np.ndarray:
     """Water-equivalent mm along the ray to each pixel, for each stack: float32 (len(stacks), H, W).
 
-    All stacks share one grid. ``threads`` None is one for each processor. BadInput where no ray meets the volume, or
-    the source or the detector lies inside the patient. Rays that miss give 0, and so does a stack without numbers.
+    All stacks share one grid. ``threads`` None is one for each processor. Raises OutOfView where no ray meets the grid,
+    and BadInput where the source or the detector lies inside the patient. Rays that miss give 0, and so does a stack
+    without numbers.
     """
     backend = pick_backend(backend)
     if backend == "deepdrr":  # its own rays, in an environment of the user's

@@ -10,7 +10,8 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedIOBase
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _FORMATS = {
     ".mha": ("MetaImage", "MetaImageIO"),
     ".mhd": ("MetaImage", "MetaImageIO"),
 }
+_MAX_BYTES = 2**32  # of voxels as they are on disk, and again as ITK gives them: MAX_VOXELS of float32
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 _INT16 = np.iinfo(np.int16)
 _PADDING_HU = -1100  # below it no scanner measures anything: noise of air stays above
 _AIR_AND_LUNG_HU, _SOFT_HU = (-1100, -600), (-200, 200)  # fat at -100 to enhanced tissue
@@ -116,6 +119,8 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, Any]]:
         hint = f"files are {', '.join(_FORMATS)}; DICOM is given as the folder of a series"
         raise BadInput("not a format that CTs and label maps are read from", hint=hint)
     name, reader_name = _FORMATS[suffix]
+    if name == "NIfTI":
+        _require_nifti_1(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(reader_name)
     reader.SetFileName(str(path))
@@ -128,6 +133,13 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, Any]]:
         raise BadInput(f"{reader.GetDimension()} dimensions {reader.GetSize()}", hint="save one 3-D volume of it")
     _require_grid(reader.GetSize(), reader.GetSpacing())
     header = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    voxel_bytes = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    needed = math.prod(reader.GetSize()) * voxel_bytes
+    on_disk = math.prod(reader.GetSize()) * int(header.get("bitpix", 0)) // 8  # NIfTI alone converts as it reads
+    if max(needed, on_disk) > _MAX_BYTES:
+        shape = " x ".join(map(str, reader.GetSize()))
+        hint = "save it as int16, or crop or resample it first"
+        raise BadInput(f"{shape} voxels take {max(needed, on_disk)} bytes, and the limit is {_MAX_BYTES}", hint=hint)
     unstated = {
         "NIfTI": header.get("qform_code", "0") == header.get("sform_code", "0") == "0",
         "NRRD": "NRRD_space" not in header,
@@ -137,28 +149,55 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, Any]]:
         raise BadInput("the file does not say how it lies in the patient, so left and right are unknown", hint=hint)
     if name == "NIfTI":
         _require_whole_nifti(path, header)
-    elif name == "MetaImage":
-        _require_whole_meta(path)
+    elif name == "NRRD":
+        _require_whole_nrrd(path, needed)
+    else:
+        _require_whole_meta(path, needed)
     return reader.Execute(), {"format": name}
 
 
-def _require_whole_nifti(path: Path, header: dict[str, str]) -> None:
-    """Refuse what ITK lets pass: missing voxels (it reads zeros), a zero spacing (it says 1 mm), two spacings."""
-    voxels = math.prod(int(header[f"dim[{axis}]"]) for axis in range(1, 8))
-    needed = int(float(header["vox_offset"])) + voxels * int(header["bitpix"]) // 8
+def _unpacked(path: Path) -> BufferedIOBase:
     with path.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.GzipFile(path) if packed else path.open("rb")
+
+
+def _require_bytes(stream: BufferedIOBase, needed: int, number: str | None = None, header: int = 0) -> bytes:
+    """Read on to the end, where gzip has its checksum, or past ``needed`` bytes; returns the beginning.
+
+    After ``header`` bytes, numbers of the floating type ``number`` must be finite.
+    """
+    start, found = b"", 0
     try:
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            start = stream.read(348)
-            found = len(start)
-            while found <= needed and (chunk := stream.read(2**20)):  # to the end, where gzip has its checksum
-                found += len(chunk)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInput(f"truncated or damaged ({error})") from error
+        while found <= needed and (chunk := stream.read(2**20)):
+            if number is not None:
+                values = chunk[max(header - found, 0) : len(chunk) // 8 * 8]
+                if not np.isfinite(np.frombuffer(values, number)).all():
+                    raise BadInput("the file holds NaN or infinite values", hint="replace them, for air by -1000")
+            start, found = start or chunk, found + len(chunk)
+    except _DAMAGED as error:
+        raise BadInput("truncated or damaged: it cannot be unpacked to the end") from error
     if found < needed:
         raise BadInput(f"truncated: it has {found} of {needed} bytes")
-    order = "<" if start[:4] == (348).to_bytes(4, "little") else ">"
+    return start
+
+
+def _require_nifti_1(path: Path) -> None:
+    with suppress(*_DAMAGED), _unpacked(path) as stream:  # what is damaged is said later
+        if stream.read(8)[4:] in (b"n+2\0", b"ni2\0"):
+            raise BadInput("a NIfTI-2 file, and only NIfTI-1 is read", hint="save it as NIfTI-1, NRRD or MetaImage")
+
+
+def _require_whole_nifti(path: Path, header: dict[str, str]) -> None:
+    """Refuse what ITK lets pass: missing voxels and NaN (read as zeros), a zero spacing (as 1 mm), two spacings."""
+    voxels = math.prod(int(header[f"dim[{axis}]"]) for axis in range(1, 8))
+    offset = int(float(header["vox_offset"]))
+    with _unpacked(path) as stream:
+        order = "<" if stream.read(4) == (348).to_bytes(4, "little") else ">"
+    floating = {16: f"{order}f4", 64: f"{order}f8"}.get(int(header["datatype"]))
+    with _unpacked(path) as stream:
+        needed = offset + voxels * int(header["bitpix"]) // 8
+        start = _require_bytes(stream, needed, floating if offset % 8 == 0 else None, offset)
     pixdim = np.frombuffer(start, f"{order}f4", 3, 80)
     if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
         raise BadInput(f"the spacing of {' x '.join(f'{step:g}' for step in pixdim)} mm is not positive")
@@ -168,7 +207,26 @@ def _require_whole_nifti(path: Path, header: dict[str, str]) -> None:
         raise BadInput(f"its pixdim says {' x '.join(f'{step:g}' for step in pixdim)} mm and its sform {steps} mm")
 
 
-def _require_whole_meta(path: Path) -> None:
+def _require_whole_nrrd(path: Path, needed: int) -> None:
+    """Refuse a damaged gzip NRRD before its voxels get memory: ITK does not look at the checksum."""
+    with path.open("rb") as stream:
+        fields: dict[bytes, bytes] = {}
+        while line := stream.readline(4096).strip():  # an empty line, or the end of a detached header, ends it
+            key, _, value = line.partition(b":")
+            fields[key.lower().replace(b" ", b"")] = value.strip()
+        if fields.get(b"encoding", b"").lower() not in (b"gzip", b"gz"):
+            return  # ITK counts plain voxels itself
+        where = fields.get(b"datafile")
+        if where is None:
+            _require_bytes(gzip.GzipFile(fileobj=stream), needed)
+            return
+    if not (path.parent / os.fsdecode(where)).is_file():  # a list or a pattern: ITK asked for a single file itself
+        raise BadInput("its compressed voxels are in several files", hint="save it as one file")
+    with gzip.GzipFile(path.parent / os.fsdecode(where)) as voxels:
+        _require_bytes(voxels, needed)
+
+
+def _require_whole_meta(path: Path, needed: int) -> None:
     """Refuse a damaged compressed MetaImage, of which ITK gives what it has and random memory for the rest."""
     with path.open("rb") as stream:
         fields: dict[bytes, bytes] = {}
@@ -182,13 +240,16 @@ def _require_whole_meta(path: Path) -> None:
             raise BadInput(f"its voxels are to be in {where}, which is not beside it")
         with stream if where.upper() == "LOCAL" else (path.parent / where).open("rb") as packed:
             inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib's or gzip's header, both with a checksum
+            found = 0
             try:
-                while not inflater.eof and (chunk := packed.read(2**16)):
-                    inflater.decompress(chunk)
+                while found <= needed and not inflater.eof and (chunk := packed.read(2**16)):
+                    found += len(inflater.decompress(chunk))
             except zlib.error as error:
                 raise BadInput(f"truncated or damaged ({error})") from error
-    if not inflater.eof:
+    if found <= needed and not inflater.eof:
         raise BadInput("truncated: its compressed voxels do not come to an end")
+    if found < needed:
+        raise BadInput(f"truncated: its voxels are {found} of {needed} bytes")
 
 
 def _view(image: sitk.Image, facts: dict[str, Any]) -> Scan:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from drr.dicom import write_dicom
+from drr.materials import MATERIALS
+from drr.names import safe_name
 from drr.render import Projection
-from gen.core.files import sha256_file, write_json
+from gen.core.files import atomic_file, sha256_file, write_json
 from gen.core.manifest import Row
 from gen.core.radiograph import Radiograph, write_png
 
@@ -19,12 +21,13 @@ SOURCE = "synthetic:drr:"  # begins the source of every row that is ours
 
 
 def write_projection(
-    out: Path, stem: str, projection: Projection, *, bits: int, photometric: str | None
+    out: Path, stem: str, projection: Projection, *, bits: int, photometric: str | None, paths: bool = False
 ) -> dict[str, Any]:
     """Write the files of ``projection`` under ``out``; returns its line for the log, with the SHA-256 of each file.
 
     images/, soft/ and bone/ hold ``stem``.png, masks/``stem``/ a PNG of 0 and 255 for each structure, truth/ the JSON,
-    and dicom/ the image once more where a ``photometric`` interpretation is asked for.
+    dicom/ the image once more where a ``photometric`` interpretation is asked for, and with ``paths`` paths/ an NPZ of
+    the line integrals: float32 (H, W) in water-equivalent mm by material.
     """
     spacing, provenance = projection.geometry.pitch_mm, projection.provenance
     radiograph = Radiograph(projection.image, spacing, provenance)
@@ -34,7 +37,7 @@ def write_projection(
             pictures[f"{name}/{stem}.png"] = Radiograph(pixels, spacing, provenance | {"shows": name}), bits
     for name, mask in projection.masks.items():
         picture = Radiograph(mask.astype(np.float32), spacing, {"synthetic": "yes", "mask": name})
-        pictures[f"masks/{stem}/{name.replace('/', '_')}.png"] = picture, 8
+        pictures[f"masks/{stem}/{safe_name(name)}.png"] = picture, 8
     names = [*pictures, f"truth/{stem}.json"]
     for name, (picture, depth) in pictures.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,12 @@ def write_projection(
         write_dicom(
             out / names[-1], radiograph, projection.view, photometric=photometric, patient=patient, exposure=exposure
         )
+    if paths:
+        names.append(f"paths/{stem}.npz")
+        (out / "paths").mkdir(exist_ok=True)
+        with atomic_file(out / names[-1]) as stream:
+            soft, bone, iodine, metal = (projection.paths_mm[name] for name in MATERIALS)
+            np.savez_compressed(stream, soft=soft, bone=bone, iodine=iodine, metal=metal)
     return {"stem": stem, "image": names[0], "files": {name: sha256_file(out / name) for name in names}}
 
 

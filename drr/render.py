@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from drr.detector import Detector, expose
-from drr.display import fit_window, log_attenuation, unsharp
+from drr.display import clahe, fit_window, log_attenuation, unsharp
 from drr.exposure import transmit
 from drr.framing import scanned_part
-from drr.geometry import Geometry, View, place, stand_clear
+from drr.geometry import FIELD_MM, Geometry, View, place, stand_clear
 from drr.masks import mask_stack, project_masks
 from drr.materials import MATERIALS
-from drr.projector import Stack, project
+from drr.projector import OutOfView, Stack, project
 from drr.scatter import scatter
 from drr.scene import Scene
 from drr.spectrum import Spectrum, tube_spectrum
 from drr.truth import truth_of
 from gen import __version__
-from gen.core.errors import BadInput
 
 _IN_THE_BEAM_MM = 20.0  # of water: what is behind more is the patient, and the grey levels are fitted to it
 _BONE_WHITE, _LEAST_WHITE = 99.9, 0.1  # percentile of the bone image that becomes white, and what is too faint to
@@ -49,7 +48,8 @@ class Projection:
 
     ``paths_mm`` are the line integrals by material, water-equivalent mm, float32 (H, W): soft + bone + iodine + metal
     is the whole. ``soft`` is in the grey levels of ``image``, with soft tissue where the bone was; ``bone`` shows what
-    bone adds to the log attenuation. ``masks`` bool (H, W) by structure. ``truth`` is what JSON can hold of all this.
+    bone adds to the log attenuation of the primary, without noise and scatter. ``masks`` bool (H, W) by structure.
+    ``truth`` is what JSON can hold of all this.
     """
 
     image: np.ndarray
@@ -60,6 +60,12 @@ class Projection:
     geometry: Geometry
     view: View
     truth: Mapping[str, Any]
+
+    @property
+    def labels(self) -> Mapping[str, Any]:
+        """State, side, severity and zone of each finding that is known, by its standard name."""
+        findings: Mapping[str, Any] = self.truth["study"]["findings"]
+        return findings
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -92,7 +98,7 @@ def line_integrals(scene: Scene, geometry: Geometry) -> dict[str, np.ndarray]:
     total, bone, iodine, metal = project([scene.stacks[name] for name in names], geometry)
     paths = {"soft": total - bone - iodine, "bone": bone, "iodine": iodine, "metal": metal}
     for material, stack in scene.parts:
-        with suppress(BadInput):  # a part of a device that falls beside the detector
+        with suppress(OutOfView):  # a part of a device that falls beside the detector
             paths[material] += project([stack], geometry)[0]
     return paths
 
@@ -103,18 +109,20 @@ def render(
     technique: Technique,
     *,
     size: int,
+    field_mm: float = FIELD_MM,
     rng: np.random.Generator | None,
     twins: bool = False,
+    equalize: bool = False,
     masks: Mapping[str, Stack] | None = None,
 ) -> Projection:
-    """Expose ``scene`` on a detector of ``size`` pixels a side, cropped to what was scanned.
+    """Expose ``scene`` on a detector of ``size`` pixels and ``field_mm`` a side, cropped to what was scanned.
 
     A wide patient stands farther from the detector than ``view`` says, and the truth tells how far. Without noise where
-    ``rng`` is None. ``masks`` are projected beside the masks of what was inserted. BadInput, naming
-    the patient, for a view that shows too little of the scan.
+    ``rng`` is None. ``equalize`` adds CLAHE to the image, not to its twins. ``masks`` are projected beside the masks of
+    what was inserted. BadInput, naming the patient, for a view that shows too little of the scan.
     """
     view = stand_clear(view, scene.reach_mm(view.towards))
-    geometry = place(view, scene.centre_mm, size)
+    geometry = place(view, scene.centre_mm, size, field_mm)
     geometry = scanned_part(geometry, scene.volume, scene.field.body, scene.field.cut, view.name)
     paths = line_integrals(scene, geometry)
     without = {name: path for name, path in paths.items() if name != "bone"}
@@ -135,30 +143,27 @@ def render(
 
     log = log_image(primary)
     window = fit_window(log, water_mm > _IN_THE_BEAM_MM)
-    soft = bone = None
+    image, soft, bone, bone_white = window(log), None, None, None
     if twins:
         boneless = transmit(without, spectrum, response)
         soft = window(log_image(boneless))
-        bone = _bone_image(log_attenuation(primary) - log_attenuation(boneless))
+        added = log_attenuation(primary) - log_attenuation(boneless)
+        bone_white = max(float(np.percentile(added, _BONE_WHITE)), _LEAST_WHITE)
+        bone = np.clip(added / bone_white, 0, 1).astype(np.float32)
     wanted = dict(masks or {})
     for inserted in scene.inserted:
         wanted[_mask_name(inserted.label, wanted)] = mask_stack(inserted.mask, scene.volume)
     return Projection(
-        image=window(log),
+        image=clahe(image) if equalize else image,
         soft=soft,
         bone=bone,
         paths_mm=paths,
         masks=project_masks(wanted, geometry),
         geometry=geometry,
         view=view,
-        truth=truth_of(scene, view, geometry, technique),
+        truth=truth_of(scene, view, geometry, technique)
+        | {"display": {**asdict(window), "equalized": equalize, "bone_white": bone_white}},
     )
-
-
-def _bone_image(added: np.ndarray) -> np.ndarray:
-    """What bone adds to the log attenuation of the primary, as grey levels; without noise, scatter and blur."""
-    white = float(np.percentile(added, _BONE_WHITE))
-    return np.clip(added / max(white, _LEAST_WHITE), 0, 1).astype(np.float32)
 
 
 def _mask_name(label: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

@@ -163,6 +163,10 @@ def parse_lesion(text: str) -> LesionRequest:
                 quality, value = _QUALITIES[word]
                 if chosen.setdefault(quality, value) != value:
                     raise BadInput(f"lesion {text!r} says both {chosen[quality]} and {value}")
+            elif word in ("absent", "uncertain"):
+                raise BadInput(
+                    f"lesion {text!r} is {word}, and a CT can only be given what is present", hint="leave it out"
+                )
             elif word not in _FILLERS:
                 near = did_you_mean(word, [*_NAMES, *_QUALITIES])
                 suggestion = f"did you mean {near!r}? " if near else ""

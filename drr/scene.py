@@ -12,11 +12,25 @@ from drr.devices import insert_device
 from drr.lesions import insert_lesion
 from drr.projector import Stack, prepare
 from drr.request import Inserted, LesionRequest
+from drr.thorax import AERATED_HU, TAKEN_ID
 from drr.tissue import Shares, separate
 from drr.volume import Volume
 
 # A change above this number may concern bone, contrast or metal; below it, soft tissue alone has changed.
 _DENSE = 1100
+# What findings are put in by: first what moves the lung or has a place of its own by gravity, then what is in the lung.
+# Fluid before air, which lies on it. Devices come last.
+_ORDER = (
+    "Cardiomegaly",
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Edema",
+    "Consolidation",
+    "Atelectasis",
+    "Mass",
+    "Nodule",
+    "Fracture",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +58,9 @@ class Scene:
         return self.volume.to_mm(np.array([lungs[0], body[1], body[2]]))
 
     def reach_mm(self, towards: np.ndarray) -> float:
-        """How far the patient reaches from the centre in the direction of a unit vector."""
-        points_mm = self.volume.to_mm(self.stacks["total"].ends()[:, ::-1])
+        """How far patient and devices reach from the centre in the direction of a unit vector."""
+        stacks = [self.stacks["total"], *(stack for _, stack in self.parts)]
+        points_mm = np.concatenate([stack.grid.to_mm(stack.ends()) for stack in stacks])
         return float(((points_mm - self.centre_mm) @ towards).max())
 
 
@@ -69,18 +84,41 @@ def load_scene(volume: Volume, key: str) -> Scene:
 
 
 def insert(scene: Scene, requests: Sequence[LesionRequest], rng: np.random.Generator) -> Scene:
-    """``scene`` with findings and devices put in, in the order asked for; BadInput where one has no place there."""
-    for request in requests:
+    """``scene`` with findings and devices put in; BadInput where one has no place there.
+
+    The order is that of `_ORDER`, whatever the order asked for, and a later finding gets the lung that the earlier ones
+    left aerated: it neither covers them nor lies in fluid or free air, and their masks stay true. A fracture and
+    devices may touch fluid and air: they get the whole pleural space beside the heart. ``lungs`` stay as they were.
+    """
+    space, aerated = scene.lungs, scene.lungs
+    for request in sorted(requests, key=_rank):
+        finding = request.device is None and request.finding != "Fracture"
         put_in = insert_lesion if request.device is None else insert_device
-        inserted = put_in(scene.volume, scene.body, scene.lungs, request, rng)
+        inserted = put_in(scene.volume, scene.body, aerated if finding else space, request, rng)
         parts = tuple(
             (part.material, prepare(part.numbers, part.spacing_mm, part.direction, part.origin_mm))
             for part in inserted.parts
         )
+        if request.finding == "Cardiomegaly":
+            space = aerated = np.where(_taken(scene, inserted), np.uint8(0), aerated)
+        elif finding:
+            aerated = np.where(_taken(scene, inserted), np.uint8(TAKEN_ID), aerated)
         scene = replace(scene, parts=scene.parts + parts, inserted=(*scene.inserted, inserted))
         if inserted.volume is not scene.volume:
             scene = _changed(scene, inserted.volume)
     return scene
+
+
+def _rank(request: LesionRequest) -> tuple[int, str]:
+    return _ORDER.index(request.finding) if request.finding in _ORDER else len(_ORDER), str(request)
+
+
+def _taken(scene: Scene, inserted: Inserted) -> np.ndarray:
+    """What is no longer aerated lung: a lesion's mask (of an oedema, which leaves air, what is dense), and where tissue
+    that was moved now is: bool (z, y, x)."""
+    dense = inserted.volume.hu > AERATED_HU
+    moved_in = dense & (scene.volume.hu <= AERATED_HU)
+    return moved_in if inserted.label["finding"] == "Edema" else inserted.mask | moved_in
 
 
 def _changed(scene: Scene, volume: Volume) -> Scene:

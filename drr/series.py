@@ -84,7 +84,7 @@ class Scan:
 def read_series(folder: Path) -> Scan:
     """The one CT series in ``folder`` and its sub-folders, duplicates dropped: int16 HU, float32 where tilt was undone.
 
-    Localizers, what is not CT and series of fewer than ``MIN_SLICES`` slices beside a longer one are left out, and
+    Localizers, what is not CT and series of fewer than ``MIN_SIDE`` slices beside a longer one are left out, and
     ``facts`` say so. Raises BadInput for everything that does not make one stack of evenly spaced slices, and
     EnvironmentLacks for a compression that GDCM does not decode.
     """

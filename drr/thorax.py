@@ -16,10 +16,11 @@ from gen.core.errors import BadInput
 Box = tuple[slice, slice, slice]
 
 SIDE_IDS = {"right": 1, "left": 2}  # of drr.body.find_lungs
+TAKEN_ID = 3  # in ``lungs``: pleural space that something put in before has filled or emptied
 SOFT_TISSUE_HU = (0, 100)
 _SMALLEST_LUNG_ML = 200.0  # half the smallest aerated adult lung; below it an effusion or collapse fills the side
 _CLOSING_MM = 6.0  # wider than the segmental vessels that a lung mask may leave out
-_AERATED_HU = -300
+AERATED_HU = -300  # below it lung holds air
 _BEYOND_MM = 20.0  # of the box around a lung, so that it holds the ribs
 
 
@@ -27,7 +28,8 @@ _BEYOND_MM = 20.0  # of the box around a lung, so that it holds the ribs
 class Hemithorax:
     """A box around one lung, all arrays (z, y, x) of the box.
 
-    ``cavity`` is the pleural space: the lung with its vessels. ``rim_mm`` is the depth in it and ``wall_mm`` that below
+    ``cavity`` is the pleural space: the lung with its vessels. ``other`` is the other lung and what was put in before.
+    ``rim_mm`` is the depth in it and ``wall_mm`` that below
     the chest wall and the diaphragm, not the mediastinum; both are negative outside. ``x_mm``, ``y_mm`` and
     ``z_mm`` are patient coordinates, broadcastable to the box. The hilum is given as an index (z, y, x) of the box and
     as a point (x, y, z); ``outward`` is the sign of x away from the midline, ``noise_hu`` the standard deviation of
@@ -38,6 +40,7 @@ class Hemithorax:
     box: Box
     hu: np.ndarray
     cavity: np.ndarray
+    other: np.ndarray
     rim_mm: np.ndarray
     wall_mm: np.ndarray
     x_mm: np.ndarray
@@ -71,7 +74,10 @@ class Hemithorax:
 
 
 def hemithorax(volume: Volume, lungs: np.ndarray, side: str) -> Hemithorax:
-    """The pleural space of ``side``; BadInput where it holds too little air to put anything in."""
+    """The pleural space of ``side``; BadInput where it holds too little air to put anything in.
+
+    ``lungs`` is that of drr/body.py, with `TAKEN_ID` where something is already.
+    """
     lung = lungs == SIDE_IDS[side]
     if lung.sum() * np.prod(volume.spacing_mm) / 1000 < _SMALLEST_LUNG_ML:
         raise BadInput(
@@ -82,12 +88,12 @@ def hemithorax(volume: Volume, lungs: np.ndarray, side: str) -> Hemithorax:
     box = box_around(lung, _BEYOND_MM, volume.spacing_mm)
     lung, other = lung[box], (lungs[box] > 0) & ~lung[box]
     # The top of the diaphragm is a hole in the lung's axial planes, and may count as lung: begin above it.
-    lung &= np.logical_or.accumulate(lung & (volume.hu[box] < _AERATED_HU), axis=0)
+    lung &= np.logical_or.accumulate(lung & (volume.hu[box] < AERATED_HU), axis=0)
     outer = depth_mm(~lung, volume.spacing_mm) <= _CLOSING_MM
     cavity = (depth_mm(outer, volume.spacing_mm) > _CLOSING_MM) | lung
     cavity &= ~other
     # What lies under a lung is below the diaphragm, even where it is between two lungs.
-    below = lung.any(axis=0) & ~np.logical_or.accumulate(cavity, axis=0)
+    below = lung.any(axis=0) & ~np.logical_or.accumulate(cavity | (lungs[box] == TAKEN_ID), axis=0)
     enclosed = (between_lungs(lungs)[box] & ~below) | cavity
     x_mm, y_mm, z_mm = (coordinate(volume, axis, box) for axis in range(3))
     outward = 1 if side == "left" else -1
@@ -97,6 +103,7 @@ def hemithorax(volume: Volume, lungs: np.ndarray, side: str) -> Hemithorax:
         box=box,
         hu=volume.hu[box],
         cavity=cavity,
+        other=other,
         rim_mm=depth_mm(cavity, volume.spacing_mm),
         wall_mm=depth_mm(enclosed, volume.spacing_mm),
         x_mm=x_mm,

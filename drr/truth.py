@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from drr.scene import Scene
 
 _QUALITIES = ("side", "severity", "zone")
+# Of what concerns the whole chest a Study tells less; where a device lies stands in the truth.
+_TOLD: dict[str, tuple[str, ...]] = {"Support Devices": (), "Cardiomegaly": ("severity",)}
 
 
 def truth_of(scene: Scene, view: View, geometry: Geometry, technique: Technique) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def truth_of(scene: Scene, view: View, geometry: Geometry, technique: Technique)
     return {
         "patient_id": scene.key,
         "study": study_of(scene.volume.facts, view, labels, healthy=scene.healthy),
-        "notes": "; ".join(_notes(scene)),
+        "notes": "; ".join(_notes(scene, view)),
         "inserted": labels,
         "view": asdict(view),
         "geometry": {
@@ -54,7 +56,8 @@ def study_of(
     findings: dict[str, dict[str, str | None]] = {}
     devices: list[str] = []
     for label in labels:
-        new = {"state": "present"} | {key: label.get(key) for key in _QUALITIES}
+        told = _TOLD.get(label["finding"], _QUALITIES)
+        new = {"state": "present"} | {key: label.get(key) if key in told else None for key in _QUALITIES}
         old = findings.setdefault(label["finding"], new)
         if old is not new:
             shared = {key: value if new[key] == value else None for key, value in old.items()}
@@ -77,10 +80,13 @@ def study_of(
     }
 
 
-def _notes(scene: Scene) -> list[str]:
+def _notes(scene: Scene, view: View) -> list[str]:
     """What a reader should know who wonders at the image: in words, for the manifest."""
     field, facts = scene.field, scene.volume.facts
+    if scene.healthy:  # the phantom stands, and ends where a view does
+        return []
     said = {
+        "the CT was taken lying down": view.position != "supine",
         "arms up": field.arms == "up",
         f"the scan cuts the body at the {' and '.join(field.cut)}, where tissue is missing": bool(field.cut),
         f"the lungs are cut at the {' and '.join(field.lungs_cut)}": bool(field.lungs_cut),

@@ -1,7 +1,7 @@
 """The inner loops of the slice stack in numba: tiles onto the virtual detector, and from there to the pixels.
 
-_stack.c holds the same two functions for processors with AVX2; both agree to float32 rounding. Numba compiles them once
-(some seconds) and keeps the result beside this file, or in NUMBA_CACHE_DIR where that is read-only.
+_stack.c holds the same two functions for processors with AVX2; both agree to float32 rounding. Numba compiles them in
+some seconds and keeps the result where it can (`drr.backends.compiled`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 import numba
 import numpy as np
 
+from drr.backends.compiled import compiled
 from drr.backends.tiles import ROWS
 
 _PAD = 4  # zeros before and after a row of a tile, so that interpolation needs no test of bounds
+_OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
-def _compiled(signature: str) -> Any:
-    return numba.njit(signature, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-
-
-@_compiled("void(i2[::1], i4[:, ::1], i8[::1], i8[::1], i8, i8, i8, i8, f8[:, ::1], f8[:, ::1], i8, f4[:, ::1], i8)")
+@compiled(
+    "void(i2[::1], i4[:, ::1], i8[::1], i8[::1], i8, i8, i8, i8, f8[:, ::1], f8[:, ::1], i8, f4[:, ::1], i8)",
+    **_OPTIONS,
+)
 def splat(
     values: np.ndarray,
     runs: np.ndarray,
@@ -99,7 +100,7 @@ def _cubic(t: Any) -> Any:
     )
 
 
-@_compiled("void(f4[:, ::1], i8, f8[:, ::1], f8[::1], b1, f4[:, ::1], i8, i8)")
+@compiled("void(f4[:, ::1], i8, f8[:, ::1], f8[::1], b1, f4[:, ::1], i8, i8)", **_OPTIONS)
 def warp(
     sums: np.ndarray,
     nodes: int,

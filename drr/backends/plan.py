@@ -127,8 +127,12 @@ def make_plan(grid: Grid, geometry: Geometry) -> Plan:
     return Plan(axis, group, source, rays, spacing, first, step, (int(nodes[1]), int(nodes[0])), homography, parallel)
 
 
+class OutOfView(BadInput):
+    """No ray of the view meets the volume."""
+
+
 def _outside() -> BadInput:
-    return BadInput("the view lies outside the volume: no ray meets it", hint="aim source and detector at the patient")
+    return OutOfView("the view lies outside the volume: no ray meets it", hint="aim source and detector at the patient")
 
 
 def check_between(stack: Stack, geometry: Geometry) -> None:

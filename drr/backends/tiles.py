@@ -131,6 +131,10 @@ class Grid:
     direction: np.ndarray
     origin_mm: tuple[float, float, float]
 
+    def to_mm(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 3) in index coordinates x, y, z -> patient coordinates."""
+        return (points * self.spacing_mm[::-1]) @ self.direction.T + self.origin_mm
+
     def matches(self, other: Grid) -> bool:
         """Whether both are the same grid."""
         return (

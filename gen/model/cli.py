@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gen.core.radiograph import Radiograph
     from gen.model.requests import Request
 
+TRAIN_GROUP = "cxr_gen.train"  # of entry points: further verbs of `gen train`
 DEFAULT_OUT = Path("outputs/samples")
 ROWS_TOGETHER = 16  # images, at least, that are finished before the manifest is written
 SHEET_IMAGES = 64  # at most, on a contact sheet
@@ -248,9 +250,22 @@ def _read_prompts(path: Path) -> dict[str, str]:
     return prompts
 
 
-@click.group()
+class _TrainGroup(click.Group):
+    """The verbs below, and those of rooms above this one: entry points of ``TRAIN_GROUP``, loaded when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=TRAIN_GROUP).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if (own := super().get_command(ctx, cmd_name)) is not None:
+            return own
+        found: list[click.Command] = [point.load() for point in entry_points(group=TRAIN_GROUP, name=cmd_name)]
+        return found[0] if found else None
+
+
+@click.group(cls=_TrainGroup)
 def train() -> None:
-    """Train an autoencoder or a denoiser; the same command resumes."""
+    """Train an autoencoder, a denoiser or a judge; the same command resumes."""
 
 
 def _train_command(name: str, summary: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from drr import job
 from drr.cli import drr
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
@@ -141,10 +142,13 @@ def test_a_batch_goes_on_past_a_bad_file_and_ends_with_it(ct_file: Path, tmp_pat
         (("CT", "--view", "sideways"), "unknown view"),
         (("CT", "--lesion", "effusoin"), "did you mean"),
         (("CT", "--kvp", "0"), "kV"),
+        (("CT", "--mask-names", "CT"), "give both"),
+        (("CT", "--lesion", "effusion left small", "--lesion", "large left effusion"), "asked for twice"),
         (("CT", "CT"), "two CTs are called"),
         (("missing.nii.gz",), "missing.nii.gz"),
         (("CT", "--masks", "CT"), "label"),
-        (("--phantom", "--age", "7"), "18"),
+        (("CT", "--sod", "1900"), "between source and detector"),
+        (("CT", "--view", "PA", "--lesion", "effusion right supine"), "leave the position out"),
         (("--phantom", "--masks", "seg.nii.gz"), "phantom has labels"),
     ],
 )
@@ -157,6 +161,48 @@ def test_bad_input_is_one_line_and_leaves_no_image(
     assert words in str(error)
     assert "\n" not in str(error)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_patient_who_breaks_a_library_does_not_end_a_batch(
+    ct_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copy(ct_file, tmp_path / "other.nii.gz")
+    whole = job.read_volume
+    monkeypatch.setattr(job, "read_volume", lambda path: whole(path) if path == str(ct_file) else [][0])
+    result = CliRunner().invoke(drr, ["--size", "96", str(other), str(ct_file), "--out", str(tmp_path / "out")])
+    assert "failed: other: IndexError: " in result.stderr
+    assert len(read_manifest(tmp_path / "out").rows) == 1
+
+
+def test_images_are_named_after_their_ct_whatever_it_is_called(ct_file: Path, tmp_path: Path) -> None:
+    for folder in ("s1", "s2"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ct_file, tmp_path / folder / "ct.1.nii.gz")
+    run(tmp_path / "s1" / "ct.1.nii.gz", tmp_path / "s2" / "ct.1.nii.gz", "--out", tmp_path / "out")
+    assert {row.patient_id for row in read_manifest(tmp_path / "out").rows} == {"s1-ct.1", "s2-ct.1"}
+    run(tmp_path / "s1" / "ct.1.nii.gz", "--view", "pa", "--view", "PA", "--out", tmp_path / "one")
+    [row] = read_manifest(tmp_path / "one").rows
+    assert row.patient_id == "ct.1"
+
+
+def test_the_line_integrals_and_the_grey_scale_are_kept_on_demand(ct_file: Path, tmp_path: Path) -> None:
+    run(ct_file, "--pairs", "--paths", "--out", tmp_path / "out")
+    [row] = read_manifest(tmp_path / "out").rows
+    with np.load(next((tmp_path / "out" / "paths").iterdir())) as paths:
+        assert set(paths) == {"soft", "bone", "iodine", "metal"}
+        assert paths["bone"].shape == (row.height, row.width)
+    truth = json.loads(next((tmp_path / "out" / "truth").iterdir()).read_text(encoding="utf-8"))
+    assert truth["display"]["bone_white"] > 0
+    assert truth["display"]["width"] > 0
+
+
+def test_the_masks_of_organs_move_with_what_is_inserted(ct_file: Path, labels_file: Path, tmp_path: Path) -> None:
+    width = {}
+    for name, lesions in (("plain", ()), ("ill", ("--lesion", "cardiomegaly severe"))):
+        run(ct_file, "--masks", labels_file, *lesions, "--out", tmp_path / name)
+        mask = read_radiograph(next((tmp_path / name / "masks").rglob("heart.png"))).pixels
+        width[name] = np.ptp(np.nonzero(mask)[1])
+    assert width["ill"] > 1.1 * width["plain"]
 
 
 def test_json_has_one_object_an_image(ct_file: Path, tmp_path: Path) -> None:

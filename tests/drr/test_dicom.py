@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from drr.dicom import PHOTOMETRIC, write_dicom
-from drr.geometry import VIEWS
+from drr.geometry import VIEWS, parse_view
 from gen.core.errors import BadInput
 from gen.core.radiograph import Radiograph, read_radiograph
 
@@ -51,6 +51,20 @@ def test_the_header_says_what_it_is(tmp_path: Path) -> None:
     data = pydicom.dcmread(written(tmp_path / "a.dcm"))
     assert (data.SyntheticData, data.ViewPosition, data.PatientSex, data.PatientAge) == ("YES", "PA", "F", "063Y")
     assert (data.DistanceSourceToDetector, data.KVP) == (1800, 120)
+
+
+@pytest.mark.parametrize(("view", "orientation"), [("PA", "LF"), ("AP", "LF"), ("lateral", "PF"), ("-90/0", "AF")])
+def test_the_header_says_which_way_the_film_hangs(tmp_path: Path, view: str, orientation: str) -> None:
+    write_dicom(tmp_path / "a.dcm", RADIOGRAPH, parse_view(view), patient=PATIENT, exposure={})
+    assert "".join(pydicom.dcmread(tmp_path / "a.dcm").PatientOrientation) == orientation
+
+
+@pytest.mark.parametrize(("photometric", "sign"), [("MONOCHROME2", -1), ("MONOCHROME1", 1)])
+def test_the_header_says_whether_high_values_are_many_photons_or_few(
+    tmp_path: Path, photometric: str, sign: int
+) -> None:
+    data = pydicom.dcmread(written(tmp_path / "a.dcm", photometric=photometric))
+    assert data.PixelIntensityRelationshipSign == sign
 
 
 def test_bits_and_polarity_that_do_not_exist_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -69,3 +74,63 @@ def test_a_pixel_of_iodine_leaves_its_neighbours_alone() -> None:
     iodine[10, 20] = 5
     change = transmit(paths | {"iodine": iodine}, *beam(100)) != transmit(paths, *beam(100))
     assert np.argwhere(change).tolist() == [[10, 20]]
+
+
+def run(code: str, **environment: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_threads_may_expose_at_once_whatever_threads_numba_has() -> None:
+    """In a process of its own: numba's work queue ends the process that uses it from two threads."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from drr.exposure import transmit
+from drr.materials import MATERIALS
+from drr.spectrum import Spectrum
+
+beam = Spectrum(80, "none", np.linspace(30, 80, 20), np.ones(20))
+rng = np.random.default_rng(1)
+paths = [{name: rng.uniform(0, 50, (120, 150)) for name in MATERIALS} for _ in range(8)]
+alone = [transmit(each, beam, np.ones(20)) for each in paths]
+with ThreadPoolExecutor(4) as pool:
+    together = list(pool.map(lambda each: transmit(each, beam, np.ones(20)), paths * 4))
+assert all(np.array_equal(a, b) for a, b in zip(alone * 4, together))
+print("alike")
+"""
+    assert run(code, NUMBA_THREADING_LAYER="workqueue") == "alike\n"
+
+
+def test_read_only_paths_of_any_layout_are_taken() -> None:
+    paths = random_paths(np.random.default_rng(5), *MATERIALS)
+    others = {name: np.asfortranarray(path, np.float64) for name, path in paths.items()}
+    for path in others.values():
+        path.flags.writeable = False
+    assert (transmit(others, *beam(100)) == transmit(paths, *beam(100))).all()
+
+
+def test_functions_are_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """Files stand where numba would make its folders, which not even root can get past."""
+    (tmp_path / "__pycache__").touch()
+    (tmp_path / "kernel.py").write_text(
+        """
+from drr.backends.compiled import compiled
+
+@compiled("f8(f8)", error_model="numpy")
+def half(x):
+    return x / 2
+"""
+    )
+    nowhere = str(tmp_path / "__pycache__")
+    places = {"NUMBA_CACHE_DIR": nowhere, "XDG_CACHE_HOME": nowhere, "HOME": nowhere}
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from kernel import half; print(half(3), half.stats)"
+    value, _, stats = run(code, **places).partition(" ")
+    assert value == "1.5"
+    assert "cache_path=None" in stats
+
+
+def test_functions_are_kept_where_there_is_a_place(tmp_path: Path) -> None:
+    run("import drr.exposure", NUMBA_CACHE_DIR=str(tmp_path))
+    kept = {path.name.partition("-")[0] for path in tmp_path.rglob("*.nbi")}
+    assert kept == {"exposure._look_up", "exposure._sum"}

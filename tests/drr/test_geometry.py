@@ -16,6 +16,7 @@ poses = st.builds(
     View,
     name=st.just("any"),
     primary_deg=st.floats(-180, 180),
+    turned_over=st.booleans(),
     secondary_deg=st.floats(-45, 45),
     sdd_mm=st.floats(1500, 2000),
     sod_mm=st.floats(900, 1400),
@@ -78,10 +79,24 @@ def test_a_pixel_falls_on_itself_and_cropping_moves_nothing(view: View, i: int, 
     assert cropped.pixels_mm()[0, 0] == pytest.approx(point)
 
 
-def test_views_turn_into_each_other_without_a_jump_but_where_the_film_is_turned_over() -> None:
-    for before, after in [(0, 1), (44, 45), (89, 89.9), (-90, -89), (100, 101)]:
+def test_views_turn_into_each_other_without_a_jump() -> None:
+    for before, after in [(0, 1), (44, 45), (89.5, 90.5), (-91, -90), (179.5, -179.5)]:
         geometries = [place(View("any", angle), CENTRE, 9, 430) for angle in (before, after)]
         assert np.linalg.norm(geometries[0].column_mm - geometries[1].column_mm) < 1
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_no_jitter_turns_a_film_over(name: str) -> None:
+    nominal = place(VIEWS[name], CENTRE, 9, 430)
+    for seed in range(50):
+        other = place(jitter(VIEWS[name], np.random.default_rng(seed)), CENTRE, 9, 430)
+        assert other.column_mm @ nominal.column_mm > 0
+        assert other.row_mm @ nominal.row_mm > 0
+
+
+def test_a_tilt_at_the_limit_may_be_jittered() -> None:
+    for seed in range(50):
+        assert abs(jitter(parse_view("0/60"), np.random.default_rng(seed)).secondary_deg) <= 60
 
 
 @given(poses, st.floats(0, 400))

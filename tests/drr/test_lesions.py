@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from drr.body import find_body, find_lungs
 from drr.lesions import insert_lesion
@@ -47,6 +48,11 @@ def put_in(chest: Volume, body: np.ndarray, lungs: np.ndarray):
     return put
 
 
+def asked(finding: str, severity: str) -> str:
+    """On the left where there are sides: the same words, so that an insertion is made once."""
+    return f"{finding} left {severity}" if finding in ONE_SIDED else f"{finding} {severity}"
+
+
 def ml(chest: Volume, voxels: np.ndarray) -> float:
     return float(voxels.sum() * np.prod(chest.spacing_mm)) / 1000
 
@@ -57,7 +63,7 @@ def test_nothing_changes_outside_the_mask_or_the_box_that_the_label_tells(
     chest: Volume, put_in, finding: str, severity: str
 ) -> None:
     before = chest.hu.copy()
-    inserted = put_in(f"{finding} {severity}")
+    inserted = put_in(asked(finding, severity))
     allowed = inserted.mask.copy()
     for name, (low, high) in ((name, value) for name, value in inserted.label.items() if name.endswith("moved_box")):
         assert finding in ("Cardiomegaly", "Pneumothorax"), name
@@ -87,10 +93,9 @@ def test_a_lesion_lies_on_the_side_that_was_asked_for(
 
 @pytest.mark.parametrize("finding", [name for name in LESIONS if name != "Fracture"])
 def test_severity_is_monotone(chest: Volume, put_in, finding: str) -> None:
-    side = "left" if finding in ONE_SIDED else ""
     sizes = []
     for severity in SEVERITIES:
-        label = put_in(f"{finding} {side} {severity}").label
+        label = put_in(asked(finding, severity)).label
         sizes.append(sum(v for k, v in label.items() if k.endswith(("volume_ml", "water_ml", "_ratio"))))
     assert sizes[0] < sizes[1] < sizes[2]
 
@@ -99,8 +104,9 @@ def test_severity_is_monotone(chest: Volume, put_in, finding: str) -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     chest: Volume, body: np.ndarray, lungs: np.ndarray, put_in, finding: str
 ) -> None:
-    first, other = put_in(finding), put_in(finding, 6)
-    again = insert_lesion(chest, body, lungs, parse_lesion(finding), np.random.default_rng(1))
+    text = asked(finding, "moderate")
+    first, other = put_in(text), put_in(text, 6)
+    again = insert_lesion(chest, body, lungs, parse_lesion(text), np.random.default_rng(1))
     assert first.volume.hu.tobytes() == again.volume.hu.tobytes()
     assert first.label == again.label
     assert first.volume.hu.tobytes() != other.volume.hu.tobytes()
@@ -108,7 +114,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
 
 @pytest.mark.parametrize("finding", LESIONS)
 def test_labels_are_in_standard_terms(put_in, finding: str) -> None:
-    label = put_in(f"{finding} moderate").label
+    label = put_in(asked(finding, "moderate")).label
     assert label["finding"] == finding
     assert finding in FINDINGS
     assert label["severity"] == "moderate"
@@ -172,6 +178,30 @@ def test_a_pneumothorax_is_air_at_the_side_and_the_lung_keeps_its_texture(
     filled = [(inserted.mask & (lungs == 2))[part].sum() / (lungs == 2)[part].sum() for part in (apex, base)]
     assert filled[0] > 0.8 > filled[1]  # it is highest that air gathers
     assert ml(chest, inserted.mask) / ml(chest, lungs == 2) == pytest.approx(inserted.label["fraction"], abs=0.06)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_in_a_pneumothorax_the_lung_stays_on_the_diaphragm_under_it(
+    chest: Volume, lungs: np.ndarray, put_in, severity: str
+) -> None:
+    inserted = put_in(f"pneumothorax left {severity}")
+    kept = (lungs == 2) & ~inserted.mask
+    hilum = np.rint(chest.to_index(hemithorax(chest, lungs, "left").hilum_mm)).astype(int)
+    beside = slice(hilum[2] - round(8 / chest.spacing_mm[2]), hilum[2] + round(8 / chest.spacing_mm[2]))
+    columns = (lungs == 2)[: hilum[0], hilum[1], beside]
+    lowest = np.argmax(columns, axis=0)[columns.any(axis=0)]
+    assert lowest.size
+    assert kept[: hilum[0], hilum[1], beside][lowest, np.flatnonzero(columns.any(axis=0))].all()
+
+
+def test_in_a_pneumothorax_what_a_voxel_holds_of_the_wall_stays(chest: Volume, lungs: np.ndarray, put_in) -> None:
+    changed = put_in("pneumothorax left severe").volume.hu
+    side = hemithorax(chest, lungs, "left")
+    rim = side.cavity & ~ndimage.binary_erosion(side.cavity)
+    half = rim & (side.hu > -450) & (side.hu < -350)
+    assert half.sum() > 10
+    lost = side.hu[half].astype(int) - changed[side.box][half]
+    assert lost.max() < 0.7 * (1000 + np.median(side.hu[side.cavity]))  # half of the lung's 150, not 600 down to air
 
 
 def hemithorax_depth(chest: Volume, lungs: np.ndarray) -> np.ndarray:

@@ -92,6 +92,15 @@ def test_any_number_type_is_rounded_to_int16(tmp_path: Path, kind: type) -> None
     np.testing.assert_array_equal(read_volume(path).hu, anatomy())
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float64])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_the_voxels_of_a_volume_run_along_x_in_memory(tmp_path: Path, kind: type, order: tuple[int, ...]) -> None:
+    image = sitk.Flip(sitk.PermuteAxes(picture(anatomy().astype(kind)), order), (True, False, True), False)
+    hu = read_volume(save(tmp_path / "ct.nrrd", image)).hu
+    assert hu.flags.c_contiguous
+    assert hu.flags.writeable
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_nifti_is_read_in_either_byte_order(tmp_path: Path, order: str) -> None:
     """The header is written here field by field, by its offsets, and is no other writer's idea of it."""
@@ -148,6 +157,15 @@ def with_infinity(values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64)
     values[1, 2, 3] = -np.inf
     return values
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("change", [with_nan, with_infinity])
+def test_no_format_hides_what_is_not_a_number(
+    change: Callable[[np.ndarray], np.ndarray], suffix: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="NaN or infinite"):
+        read_volume(save(tmp_path / f"ct{suffix}", picture(change(anatomy()))))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +233,15 @@ def patched(offset: int, kind: str, *numbers: float) -> Callable[[Path], None]:
         ("ct.nii", truncated, "truncated: it has 1932 of 2332 bytes"),
         ("ct.nii.gz", truncated, "truncated or damaged"),
         ("ct.nii.gz", flipped, "truncated or damaged"),
-        ("ct.nrrd", truncated, "cannot be read"),
+        ("ct.nrrd", truncated, "truncated or damaged"),
+        ("ct.nrrd", flipped, "truncated or damaged"),
+        ("ct.nhdr", lambda path: truncated(path.with_suffix(".raw.gz")), "truncated or damaged"),
+        ("ct.nhdr", lambda path: path.with_suffix(".raw.gz").unlink(), "cannot be read"),
+        ("ct.nhdr", edited(b"file: ct.raw.gz", b"file: LIST 3\nct.raw.gz"), "voxels are in several files"),
+        ("ct.nrrd", edited(b"sizes: 10 9 11", b"sizes: 90 90 90"), "truncated: it has 1980 of 1458000 bytes"),
+        ("ct.mha", edited(b"DimSize = 10 9 11", b"DimSize = 90 90 90"), "truncated: its voxels are 1980 of 1458000"),
+        ("ct.nii", patched(4, "u1", *b"n+2\0"), "a NIfTI-2 file, and only NIfTI-1 is read"),
+        ("ct.nii.gz", patched(4, "u1", *b"n+2\0"), "a NIfTI-2 file, and only NIfTI-1 is read"),
         ("ct.mha", truncated, "truncated: its compressed voxels do not come to an end"),
         ("ct.mha", flipped, "truncated or damaged"),
         ("plain.nrrd", truncated, "cannot be read"),
@@ -236,6 +262,8 @@ def patched(offset: int, kind: str, *numbers: float) -> Callable[[Path], None]:
         ("ct.nii.gz", patched(42, "<i2", 30000, 30000, 3000), "more than the limit"),
         ("ct.nrrd", edited(b"sizes: 10 9 11", b"sizes: 9999 9999 99"), "more than the limit"),
         ("ct.mha", edited(b"DimSize = 10 9 11", b"DimSize = 5000 5000 5000"), "more than the limit"),
+        ("ct.nii.gz", patched(42, "<i2", *[1024] * 3, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 64, 64), "8589934592 bytes"),
+        ("ct.nrrd", edited(b"type: short\nd", b"type: double\nd"), "truncated: it has 1980 of 7920 bytes"),
         ("ct.nrrd", edited(b"(0,0,2.5)", b"(0,1.5,2.5)"), "not at right angles"),
     ],
 )

@@ -59,7 +59,8 @@ def test_an_unknown_word_is_named_with_a_suggestion_and_what_can_be_put_in() -> 
         ("severe chest tube", "cannot be severe"),
         ("hernia", "Hernia cannot be put into a CT"),
         ("nasogastric tube", "nasogastric tube cannot be put into a CT"),
-        ("effusion:absent", "unknown word 'absent'"),
+        ("effusion:absent", "is absent, and a CT can only be given what is present"),
+        ("Pneumothorax:uncertain", "is uncertain, and a CT can only be given what is present"),
     ],
 )
 def test_contradictions_and_impossible_wishes_are_refused(text: str, match: str) -> None:

@@ -103,6 +103,7 @@ def edit(path: Path, **elements: Any) -> None:
 def assert_is(volume: Volume, hu: np.ndarray) -> None:
     """``volume`` is ``hu`` where write_series put it by default."""
     np.testing.assert_array_equal(volume.hu, hu)
+    assert volume.hu.flags.c_contiguous
     np.testing.assert_allclose(volume.spacing_mm, (STEP_MM, *SPACING_MM))
     np.testing.assert_allclose(volume.to_mm(np.zeros(3)), CORNER_MM)
     np.testing.assert_allclose(volume.direction, np.eye(3), atol=1e-9)

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from drr.geometry import VIEWS, parse_view
 from drr.request import KINDS, Kind
 from drr.truth import study_of
-from gen.language.study import MIDLINE, Study
+from gen.language.study import Study
 
 
 def label(kind: Kind, side: str | None, severity: str | None, zone: str | None) -> dict[str, Any]:
     return {
         "finding": kind.finding,
         "device": kind.device,
-        "side": side if kind.sides and kind.finding not in MIDLINE else None,
+        "side": side if kind.sides else None,
         "severity": severity if kind.severities else None,
         "zone": zone if kind.zones else None,
         "volume_ml": 12.5,

@@ -55,8 +55,11 @@ def at_toy_size(command: str) -> list[str]:
         return [*("2" if word in ("4", "50") else word for word in words), "--size", "96"]
     if words[0] == "doctor":
         return [*words, "--model", "my-model"]
-    if words[0] == "demo":  # serves until it is stopped; tests/test_gradio_app.py starts it for real
+    # A page serves until it is stopped, the others want more films than a toy has: their own tests run them for real.
+    if words[0] in ("demo", "evaluate") or words[:2] == ["train", "judge"]:
         return [*words, "--help"]
+    if words[0] == "describe":
+        return ["describe", "my-data/images/0.png"]
     if words[:2] == ["train", "autoencoder"]:
         return [*words, *TOY_TRAINING, "out=runs/from-readme"]
     if words[:2] == ["train", "denoiser"]:

@@ -1,0 +1,201 @@
+"""Does the image show what its prompt says: the judge's AUROC by finding, agreement of sex and view, error of the age.
+
+Each beside the same judge's figure on real radiographs, which is the ceiling: where the judge cannot see a finding in
+real films, a figure on synthetic ones says nothing about them. Generator and judge may have learnt from one data set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gen.core.errors import BadInput
+from gen.data.captions import study_from_row
+from gen.evaluate.figures import Figure, bootstrap, mean_of, unknown
+from gen.judge.labels import targets_of
+from gen.judge.scores import auroc
+from gen.language.prompt import read_prompt
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.judge.sight import Readings
+
+FEWEST = 10  # images with a finding, and without it, for a figure
+DRAWS = 400
+CALLED = 0.5  # the probability from which a finding counts as seen, where the judge has no threshold of its own
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A figure on synthetic images beside the same on real ones."""
+
+    synthetic: Figure
+    real: Figure
+
+
+@dataclass(frozen=True)
+class FindingAlignment:
+    """``present`` and ``absent`` are counts of prompts (and ``real_*`` of films) that say so."""
+
+    auroc: Pair
+    balanced_accuracy: Pair
+    present: int
+    absent: int
+    real_present: int
+    real_absent: int
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """``mean_auroc`` is over the findings that have an AUROC on both sides. Ages in years; ``age_bias`` is seen - said.
+
+    ``unread`` are the files whose prompts say nothing that could be understood; they count nowhere.
+    """
+
+    findings: Mapping[str, FindingAlignment]
+    mean_auroc: Pair
+    sex: Pair
+    view: Pair
+    child: Pair
+    age_error: Pair
+    age_bias: Pair
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is said of the images of one set, and what the judge sees in them. ``units`` as in `figures`."""
+
+    rows: Sequence[Row]
+    units: Sequence[str]
+    readings: Readings
+
+
+def alignment(synthetic: Side, real: Side, thresholds: Mapping[str, float]) -> Alignment:
+    """Compare what is said with what is seen. ``thresholds`` by finding: from there on it counts as seen.
+
+    A finding is said to be absent where the prompt says so, or "no finding"; what is not mentioned does not count. The
+    same rule holds for the real films. An image whose prompt cannot be understood counts nowhere.
+    """
+    rows, unread = with_studies(synthetic.rows)
+    synthetic, real = replace(synthetic, rows=rows), replace(real, rows=with_studies(real.rows)[0])
+    names = synthetic.readings.names
+    said = [targets_of(side.rows, names, ()) for side in (synthetic, real)]
+    sides = (synthetic, real)
+    findings: dict[str, FindingAlignment] = {}
+    for j, name in enumerate(names):
+        labels = [targets.binary[:, j] for targets in said]
+        seen = [side.readings.findings[:, j] for side in sides]
+        threshold = thresholds.get(name, CALLED)
+        counts = [(int((column == 1).sum()), int((column == 0).sum())) for column in labels]
+        if counts[0] == (0, 0):
+            continue
+        findings[name] = FindingAlignment(
+            auroc=Pair(*(_auroc(*each) for each in zip(sides, seen, labels, strict=True))),
+            balanced_accuracy=Pair(*(_balanced(*each, threshold) for each in zip(sides, seen, labels, strict=True))),
+            present=counts[0][0],
+            absent=counts[0][1],
+            real_present=counts[1][0],
+            real_absent=counts[1][1],
+        )
+    both = [j for j, name in enumerate(names) if name in findings and _known_on_both(findings[name].auroc)]
+    of_patient = [(side.readings.female, side.readings.ap, side.readings.child) for side in sides]
+    female, ap, child = (
+        Pair(
+            *(
+                _agreement(side, seen[k], targets.binary[:, k - 3])
+                for side, seen, targets in zip(sides, of_patient, said, strict=True)
+            )
+        )
+        for k in range(3)
+    )
+    off = [side.readings.age - targets.age for side, targets in zip(sides, said, strict=True)]
+    return Alignment(
+        findings=findings,
+        mean_auroc=Pair(*(_mean_auroc(*each, both) for each in zip(sides, [t.binary for t in said], strict=True))),
+        sex=female,
+        view=ap,
+        child=child,
+        age_error=Pair(*(_mean(side, np.abs(error)) for side, error in zip(sides, off, strict=True))),
+        age_bias=Pair(*(_mean(side, error) for side, error in zip(sides, off, strict=True))),
+        unread=unread,
+    )
+
+
+def with_studies(rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """``rows`` whose columns ``study`` and ``age`` say what the prompt says, and the files where nothing is understood.
+
+    A row whose label columns or study say something is left as it is: they are the authority.
+    """
+    found, unread = [], []
+    for row in rows:
+        study = study_from_row(row)
+        if study == type(study)():
+            try:
+                study = read_prompt(row.prompt).study
+            except BadInput:
+                unread.append(row.file_name)
+            else:
+                row = replace(row, study=json.dumps(study.to_json_dict()))
+        if row.age is None and study.age is not None:
+            row = replace(row, age=float(study.age))
+        found.append(row)
+    return tuple(found), tuple(unread)
+
+
+def _auroc(side: Side, seen: np.ndarray, labels: np.ndarray) -> Figure:
+    known = ~np.isnan(labels)
+    positive = int((labels == 1).sum())
+    if min(positive, int(known.sum()) - positive) < FEWEST:
+        return unknown(int(known.sum()))
+    scores, wanted = seen[known], labels[known]
+    units = [unit for unit, of in zip(side.units, known, strict=True) if of]
+    return bootstrap(units, lambda chosen: auroc(scores[chosen], wanted[chosen]), DRAWS)
+
+
+def _balanced(side: Side, seen: np.ndarray, labels: np.ndarray, threshold: float) -> Figure:
+    """The mean of sensitivity and specificity at ``threshold``."""
+    known = ~np.isnan(labels)
+    positive = int((labels == 1).sum())
+    if min(positive, int(known.sum()) - positive) < FEWEST:
+        return unknown(int(known.sum()))
+    right, wanted = (seen[known] >= threshold) == (labels[known] == 1), labels[known] == 1
+    units = [unit for unit, of in zip(side.units, known, strict=True) if of]
+
+    def statistic(chosen: np.ndarray) -> float:
+        of, hit = wanted[chosen], right[chosen]
+        return float((hit[of].mean() + hit[~of].mean()) / 2) if of.any() and not of.all() else float("nan")
+
+    return bootstrap(units, statistic, DRAWS)
+
+
+def _mean_auroc(side: Side, labels: np.ndarray, columns: Sequence[int]) -> Figure:
+    if not columns:
+        return unknown()
+    seen = side.readings.findings
+
+    def statistic(chosen: np.ndarray) -> float:
+        return float(np.mean([auroc(seen[chosen, j], labels[chosen, j]) for j in columns]))
+
+    return bootstrap(side.units, statistic, DRAWS)
+
+
+def _agreement(side: Side, probability: np.ndarray, labels: np.ndarray) -> Figure:
+    """The share of images in which the more probable of two is what was said."""
+    right = np.where(np.isnan(probability) | np.isnan(labels), np.nan, (probability >= 0.5) == (labels == 1))
+    return _mean(side, right)
+
+
+def _mean(side: Side, values: np.ndarray) -> Figure:
+    known = ~np.isnan(values)
+    if known.sum() < FEWEST:
+        return unknown(int(known.sum()))
+    return mean_of(values[known], [unit for unit, of in zip(side.units, known, strict=True) if of])
+
+
+def _known_on_both(pair: Pair) -> bool:
+    return not (np.isnan(pair.synthetic.value) or np.isnan(pair.real.value))

@@ -1,0 +1,140 @@
+"""A figure is a value with its 95 % interval and its N; and the ways to such intervals, all of them by patient.
+
+``units`` names the patient that each item belongs to: what is left out or drawn anew for an interval is always a whole
+patient, never one of several films. A synthetic image is a unit of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CONFIDENCE = 0.95
+GROUPS = 20  # of patients, that a jackknife leaves out one after the other
+
+Statistic = Callable[..., Any]  # of one array of indices for each sample, to a number or an array of numbers
+
+
+@dataclass(frozen=True)
+class Figure:
+    """``value`` with its interval from ``low`` to ``high`` (all NaN where it cannot be had), of ``n`` items."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def text(self, digits: int = 3) -> str:
+        """As "0.812 [0.774, 0.846]", or "n/a"."""
+        if math.isnan(self.value):
+            return "n/a"
+        value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON, which has no NaN and no infinity: they become None."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {**{key: number if math.isfinite(number) else None for key, number in numbers.items()}, "n": self.n}
+
+
+def unknown(n: int = 0) -> Figure:
+    """The figure of what cannot be measured."""
+    return Figure(math.nan, math.nan, math.nan, n)
+
+
+def proportion(hits: int, n: int) -> Figure:
+    """``hits`` of ``n`` independent items, with Wilson's score interval (1927): right near 0 and 1 too."""
+    from scipy.stats import norm
+
+    if n == 0:
+        return unknown()
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    rate = hits / n
+    middle = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
+    return Figure(rate, min(rate, middle - half), max(rate, middle + half), n)
+
+
+def mean_of(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figure:
+    """The mean of ``values`` (N,), with a t interval whose variance is that between units (the cluster-robust one)."""
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        return unknown()
+    value = float(values.mean())
+    _, place = np.unique(np.asarray(units), return_inverse=True)
+    count = int(place.max()) + 1
+    if count < 2:
+        return Figure(value, math.nan, math.nan, len(values))
+    sums = np.bincount(place, values - value)  # Liang and Zeger 1986, for a mean
+    error = math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(values)
+    return with_error(value, error, len(values), count - 1)
+
+
+def bootstrap(units: Sequence[str], statistic: Statistic, draws: int = 1000, seed: int = 0) -> Figure:
+    """``statistic`` (of an array of indices), with the percentile interval of ``draws`` in which units are drawn anew.
+
+    For statistics that duplicates do not bias, such as an AUROC; a Fréchet or nearest-neighbour distance they do bias,
+    and `jackknife` serves. A draw without a value (NaN: only one class was drawn) does not count.
+    """
+    members = _members(units)
+    generator = np.random.default_rng(seed)
+    value = float(statistic(np.arange(len(units))))
+    found = [
+        float(statistic(np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])))
+        for _ in range(draws if members else 0)
+    ]
+    known = [number for number in found if not math.isnan(number)]
+    if math.isnan(value) or len(members) < 2 or len(known) < draws / 2:
+        return Figure(value, math.nan, math.nan, len(units))
+    low, high = np.percentile(known, (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)))
+    return Figure(value, float(low), float(high), len(units))
+
+
+def jackknife(
+    statistic: Statistic, *samples: Sequence[str], groups: int = GROUPS, seed: int = 0
+) -> tuple[np.ndarray, int]:
+    """Standard errors of ``statistic`` (as it returns them: a number or an array) and their degrees of freedom.
+
+    ``samples`` are the units of each of the independent samples; ``statistic`` takes an array of kept indices for each.
+    The units of a sample fall at random into ``groups`` of equal size, which are left out in turn (the delete-a-group
+    jackknife; Shao and Wu 1989); the samples' variances add up. Nothing is drawn twice, so a distance that depends on
+    N or on nearest neighbours is not biased by duplicates, as a bootstrap's is.
+    """
+    generator = np.random.default_rng(seed)
+    whole = [np.arange(len(units)) for units in samples]
+    variance: Any = 0.0
+    fewest = groups
+    for number, units in enumerate(samples):
+        members = _members(units)
+        parts = min(groups, len(members))
+        if parts < 2:
+            return np.full(np.shape(statistic(*whole)), np.nan), 1
+        fewest = min(fewest, parts)
+        group_of = generator.permutation(len(members)) % parts
+        replicates = []
+        for part in range(parts):
+            kept = [member for member, group in zip(members, group_of, strict=True) if group != part]
+            without = [*whole[:number], np.sort(np.concatenate(kept)), *whole[number + 1 :]]
+            replicates.append(np.asarray(statistic(*without), np.float64))
+        variance = variance + (parts - 1) * np.var(np.stack(replicates), axis=0)
+    return np.sqrt(variance), fewest - 1
+
+
+def with_error(value: float, error: float, n: int, freedom: float) -> Figure:
+    """``value`` with the t interval of its standard ``error`` that has ``freedom`` degrees of freedom."""
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Figure(value, value - half, value + half, n)
+
+
+def _members(units: Sequence[str]) -> list[np.ndarray]:
+    """The indices of each unit, units in the order of their first item."""
+    members: dict[str, list[int]] = {}
+    for index, unit in enumerate(units):
+        members.setdefault(unit, []).append(index)
+    return [np.asarray(indices) for indices in members.values()]

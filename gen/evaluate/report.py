@@ -1,0 +1,337 @@
+"""The report: from results to one HTML page that needs nothing but itself, with the verdict first.
+
+Pure functions of the results (as of `evaluation.evaluate`) and of the pictures that may be shown: no clock, no files.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gen.evaluate.charts import distances, dots
+from gen.evaluate.evaluation import Picture, Pictures
+from gen.evaluate.privacy import PIXELS
+from gen.evaluate.verdict import count_text, figure_text, verdict
+
+METRICS = {  # the key, how it is called, what is better, digits
+    "fid": ("FID", "lower", 2),
+    "kid": ("KID", "lower", 4),
+    "precision": ("precision", "higher", 3),
+    "recall": ("recall", "higher", 3),
+    "density": ("density", "higher", 3),
+    "coverage": ("coverage", "higher", 3),
+}
+_SERIES = ("synthetic", "real")
+_STYLE = """
+:root{color-scheme:light}
+body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:0 auto;max-width:60rem;padding:0 1rem 3rem}
+h1{font-size:1.5rem} h2{font-size:1.25rem;margin-top:2.5rem;border-bottom:1px solid #ccc} h3{font-size:1rem}
+.verdict{border-left:.4rem solid #0072B2;background:#f2f7fb;padding:.6rem 1rem}
+.verdict p{margin:.3rem 0} .verdict strong{font-size:1.15rem}
+.warn{border-left:.4rem solid #E69F00;background:#fdf6e7;padding:.1rem 1rem;margin-top:1rem}
+.note{color:#555;font-size:.9rem} .scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top} td{white-space:nowrap}
+th{background:#f4f4f4} img.plot{width:40rem;max-width:100%;height:auto}
+.sheet{display:flex;flex-wrap:wrap;gap:.8rem} .sheet figure{margin:0;width:17rem;max-width:100%}
+.sheet img{width:8.3rem;max-width:49%} figcaption{font-size:.8rem;color:#333;overflow-wrap:anywhere}
+"""
+
+
+def to_html(results: Mapping[str, Any], pictures: Pictures) -> str:
+    """The page. What a results entry lacks is said to be missing, with its reason."""
+    sets = results["sets"]
+    title = f"{sets['synthetic']['folder']}: {sets['synthetic']['images']} synthetic radiographs"
+    parts = [
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body>",
+        f"<h1>{_text(title)}</h1>",
+        _verdict(verdict(results)),
+        _warnings(results["warnings"]),
+        _sets(results),
+        _sheet("Side by side", pictures.sheet, _sheet_note(pictures.sheet)),
+        _fidelity(results["fidelity"]),
+        _alignment(results),
+        _diversity(results["diversity"]),
+        _privacy(results),
+        _sheet("Closest pairs", pictures.gallery, "The synthetic image on the left, the training image on the right."),
+        _colophon(results),
+        "</body></html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+# The sections
+
+
+def _verdict(lines: Sequence[str]) -> str:
+    first, *others = map(_text, lines)
+    return f'<div class="verdict"><p><strong>{first}</strong></p>{"".join(f"<p>{line}</p>" for line in others)}</div>'
+
+
+def _warnings(lines: Sequence[str]) -> str:
+    return f'<div class="warn"><h3>Mind</h3>{_list(lines)}</div>' if lines else ""
+
+
+def _sets(results: Mapping[str, Any]) -> str:
+    rows = []
+    for name, of_set in results["sets"].items():
+        excluded = ", ".join(f"{count} {reason}" for reason, count in sorted(of_set["excluded"].items())) or "none"
+        rows.append((name, of_set["folder"], of_set["images"], of_set["patients"], excluded))
+    return "<h2>The sets</h2>" + _table(("", "folder", "images scored", "patients", "left out"), rows)
+
+
+def _fidelity(found: Sequence[Mapping[str, Any]]) -> str:
+    parts = [
+        "<h2>Fidelity: do the images look like real ones?</h2>",
+        '<p class="note">Each figure with its 95 % interval, beside the floor: one half of the real set against the '
+        "other, by patient, at the same number of images. FID and the neighbour figures depend on N and on the "
+        "extractor: compare them with the floor, never with another paper.</p>",
+    ]
+    charts: dict[str, dict[str, Any]] = {}
+    for one in found:
+        rows = [
+            (
+                f"{name} ({better} is better)",
+                figure_text(one["synthetic"][key], digits),
+                figure_text(one["floor"][key], digits),
+            )
+            for key, (name, better, digits) in METRICS.items()
+        ]
+        parts.append(f"<h3>{_text(one['extractor'])}</h3>")
+        parts.append(f'<p class="note">{_text(one["note"])}. N = {one["n"]} a side.</p>')
+        parts.append(_table(("", "synthetic", "floor: real, other patients"), rows))
+        groups = {
+            f"{group} ({of['n_synthetic']} / {of['n_real']})": {"synthetic": of["kid"], "real": of["floor"]}
+            for group, of in one["groups"].items()
+        }
+        charts = {"all": {"synthetic": one["synthetic"]["kid"], "real": one["floor"]["kid"]}, **groups}
+        parts.append(
+            _plot(dots(charts, _SERIES, f"KID ({one['extractor']})", 0.0), f"KID by group, {one['extractor']}")
+        )
+        if groups:
+            parts.append('<p class="note">In brackets: synthetic and real images of the group.</p>')
+    return "\n".join(parts)
+
+
+def _alignment(results: Mapping[str, Any]) -> str:
+    head = "<h2>Alignment: do the images show what the prompts say?</h2>"
+    found = results.get("alignment")
+    if found is None:
+        return head + f"<p>Not measured: {_text(results['missing'].get('alignment', 'no reason is known'))}.</p>"
+    rows = []
+    for name, of in found["findings"].items():
+        counts = f"{of['present']} / {of['absent']}", f"{of['real_present']} / {of['real_absent']}"
+        figures = [figure_text(of[key][side], 2) for key in ("auroc", "balanced_accuracy") for side in _SERIES]
+        rows.append((name, *figures, *counts))
+    columns = ("finding", "AUROC", "AUROC, real", "balanced accuracy", "balanced accuracy, real")
+    whole = [
+        (label, figure_text(found[key]["synthetic"], digits, percent), figure_text(found[key]["real"], digits, percent))
+        for key, label, digits, percent in (
+            ("mean_auroc", "mean AUROC of the findings known on both sides", 3, False),
+            ("sex", "sex as prompted", 1, True),
+            ("view", "view as prompted (AP or PA)", 1, True),
+            ("child", "child or adult as prompted", 1, True),
+            ("age_error", "age, mean absolute error in years", 1, False),
+            ("age_bias", "age, seen minus prompted in years", 1, False),
+        )
+    ]
+    judge = results.get("judge", {})
+    chart = {
+        name: {side: of["auroc"][side] for side in _SERIES}
+        for name, of in found["findings"].items()
+        if any(of["auroc"][side]["value"] is not None for side in _SERIES)
+    }
+    unread = f" {len(found['unread'])} prompts could not be understood." if found["unread"] else ""
+    return "\n".join(
+        [
+            head,
+            f'<p class="note">Judge: {_text(str(judge.get("name")))} ({_text(str(judge.get("identity")))}). '
+            "The columns “real” are the same judge on the real set: the ceiling. A finding is absent where the prompt "
+            f"says so or says “no finding”; what is not mentioned does not count, in films as in prompts.{unread}</p>",
+            _table(("", "synthetic", "real"), whole),
+            _plot(dots(chart, _SERIES, "AUROC", 0.5), "AUROC by finding") if chart else "",
+            _table((*columns, "present / absent", "present / absent, real"), rows),
+        ]
+    )
+
+
+def _diversity(found: Mapping[str, Any]) -> str:
+    rows = []
+    for key, name in (
+        ("ms_ssim", "MS-SSIM (lower is more diverse)"),
+        ("distance", "distance (higher is more diverse)"),
+    ):
+        of = found[key]
+        order = ("synthetic", "real", "synthetic_apart", "real_apart")
+        rows.append((name, *(f"{figure_text(of[side], 3)}, {of[side]['n']} pairs" for side in order)))
+    within = found["within"]
+    columns = (
+        "",
+        f"synthetic, one {within}",
+        "real, one label",
+        f"synthetic, different {within}s",
+        "real, different labels",
+    )
+    chart = {
+        "same": {"synthetic": found["ms_ssim"]["synthetic"], "real": found["ms_ssim"]["real"]},
+        "different": {"synthetic": found["ms_ssim"]["synthetic_apart"], "real": found["ms_ssim"]["real_apart"]},
+    }
+    return "\n".join(
+        [
+            "<h2>Diversity: does one prompt give many patients?</h2>",
+            f'<p class="note">Pairs of images of one {_text(within)}, beside pairs of different patients’ real films '
+            f"that share {_text(found['label'])}. Distances in the extractor {_text(found['extractor'])}.</p>",
+            _table(columns, rows),
+            _plot(dots(chart, _SERIES, "MS-SSIM of pairs"), "MS-SSIM of pairs"),
+        ]
+    )
+
+
+def _privacy(results: Mapping[str, Any]) -> str:
+    head = "<h2>Privacy: does the set copy patients?</h2>"
+    found = results.get("privacy")
+    if found is None:
+        return head + f"<p>Not measured: {_text(results['missing'].get('privacy', 'no reason is known'))}.</p>"
+    parts = [
+        head,
+        f'<p class="note">Each image’s nearest of {found["n_training"]} training images. Too near is what at most '
+        f"{100 * found['wished_rate']:g} % of unseen patients’ films would be, by {found['n_held_out']} held-out films"
+        + (f" of {found['held_out_patients']} patients" if "held_out_patients" in found else "")
+        + ". That control is each film against the threshold of the other patients. Authentic: farther from its "
+        "nearest training image than that is from other patients’. This is no guarantee, and says nothing of attacks "
+        "with the weights.</p>",
+    ]
+    rows = []
+    for name, of in found["channels"].items():
+        own = [figure_text(of[key], 1, True) for key in ("synthetic", "held_out", "authentic", "authentic_held_out")]
+        rows.append((name, f"{len(of['alarms'])} of {of['synthetic']['n']}", *own, f"{100 * of['rate']:.2f} %"))
+    columns = ("looked at", "too near", "share", "held-out real", "authentic", "authentic, held-out", "by chance")
+    parts.append(_table(columns, rows))
+    if "copied" in found:
+        parts.append(
+            f"<p>{count_text(found['copied'])} ({figure_text(found['copied'], 1, True)}) are as near as 95 % of "
+            f"planted copies are; of the held-out films {figure_text(found['copied_held_out'], 1, True)}. "
+            f"{found['identical']} are training images pixel for pixel.</p>"
+        )
+        rows = [
+            (name, *(figure_text(figure, 0, True) for figure in of["planted"].values()))
+            for name, of in found["channels"].items()
+        ]
+        kinds = next(iter(found["channels"].values()))["planted"]
+        counts = {figure["n"] for figure in kinds.values()}
+        parts.append(f"<h3>Planted copies that were found ({max(counts, default=0)} of each kind)</h3>")
+        parts.append(_table(("looked at", *kinds), rows))
+    for name, of in found["channels"].items():
+        series = {"synthetic": of["distances"], "real, held-out": of["control"]}
+        chart = distances(series, f"distance to the nearest training image: {name}", of["threshold"])
+        parts.append(_plot(chart, f"nearest distances, {name}"))
+    if "rare_words" in found:
+        parts.append(_rare_words(found["rare_words"]))
+    alarms = next(iter(found["channels"].values()))["alarms"]
+    if alarms and PIXELS in found["channels"]:
+        parts.append("<h3>Too near in pixels</h3>")
+        rows = [(each["file_name"], f"{each['distance']:.4f}", each["training_image"]) for each in alarms[:50]]
+        parts.append(_table(("synthetic image", "distance", "training image (hashed)"), rows))
+    return "\n".join(parts)
+
+
+def _rare_words(found: Mapping[str, Any]) -> str:
+    rows = [(words, captions, prompts) for words, captions, prompts in found["listed"]]
+    return "\n".join(
+        [
+            "<h3>Rare words in the prompts</h3>",
+            f"<p>{figure_text(found['words'], 1, True)} of the prompts hold a word, and "
+            f"{figure_text(found['pairs'], 1, True)} a pair of words, that 1 to {found['most']} of {found['captions']} "
+            "training captions hold. Of these "
+            f"{found['flagged']} images {figure_text(found['alarms'], 1, True)} are too near, of the others "
+            f"{figure_text(found['alarms_elsewhere'], 1, True)}.</p>",
+            _table(("word or pair", "training captions", "prompts"), rows) if rows else "",
+        ]
+    )
+
+
+def _colophon(results: Mapping[str, Any]) -> str:
+    made = results.get("made", {})
+    parts = ["<h2>How this was made</h2>", _list([f"{key}: {value}" for key, value in made.items()])]
+    own = _own_figures(results.get("judge", {}))
+    if own:
+        summary = "<summary>The judge’s own figures on held-out films</summary>"
+        parts.append(f"<details>{summary}{_table(('', 'figure'), own)}</details>")
+    parts.append('<p class="note">For research only, not for clinical use. The same numbers are in report.json.</p>')
+    return "\n".join(parts)
+
+
+def _own_figures(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The numbers of the judge's card as rows, nested names joined; lists are a value and its interval."""
+    rows: list[tuple[str, str]] = []
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(f"{name}, {key}" if name else str(key), item)
+        elif isinstance(value, list) and all(item is None or isinstance(item, int | float) for item in value):
+            rows.append((name, " ".join("n/a" if item is None else f"{item:.3g}" for item in value)))
+        elif isinstance(value, int | float | str):
+            rows.append((name, f"{value:.3g}" if isinstance(value, float) else str(value)))
+
+    walk("", judge.get("figures", {}))
+    return rows
+
+
+# Markup
+
+
+def _sheet_note(sheet: Sequence[Picture]) -> str:
+    if any(picture.real is not None for picture in sheet):
+        return "A synthetic image on the left, and a real film of the same label on the right where there is one."
+    return "Synthetic images of different prompts; real ones are not shown."
+
+
+def _sheet(title: str, pictures: Sequence[Picture], note: str) -> str:
+    if not pictures:
+        return ""
+    figures = []
+    for picture in pictures:
+        images = _image(picture.synthetic, "synthetic")
+        if picture.real is not None:
+            images += " " + _image(picture.real, "real")
+        figures.append(f"<figure>{images}<figcaption>{_text(picture.words)}</figcaption></figure>")
+    return f'<h2>{title}</h2><p class="note">{note}</p><div class="sheet">{"".join(figures)}</div>'
+
+
+def _image(levels: np.ndarray, words: str) -> str:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "JPEG", quality=85)
+    return f'<img alt="{words}" title="{words}" src="data:image/jpeg;base64,{_encoded(stream.getvalue())}">'
+
+
+def _plot(svg: str, words: str) -> str:
+    source = f"data:image/svg+xml;base64,{_encoded(svg.encode())}"
+    return f'<p><img class="plot" alt="{_text(words)}" src="{source}"></p>'
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{_text(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def _text(words: str) -> str:
+    return html.escape(words)
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,96 @@
+"""Calibration on validation patients: one temperature a head, thresholds for words, and how far the age is off."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen.core.errors import BadInput
+from gen.core.files import write_json
+from gen.judge.labels import Targets
+from gen.judge.network import PATIENT, QUALITIES
+from gen.judge.scores import best_f1_threshold, fit_temperature, sigmoid
+from gen.judge.sight import Readings
+from gen.model.folder import read_json
+
+CALIBRATION = "calibration.json"
+HEADS = ("findings", *PATIENT, *QUALITIES, "artefact")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``temperatures`` by head of HEADS; ``thresholds`` by finding: at and above, it is called present.
+
+    ``age_error_years`` is the median absolute error of the age, None where no age was known.
+    """
+
+    temperatures: Mapping[str, float]
+    thresholds: Mapping[str, float]
+    age_error_years: float | None
+
+    def readings(self, scores: Mapping[str, np.ndarray], findings: tuple[str, ...]) -> Readings:
+        """Raw scores, as of `raw_scores`, as calibrated probabilities."""
+        logits, t = scores["logits"], self.temperatures
+        female, ap, child = (sigmoid(logits[:, i - 3] / t[name]) for i, name in enumerate(PATIENT))
+        return Readings(
+            names=findings,
+            findings=sigmoid(logits[:, : len(findings)] / t["findings"]),
+            embedding=scores["embedding"],
+            female=female,
+            ap=ap,
+            child=child,
+            age=scores["age"],
+            qualities=QUALITIES,
+            quality=sigmoid(scores["quality"] / np.array([t[name] for name in QUALITIES], np.float32)),
+            artefact=sigmoid(scores["artefact"] / t["artefact"]),
+        )
+
+
+def calibrate(
+    films: Mapping[str, np.ndarray],
+    targets: Targets,
+    damaged: np.ndarray,
+    quality: np.ndarray,
+    artefacts: np.ndarray,
+    forged: np.ndarray,
+    findings: tuple[str, ...],
+) -> Calibration:
+    """From raw scores of held-out ``films`` with their ``targets``; ``damaged`` and ``quality`` (M, 3) are the quality
+    logits and targets of films and damaged films; ``artefacts`` and ``forged`` (K,) logits and whether forged."""
+    logits, count = films["logits"], len(findings)
+    temperatures = {"findings": fit_temperature(logits[:, :count], targets.binary[:, :count])}
+    for i, name in enumerate(PATIENT):
+        temperatures[name] = fit_temperature(logits[:, count + i], targets.binary[:, count + i])
+    for i, name in enumerate(QUALITIES):
+        temperatures[name] = fit_temperature(damaged[:, i], quality[:, i])
+    temperatures["artefact"] = fit_temperature(artefacts, forged)
+    probabilities = sigmoid(logits[:, :count] / temperatures["findings"])
+    found = {name: best_f1_threshold(probabilities[:, j], targets.binary[:, j]) for j, name in enumerate(findings)}
+    error = np.abs(films["age"] - targets.age)
+    return Calibration(
+        temperatures,
+        {name: 0.5 if threshold is None else threshold for name, threshold in found.items()},
+        float(np.nanmedian(error)) if (~np.isnan(error)).any() else None,
+    )
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write ``calibration`` as JSON."""
+    write_json(path, dataclasses.asdict(calibration))
+
+
+def read_calibration(path: Path) -> Calibration:
+    """What `write_calibration` wrote; BadInput for anything else."""
+    facts = read_json(path)
+    try:
+        calibration = Calibration(**facts)
+        numbers = [*(calibration.temperatures[name] for name in HEADS), *calibration.thresholds.values()]
+        if not all(0 < number < np.inf for number in numbers):
+            raise ValueError("a temperature or threshold is not above 0")
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BadInput(f"{path} is no calibration of a judge: {error}", hint="copy the judge again, whole") from error
+    return calibration

@@ -1,0 +1,142 @@
+"""From a finished training to a judge's folder: half precision, calibration, reference index, figures, card."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gen.core.files import staged_folder, verify_folder, write_json, write_text
+from gen.core.manifest import read_manifest
+from gen.core.radiograph import read_radiograph
+from gen.core.run import derived_seed
+from gen.data.loader import evenly, pixel_cache
+from gen.data.split import patient_of, split_rows
+from gen.judge.calibrate import CALIBRATION, Calibration, calibrate, write_calibration
+from gen.judge.card import write_card
+from gen.judge.degrade import degrade, draw_kind
+from gen.judge.folder import read_network, write_network
+from gen.judge.forgeries import Makers, forgeries_of, reconstruct
+from gen.judge.judge import FIGURES, Judge, load_judge
+from gen.judge.labels import targets_of, without_sources
+from gen.judge.measure import artefact_figures, copy_figures, patient_figures, quality_figures
+from gen.judge.network import JudgeNetwork, raw_scores
+from gen.judge.reference import REFERENCE, build_reference, write_reference
+from gen.model.folder import CARD
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.judge.train import JudgeConfig
+
+JUDGE_FOLDER = "judge"
+PLANTED = 200  # training films, at most, whose copies are planted
+REBUILT = 100  # held-out films, at most, that go through the autoencoder to calibrate and to measure
+
+
+def finish(run: Path, images: int, config: JudgeConfig) -> Path:
+    """Write the judge's folder ``run``/judge from the checkpoint after ``images`` films; one that is whole stays.
+
+    BadInput for data that cannot be used, GenError where the disk is full.
+    """
+    folder = run / JUDGE_FOLDER
+    if folder.exists() and not verify_folder(folder):
+        return folder
+    rows = split_rows(read_manifest(config.data))
+    learnt = without_sources(rows, config.leave_out)
+    makers = forgeries_of(config.generator, config.samples)
+    trained, _ = read_network(run / "checkpoints" / f"images-{images:09d}" / "network")
+    with staged_folder(folder) as stage:
+        write_network(stage, trained, config.size, torch.float16)
+        network, _ = read_network(stage)  # what is measured is what is shipped
+        write_calibration(
+            stage / CALIBRATION, _calibration(network, learnt["validation"], makers, config, run / "cache")
+        )
+        judge = load_judge(stage, device="cpu")
+        strangers = [*rows["validation"], *rows["test"]]
+        write_reference(stage / REFERENCE, build_reference(judge, rows["train"], strangers))
+        judge = load_judge(stage, device="cpu")
+        figures = _figures(judge, rows, makers, config)
+        write_json(stage / FIGURES, _plain(figures))
+        write_text(stage / CARD, write_card(judge, figures, learnt["train"], config, images))
+    return folder
+
+
+def _calibration(
+    network: JudgeNetwork, rows: list[Row], makers: Makers, config: JudgeConfig, cache: Path
+) -> Calibration:
+    levels = pixel_cache(rows, config.size, cache)
+    targets = targets_of(rows, network.findings, config.complete)
+    forged = makers.arrays(levels, REBUILT, "validation", config.size, cache)
+    damaged, quality, fakes = [], [], []
+    for i, film in enumerate(levels.astype(np.float32) / 255):
+        rng = np.random.default_rng(derived_seed(0, f"calibration {i}"))
+        result = degrade(film, rng, draw_kind(rng))
+        damaged.append(result.image)
+        quality.append(result.quality)
+        fakes.append(forged.draw(film, rng))
+    clean, bad, fake = (raw_scores(network, _levels(films)) for films in (levels, damaged, fakes))
+    return calibrate(
+        clean,
+        targets,
+        np.concatenate([clean["quality"], bad["quality"]]),
+        np.concatenate([np.ones_like(clean["quality"]), np.stack(quality)]),
+        np.concatenate([clean["artefact"], fake["artefact"]]),
+        np.repeat([0.0, 1.0], len(levels)),
+        network.findings,
+    )
+
+
+def _figures(judge: Judge, rows: dict[str, list[Row]], makers: Makers, config: JudgeConfig) -> dict[str, Any]:
+    """What the card and the reports say of ``judge``; of the test split, or without one of validation."""
+    split = "test" if rows["test"] else "validation"
+    held_out = rows[split]
+    films = [read_radiograph(row.file).pixels for row in held_out]
+    patients = [patient_of(row) for row in held_out]
+    readings = judge.read(films)
+    levels = _square(films, config.size)
+    forged: dict[str, Any] = {"autoencoder": reconstruct(makers.generator, evenly(levels, REBUILT))}
+    if makers.samples[split]:
+        forged["generator"] = [read_radiograph(row.file).pixels for row in makers.samples[split]]
+    ages = targets_of(rows["train"], (), config.complete).age
+    numbers = evenly(np.arange(len(rows["train"])), PLANTED)
+    planted = _square([read_radiograph(rows["train"][i].file).pixels for i in numbers], config.size)
+    grey = list(levels.astype(np.float32) / 255)
+    assert judge.reference is not None
+    return {
+        "split": split,
+        "films": len(held_out),
+        "patients": len(set(patients)),
+        **patient_figures(
+            readings,
+            targets_of(held_out, judge.findings, config.complete),
+            held_out,
+            float(np.nanmedian(ages)) if (~np.isnan(ages)).any() else float("nan"),
+        ),
+        "quality": quality_figures(judge, grey, patients),
+        "artefact": artefact_figures(judge, grey, patients, forged),
+        "copies": copy_figures(judge, judge.reference, list(planted.astype(np.float32) / 255), numbers.tolist()),
+    }
+
+
+def _square(films: list[np.ndarray], size: int) -> np.ndarray:
+    from gen.judge.sight import batches
+
+    return np.concatenate(list(batches(films, size)))
+
+
+def _levels(films: Any) -> np.ndarray:
+    """uint8 as they are, float [0, 1] rounded to it."""
+    array = np.asarray(films)
+    return array if array.dtype == np.uint8 else np.rint(array * 255).astype(np.uint8)
+
+
+def _plain(value: Any) -> Any:
+    """Figures for JSON, which has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,95 @@
+"""Opening a judge: the bundled one, or a folder that `gen train judge` wrote; its probabilities are calibrated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gen.core.errors import BadInput
+from gen.core.files import sha256_file
+from gen.judge.calibrate import CALIBRATION, Calibration, read_calibration
+from gen.judge.folder import HEADS, JUDGE, TRUNK, read_network
+from gen.judge.network import QUALITIES, JudgeNetwork, raw_scores
+from gen.judge.reference import REFERENCE, Reference, read_reference
+from gen.judge.sight import AnyJudge, Readings, batches, blank, join
+from gen.language.tokens import BUNDLED
+from gen.model.folder import read_json
+
+FIGURES = "figures.json"
+
+
+@dataclass(frozen=True)
+class Judge(AnyJudge):
+    """A judge of ours. ``figures`` are its own on held-out films; ``reference`` is its index of a generator's training
+    films, where the folder has one."""
+
+    name: str
+    identity: str
+    findings: tuple[str, ...]
+    network: JudgeNetwork
+    size: int
+    calibration: Calibration
+    figures: Mapping[str, Any]
+    reference: Reference | None
+
+    def read(
+        self, pixels: np.ndarray | Sequence[np.ndarray], *, on_images: Callable[[int], object] = lambda count: None
+    ) -> Readings:
+        """As of `AnyJudge`; probabilities are calibrated."""
+        parts = [_nothing(self)]
+        for levels in batches(pixels, self.size):
+            parts.append(self.calibration.readings(raw_scores(self.network, levels), self.findings))
+            on_images(len(levels))
+        return join(parts)
+
+
+def bundled_judge() -> Path:
+    """The folder of the judge that travels with the package, the last by name; BadInput where there is none."""
+    folders = sorted(BUNDLED.glob(f"*/{JUDGE}"))
+    if not folders:
+        raise BadInput("no bundled judge in this installation", hint="name a judge's folder")
+    return folders[-1].parent
+
+
+def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Judge:
+    """The judge in ``folder``, or the bundled one, in float32, on ``device``.
+
+    BadInput, naming the culprit, for a folder that is no whole judge; EnvironmentLacks for a device that is not there.
+    """
+    from gen.core.device import pick_device
+
+    folder = Path(folder) if folder is not None else bundled_judge()
+    place = pick_device(device)
+    network, size = read_network(folder)
+    return Judge(
+        name=folder.resolve().name,
+        identity=judge_hash(folder),
+        findings=network.findings,
+        network=network.to(place),
+        size=size,
+        calibration=read_calibration(folder / CALIBRATION),
+        figures=read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {},
+        reference=read_reference(folder / REFERENCE) if (folder / REFERENCE).is_file() else None,
+    )
+
+
+def judge_hash(folder: Path) -> str:
+    """SHA-256 over the digests of weights, names and calibration, 16 hexadecimal digits: the identity of a judge."""
+    files = [*sorted((folder / TRUNK).glob("*")), folder / HEADS, folder / JUDGE, folder / CALIBRATION]
+    listed = "\n".join(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files if path.is_file())
+    return hashlib.sha256(listed.encode()).hexdigest()[:16]
+
+
+def _nothing(judge: Judge) -> Readings:
+    """Readings of no image."""
+    names = judge.findings
+    none = blank(0, np.empty((0, judge.network.shape.embedding)), names, np.empty((0, len(names))))
+    return Readings(**{**vars(none), "qualities": QUALITIES, "quality": np.empty((0, len(QUALITIES)), np.float32)})
+
+
+__all__ = ["Judge", "bundled_judge", "judge_hash", "load_judge"]

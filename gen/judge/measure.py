@@ -1,0 +1,200 @@
+"""A judge's own figures on held-out films of unseen patients: what every report that uses it quotes.
+
+Intervals are 95 %, by drawing patients anew. Nothing here was used to train or to calibrate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gen.core.run import derived_seed
+from gen.data.split import patient_of
+from gen.judge.degrade import BREAKING, FORGERIES, KINDS, UNSEEN_FORGERIES, blur, degrade, forge, jpeg
+from gen.judge.labels import Targets
+from gen.judge.network import PATIENT, QUALITIES
+from gen.judge.scores import auroc, brier, calibration_error, interval
+from gen.judge.sight import AnyJudge, Readings
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.judge.reference import Reference
+
+ENOUGH = 5  # films with and without a finding, below which a group has no AUROC of it
+AGE_BANDS = ((0, 18), (18, 40), (40, 60), (60, 121))  # years, from and up to
+# Copies of a film that a privacy check must find, by what was done to them.
+COPIES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "JPEG of quality 30": lambda image, rng: jpeg(image, 30),
+    "contrast x 0.8": lambda image, rng: 0.1 + 0.8 * image,
+    "gamma 1.2": lambda image, rng: image**1.2,
+    "noise of 0.02": lambda image, rng: np.clip(image + 0.02 * rng.standard_normal(image.shape), 0, 1),
+    "blur of 1 px": lambda image, rng: blur(image, 1.0),
+    "shift of 6 px": lambda image, rng: np.roll(np.pad(image, 6, "edge"), rng.choice([-6, 6], 2), (0, 1))[6:-6, 6:-6],
+}
+
+
+def patient_figures(readings: Readings, targets: Targets, rows: Sequence[Row], median_age: float) -> dict[str, Any]:
+    """Findings, sex, view, child and age: of all films, and of each group of patients, view and source.
+
+    ``median_age`` of the training films is what a judge that saw nothing would say.
+    """
+    patients = [patient_of(row) for row in rows]
+    count = len(readings.names)
+    labels = dict(zip(PATIENT, targets.binary[:, count:].T, strict=True))
+    probabilities = {"female": readings.female, "AP": readings.ap, "child": readings.child}
+    figures: dict[str, Any] = {
+        "findings": {
+            name: _binary_figures(readings.findings[:, j], targets.binary[:, j], patients)
+            for j, name in enumerate(readings.names)
+        },
+        **{name: _binary_figures(probabilities[name], labels[name], patients) for name in PATIENT},
+        "always_the_median_age_error_years": _mean(np.abs(median_age - targets.age), patients),
+        "groups": {
+            name: group_figures(readings, targets, patients, inside)
+            for name, inside in groups_of(rows, targets).items()
+        },
+    }
+    nih = np.array([row.source == "nih-chestxray14" for row in rows])
+    figures["child_within_nih"] = _binary_figures(readings.child[nih], labels["child"][nih], _of(patients, nih))
+    return figures
+
+
+def groups_of(rows: Sequence[Row], targets: Targets) -> dict[str, np.ndarray]:
+    """Which rows (bool, (N,)) are in each group: all, sexes, age bands, views, sources; none that is empty."""
+    groups = {"all": np.ones(len(rows), bool)}
+    for sex in ("F", "M"):
+        groups[f"sex {sex}"] = np.array([row.sex == sex for row in rows])
+    for low, high in AGE_BANDS:
+        groups[f"age {low} to {high - 1}"] = (targets.age >= low) & (targets.age < high)
+    for view in ("PA", "AP"):
+        groups[f"view {view}"] = np.array([row.view.startswith(view) for row in rows])
+    for source in sorted({row.source for row in rows}):
+        groups[f"source {source or 'unknown'}"] = np.array([row.source == source for row in rows])
+    return {name: inside for name, inside in groups.items() if inside.any()}
+
+
+def group_figures(readings: Readings, targets: Targets, patients: Sequence[str], inside: np.ndarray) -> dict[str, Any]:
+    """Of the films ``inside``: mean AUROC of the findings with ENOUGH of both, their Brier score and calibration error,
+    AUROC of sex and view, mean absolute age error in years."""
+    found, count = targets.binary[inside], len(readings.names)
+    seen, own = readings.findings[inside], _of(patients, inside)
+    counted = [j for j in range(count) if min((found[:, j] == 1).sum(), (found[:, j] == 0).sum()) >= ENOUGH]
+
+    def mean_auroc(chosen: np.ndarray) -> float:
+        each = [auroc(seen[chosen, j], found[chosen, j]) for j in counted]
+        return float(np.nanmean(each)) if each and not np.isnan(each).all() else float("nan")
+
+    error = np.abs(readings.age[inside] - targets.age[inside])
+    return {
+        "films": int(inside.sum()),
+        "patients": len(set(own)),
+        "findings_counted": [readings.names[j] for j in counted],
+        "findings_auroc": interval(own, mean_auroc),
+        "findings_brier": interval(own, lambda i: brier(seen[i].ravel(), found[i, :count].ravel())),
+        "findings_calibration_error": calibration_error(seen.ravel(), found[:, :count].ravel()),
+        "female_auroc": _auroc(readings.female[inside], found[:, count], own),
+        "AP_auroc": _auroc(readings.ap[inside], found[:, count + 1], own),
+        "age_error_years": _mean(error, own),
+    }
+
+
+def quality_figures(judge: AnyJudge, films: Sequence[np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
+    """AUROC by which ``films`` float32 (H, W) are told from films damaged badly, by kind, on the head in question."""
+    clean = judge.read(films)
+    figures = {}
+    for kind in KINDS:
+        if kind == "none":
+            continue
+        results = [
+            degrade(film, np.random.default_rng(derived_seed(1, f"{kind} {i}")), kind) for i, film in enumerate(films)
+        ]
+        head = "anatomy" if kind in BREAKING else "sharpness" if kind in ("blur", "noise") else "exposure"
+        column = QUALITIES.index(head)
+        bad = [i for i, result in enumerate(results) if result.quality[column] == 0]
+        seen = judge.read([results[i].image for i in bad]).quality[:, column]
+        scores, labels = np.concatenate([clean.quality[:, column], seen]), np.repeat([1.0, 0.0], [len(films), len(bad)])
+        owners = [*patients, *(patients[i] for i in bad)]
+        figures[kind] = {"head": head, "damaged": len(bad), "auroc": _auroc(scores, labels, owners)}
+    return figures
+
+
+def artefact_figures(
+    judge: AnyJudge, films: Sequence[np.ndarray], patients: Sequence[str], forged: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, Any]:
+    """AUROC by which forgeries are told from ``films`` by their patches: spoilt films by kind, and ``forged``."""
+    real = judge.read(films).artefact
+    figures = {}
+    kinds: dict[str, Sequence[np.ndarray]] = {
+        kind: [forge(film, np.random.default_rng(derived_seed(1, f"{kind} {i}")), kind) for i, film in enumerate(films)]
+        for kind in (*FORGERIES, *UNSEEN_FORGERIES)
+    }
+    for kind, images in {**kinds, **forged}.items():
+        if not len(images):
+            continue
+        seen = judge.read(images).artefact
+        # A synthetic image has no patient: it stands for itself.
+        owners = [*patients, *(patients if kind in kinds else [f"{kind} {i}" for i in range(len(images))])]
+        scores, labels = np.concatenate([real, seen]), np.repeat([0.0, 1.0], [len(real), len(seen)])
+        figures[kind] = {
+            "images": len(images),
+            "trained_on": kind not in UNSEEN_FORGERIES,
+            "auroc": _auroc(scores, labels, owners),
+        }
+    return figures
+
+
+def copy_figures(
+    judge: AnyJudge,
+    reference: Reference,
+    films: Sequence[np.ndarray],
+    numbers: Sequence[int],
+    false_alarms: float = 0.01,
+) -> dict[str, Any]:
+    """Share of planted copies of ``films``, rows ``numbers`` of ``reference``, that are found at ``false_alarms``.
+
+    Found is what lies nearer to its nearest row than that share of other patients' films. "right_film" is the share
+    whose nearest row is the film itself.
+    """
+    limit = reference.threshold(false_alarms)
+    figures: dict[str, Any] = {"false_alarms": false_alarms, "threshold": limit, "held_out": len(reference.held_out)}
+    for name, change in COPIES.items():
+        made = [
+            change(film, np.random.default_rng(derived_seed(1, f"{name} {i}"))).astype(np.float32)
+            for i, film in enumerate(films)
+        ]
+        distances, nearest = reference.nearest(judge.read(made).embedding)
+        figures[name] = {
+            "found": float((distances < limit).mean()),
+            "right_film": float((nearest == np.asarray(numbers)).mean()),
+        }
+    return figures
+
+
+def _binary_figures(probabilities: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> dict[str, Any]:
+    return {
+        "positive": int((labels == 1).sum()),
+        "negative": int((labels == 0).sum()),
+        "auroc": _auroc(probabilities, labels, patients),
+        "brier": interval(patients, lambda i: brier(probabilities[i], labels[i])),
+        "calibration_error": calibration_error(probabilities, labels),
+    }
+
+
+def _auroc(scores: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> tuple[float, float, float]:
+    return interval(patients, lambda i: auroc(scores[i], labels[i]))
+
+
+def _mean(values: np.ndarray, patients: Sequence[str]) -> tuple[float, float, float]:
+    """Mean of the known ``values``, with its interval."""
+
+    def mean(chosen: np.ndarray) -> float:
+        known = values[chosen][~np.isnan(values[chosen])]
+        return float(known.mean()) if len(known) else float("nan")
+
+    return interval(patients, mean)
+
+
+def _of(patients: Sequence[str], inside: np.ndarray) -> list[str]:
+    return [patient for patient, kept in zip(patients, inside, strict=True) if kept]

@@ -1,0 +1,118 @@
+"""The reference index: a generator's training films as embeddings, so that copies are found without the data.
+
+A row is an embedding in 8-bit numbers and two keyed hashes, of the film and of its patient. With it come the distances
+of films of other patients to their nearest neighbour in the index: what "too near" is measured against.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gen.core.errors import BadInput
+from gen.core.radiograph import read_radiograph
+from gen.data.split import patient_of
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.judge.sight import AnyJudge
+
+REFERENCE = "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """``codes`` int8 (N, E), directions whose largest number is 127; ``films``, ``patients`` uint64 (N,), keyed hashes.
+
+    ``held_out`` float32 (M,), ascending: distances of other patients' real films to their nearest row. ``key`` is
+    the identity of the judge whose embeddings they are.
+    """
+
+    codes: np.ndarray
+    films: np.ndarray
+    patients: np.ndarray
+    held_out: np.ndarray
+    key: str
+
+    def nearest(self, embeddings: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+        """Distance (1 - cosine) to the nearest row and that row's number, both (n,), of ``embeddings`` (n, E)."""
+        known = _unit(self.codes.astype(np.float32))
+        distances, places = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+        for start in range(0, len(embeddings), block):
+            similar = _unit(embeddings[start : start + block].astype(np.float32)) @ known.T
+            places.append(similar.argmax(1))
+            distances.append(1 - similar.max(1))
+        return np.concatenate(distances), np.concatenate(places)
+
+    def threshold(self, false_alarms: float = 0.01) -> float:
+        """The distance below which a share ``false_alarms`` of other patients' real films lies."""
+        return float(np.quantile(self.held_out, false_alarms))
+
+
+def build_reference(judge: AnyJudge, rows: Sequence[Row], held_out: Sequence[Row]) -> Reference:
+    """The index of ``rows``, a generator's training films, with ``held_out`` films of other patients to measure by.
+
+    BadInput where a patient stands in both, for an image that cannot be read, and where there is nothing to index.
+    """
+    if not rows or not held_out:
+        raise BadInput("a reference index needs films to index, and films of other patients")
+    if shared := {patient_of(row) for row in rows} & {patient_of(row) for row in held_out}:
+        raise BadInput(f"patient {min(shared)!r} is among the indexed and the held-out films")
+    return index_of(embeddings_of(judge, rows), rows, embeddings_of(judge, held_out), judge.identity)
+
+
+def index_of(embeddings: np.ndarray, rows: Sequence[Row], held_out: np.ndarray, key: str) -> Reference:
+    """The index of ``embeddings`` (N, E) of ``rows``, measured by ``held_out`` (M, E)."""
+    # Most numbers of a unit vector are small: its largest one gets the whole range.
+    unit = _unit(embeddings)
+    codes = np.rint(unit / np.abs(unit).max(1, keepdims=True) * 127).astype(np.int8)
+    films = np.array([hashed(key, row.sha256 or row.file_name) for row in rows], np.uint64)
+    patients = np.array([hashed(key, patient_of(row)) for row in rows], np.uint64)
+    empty = Reference(codes, films, patients, np.empty(0, np.float32), key)
+    distances, _ = empty.nearest(held_out)
+    return Reference(codes, films, patients, np.sort(distances).astype(np.float32), key)
+
+
+def embeddings_of(judge: AnyJudge, rows: Sequence[Row]) -> np.ndarray:
+    """Embeddings (N, E) of the images of ``rows``, read one batch after another."""
+    from tqdm import tqdm
+
+    parts = []
+    for start in tqdm(range(0, len(rows), 64), desc="looking", unit="batch", leave=False):
+        films = [read_radiograph(row.file).pixels for row in rows[start : start + 64]]
+        parts.append(judge.read(films).embedding)
+    return np.concatenate(parts)
+
+
+def hashed(key: str, name: str) -> int:
+    """The first 8 bytes of SHA-256 of "key:name": who has the data set finds a film again, nobody reads its name."""
+    return int.from_bytes(hashlib.sha256(f"{key}:{name}".encode()).digest()[:8], "big")
+
+
+def write_reference(path: Path, reference: Reference) -> None:
+    """Write ``reference`` as one safetensors file."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: getattr(reference, name) for name in ("codes", "films", "patients", "held_out")}
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path, {"key": reference.key})
+
+
+def read_reference(path: Path) -> Reference:
+    """What `write_reference` wrote; BadInput for anything else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as stored:
+            arrays = {name: stored.get_tensor(name) for name in ("codes", "films", "patients", "held_out")}
+            return Reference(**arrays, key=stored.metadata()["key"])
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is no reference index: {error}", hint="copy the judge again, whole") from error
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,200 @@
+"""`gen evaluate` from folders to files: it ends well on tiny sets, and refuses or names what cannot be scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from gen.core.errors import BadInput, GenError
+from gen.evaluate import privacy
+from gen.evaluate.board import PROMPT_INFO
+from gen.evaluate.cli import NUMBERS, REPORT, evaluate
+from gen.evaluate.images import read_images
+from gen.judge.calibrate import CALIBRATION, HEADS, Calibration, write_calibration
+from gen.judge.folder import write_network
+from gen.judge.judge import load_judge
+from gen.judge.network import JudgeNetwork, JudgeShape
+from gen.judge.reference import REFERENCE, index_of, write_reference
+
+COUNT = 66
+SIDE = 64
+PROMPTS = ("40 year old male. PA view. Cardiomegaly.", "50 year old female. AP view. No finding.")
+
+
+def write_set(folder: Path, seed: int, count: int = COUNT, prompts: tuple[str, ...] = PROMPTS) -> Path:
+    """Smooth random pictures of ``count`` patients, with labels and, where there are any, prompts in turn."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    fields = gaussian_filter(generator.standard_normal((count, SIDE, SIDE)), (0, 4, 4))
+    levels = np.rint((fields / fields.std() * 40 + 128).clip(0, 255)).astype(np.uint8)
+    rows = [["file_name", "patient_id", "age", "sex", "view", "findings", "prompt"]]
+    for k, image in enumerate(levels):
+        Image.fromarray(image).save(folder / f"{k}.png")
+        labels = (["40", "M", "PA", "Cardiomegaly"], ["50", "F", "AP", "No Finding"])[k % 2]
+        told = [prompts[k % len(prompts)]] if prompts else [""]
+        rows.append([f"{k}.png", f"{folder.name}-{k}", *(labels if prompts else [""] * 4), *told])
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sets")
+    return {name: write_set(folder / name, seed) for seed, name in enumerate(("real", "synthetic", "train"))}
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge of the real classes with random weights."""
+    folder = tmp_path_factory.mktemp("judges") / "toy"
+    network = JudgeNetwork(JudgeShape(stem=4, hidden_sizes=[4, 8], depths=[1, 1], texture=[2, 2]), ["Cardiomegaly"])
+    write_network(folder, network, 64)
+    write_calibration(folder / CALIBRATION, Calibration(dict.fromkeys(HEADS, 1.0), {}, None))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "evaluate-cache"))
+    monkeypatch.setattr(privacy, "PLANTED_COPIES", 2)
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(evaluate, [str(argument) for argument in arguments], catch_exceptions=True)
+    if isinstance(result.exception, GenError):
+        raise result.exception
+    assert result.exception is None, result.exception
+    return result
+
+
+def figures_of(value: Any) -> list[dict[str, Any]]:
+    """Every figure anywhere in the results."""
+    if isinstance(value, dict):
+        if set(value) == {"value", "low", "high", "n"}:
+            return [value]
+        return [figure for item in value.values() for figure in figures_of(item)]
+    return [figure for item in value for figure in figures_of(item)] if isinstance(value, list) else []
+
+
+def test_a_whole_evaluation_writes_its_three_files_and_names_them_on_stdout(
+    sets: dict[str, Path], judge: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    folders = ("--real", sets["real"], "--synthetic", sets["synthetic"], "--train", sets["train"])
+    result = run(*folders, "--judge", judge, "--out", out, "--no-real-images")
+    assert result.stdout.split() == [str(out / name) for name in (REPORT, NUMBERS, PROMPT_INFO)]
+    numbers = json.loads((out / NUMBERS).read_text())
+    page = (out / REPORT).read_text()
+    assert numbers["verdict"][0] in page
+    assert [one["extractor"] for one in numbers["fidelity"]] == ["judge", "texture"]
+    assert list(numbers["privacy"]["channels"]) == ["pixels after alignment", "judge", "layout"]
+    assert numbers["privacy"]["n_training"] == numbers["sets"]["train"]["images"] == COUNT
+    assert 'alt="real"' not in page
+    found = figures_of(numbers)
+    assert len(found) > 50
+    for figure in found:
+        known = [figure[key] for key in ("low", "value", "high")]
+        assert None in known or known == sorted(known), figure
+    with (out / PROMPT_INFO).open() as stream:
+        assert len(list(csv.DictReader(stream))) == COUNT
+    assert str(sets["real"].parent) not in page + (out / NUMBERS).read_text()  # a report travels: no places
+    assert all(word in result.stderr for word in ("warning: only 66 real images", numbers["verdict"][0]))
+
+
+def test_what_cannot_be_scored_is_left_out_named_and_counted(
+    sets: dict[str, Path], judge: Path, tmp_path: Path
+) -> None:
+    synthetic = write_set(tmp_path / "broken", 7, COUNT + 4, prompts=())
+    (synthetic / "0.png").write_bytes((synthetic / "0.png").read_bytes()[:60])
+    Image.new("L", (SIDE, SIDE), 90).save(synthetic / "1.png")
+    Image.open(synthetic / "3.png").save(synthetic / "2.png")
+    Image.open(synthetic / "4.png").resize((SIDE * 2, SIDE * 3)).save(synthetic / "4.png")
+    folders = ("--real", sets["real"], "--synthetic", synthetic, "--out", tmp_path / "out", "--judge", judge)
+    run(*folders, "--extractor", "texture")
+    numbers = json.loads((tmp_path / "out" / NUMBERS).read_text())
+    assert numbers["sets"]["synthetic"]["excluded"] == {"corrupt": 1, "constant": 1, "duplicate": 1}
+    assert numbers["sets"]["synthetic"]["images"] == COUNT + 1
+    warnings = " ".join(numbers["warnings"])
+    for words in ("3 synthetic rows are not scored", "67 of 67 synthetic images have no prompt", "many sizes"):
+        assert words in warnings
+    assert "no synthetic image has a prompt" in numbers["missing"]["alignment"]
+    assert "no --train folder was given" in numbers["missing"]["privacy"]
+    assert not (tmp_path / "out" / PROMPT_INFO).exists()
+
+
+def test_one_folder_as_real_and_training_set_means_its_splits(
+    judge: Path, sets: dict[str, Path], tmp_path: Path
+) -> None:
+    both = tmp_path / "both"
+    for seed, (split, count) in enumerate((("train", 8), ("validation", 5), ("test", COUNT))):
+        write_set(both / split, 20 + seed, count)
+    folders = ("--real", both, "--train", both, "--synthetic", sets["synthetic"], "--out", tmp_path / "out")
+    result = run(*folders, "--extractor", "texture", "--judge", judge, "--json", "--quiet")
+    assert result.stderr == ""
+    numbers = json.loads(result.stdout)
+    assert numbers == json.loads((tmp_path / "out" / NUMBERS).read_text())
+    assert (numbers["sets"]["real"]["images"], numbers["sets"]["train"]["images"]) == (COUNT, 8)
+    assert 'alt="real"' in (tmp_path / "out" / REPORT).read_text()
+
+
+def test_without_training_images_the_reference_index_of_the_judge_serves(
+    judge: Path, sets: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "judge"
+    shutil.copytree(judge, folder)
+    train, real = read_images(sets["train"]), read_images(sets["real"])
+    seen = load_judge(folder, device="cpu")
+    # Beside the training set it holds the first synthetic image, under the name of the first real patient.
+    rows = [*train.rows, real.rows[0]]
+    synthetic = read_images(sets["synthetic"])
+    known = np.concatenate([train.levels, synthetic.levels[:1]])
+    index = index_of(seen.read(known).embedding, rows, seen.read(real.levels[1:]).embedding, "key")
+    write_reference(folder / REFERENCE, index)
+    arguments = ("--real", sets["real"], "--synthetic", sets["synthetic"], "--out", tmp_path / "out", "--judge", folder)
+    result = run(*arguments, "--extractor", "texture", "--false-alarms", "0.001", "--json", "--quiet")
+    numbers = json.loads(result.stdout)
+    channel = numbers["privacy"]["channels"]["reference index"]
+    assert numbers["privacy"]["n_training"] == COUNT + 1
+    assert "0.png" in [alarm["file_name"] for alarm in channel["alarms"]]
+    warnings = " ".join(numbers["warnings"])
+    assert "1 patients of the real set are in the reference index" in warnings
+    assert f"{COUNT - 1} held-out films allow a false-alarm rate of 1.5 % at the least, and not of 0.1 %" in warnings
+
+
+@pytest.mark.parametrize("case", ["too few", "same folder", "overlap", "swapped", "gallery", "no folder", "judge"])
+def test_what_no_figure_can_be_had_from_is_refused_in_one_line_before_anything_is_written(
+    case: str, sets: dict[str, Path], tmp_path: Path
+) -> None:
+    real, synthetic, more = sets["real"], sets["synthetic"], []
+    if case == "too few":
+        synthetic, words = write_set(tmp_path / "few", 3, 20), "too few"
+    elif case == "same folder":
+        synthetic, words = real, "real and as the synthetic folder"
+    elif case == "overlap":
+        synthetic, words = write_set(tmp_path / "mixed", 4), "pixel for pixel"
+        (synthetic / "5.png").write_bytes((real / "9.png").read_bytes())
+    elif case == "swapped":
+        table = (real / "metadata.csv").read_text().replace("file_name", "source,file_name", 1)
+        real, words = write_set(tmp_path / "posing", 5), "swapped"
+        (real / "metadata.csv").write_text(re.sub(r"(?m)^(\d+\.png)", r"synthetic:x,\1", table))
+    elif case == "gallery":
+        more, words = ["--gallery", "--no-real-images"], "--gallery"
+    elif case == "no folder":
+        synthetic, words = tmp_path / "nowhere", "nowhere"
+    else:
+        more, words = ["--judge", str(tmp_path)], "no judge at"
+    with pytest.raises(BadInput, match=re.escape(words)) as refused:
+        run("--real", real, "--synthetic", synthetic, "--out", tmp_path / "out", *more)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()

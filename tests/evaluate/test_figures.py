@@ -1,0 +1,81 @@
+"""Intervals: exact values in small cases, and coverage at the stated rate on simulated data."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from gen.evaluate.figures import Figure, bootstrap, jackknife, mean_of, proportion, unknown, with_error
+
+
+def test_wilsons_interval_is_the_set_of_rates_that_a_score_test_would_not_refuse() -> None:
+    from scipy.stats import norm
+
+    for hits, n in ((0, 12), (3, 20), (19, 20), (50, 50)):
+        figure = proportion(hits, n)
+        for end in {figure.low, figure.high} - {0.0, 1.0}:
+            assert abs(hits / n - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(norm.ppf(0.975))
+    assert proportion(0, 0).as_dict() == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_a_figure_survives_json_and_reads_well() -> None:
+    assert json.loads(json.dumps(unknown(3).as_dict(), allow_nan=False)) == unknown(3).as_dict()
+    assert (Figure(0.5, 0.25, 0.75, 4).text(2), unknown().text()) == ("0.50 [0.25, 0.75]", "n/a")
+
+
+def test_the_jackknife_of_a_mean_without_clusters_is_its_textbook_error() -> None:
+    values = np.random.default_rng(0).standard_normal(30)
+    errors, freedom = jackknife(lambda kept: values[kept].mean(), [str(i) for i in range(30)], groups=30)
+    assert (float(errors), freedom) == (pytest.approx(values.std(ddof=1) / 30**0.5), 29)
+
+
+def test_the_errors_of_independent_samples_add_up_as_variances() -> None:
+    first, second = np.random.default_rng(0).standard_normal((2, 20))
+    units = [str(i) for i in range(20)]
+    both, _ = jackknife(lambda a, b: first[a].mean() - second[b].mean(), units, units)
+    one, two = (jackknife(lambda kept, some=some: some[kept].mean(), units)[0] for some in (first, second))
+    assert float(both) == pytest.approx(math.hypot(float(one), float(two)))
+
+
+def test_films_of_one_patient_that_are_copies_leave_every_interval_as_it_was() -> None:
+    """The theorem that a film-by-film interval fails: it would shrink by the root of four."""
+    values = np.random.default_rng(1).standard_normal(40)
+    patients = [str(i) for i in range(40)]
+    copies, many = np.repeat(values, 4), list(np.repeat(patients, 4))
+    assert mean_of(copies, many).low == pytest.approx(mean_of(values, patients).low)
+    once = bootstrap(patients, lambda kept: values[kept].mean())
+    assert bootstrap(many, lambda kept: copies[kept].mean()).low == pytest.approx(once.low)
+    error = [
+        float(jackknife(lambda kept, some=some: some[kept].mean(), units)[0])
+        for some, units in ((values, patients), (copies, many))
+    ]
+    assert error[0] == pytest.approx(error[1])
+
+
+@pytest.mark.parametrize("way", ["mean", "bootstrap", "jackknife"])
+def test_intervals_of_a_clustered_mean_cover_at_the_stated_rate(way: str) -> None:
+    generator = np.random.default_rng(7)
+    runs, covered = 400, 0
+    for _ in range(runs):
+        sizes = generator.integers(1, 5, 60)
+        units = [str(k) for k, size in enumerate(sizes) for _ in range(size)]
+        values = np.repeat(generator.standard_normal(60), sizes) + generator.standard_normal(len(units))
+        if way == "mean":
+            figure = mean_of(values, units)
+        elif way == "bootstrap":
+            figure = bootstrap(units, lambda kept, v=values: v[kept].mean(), draws=100)
+        else:
+            error, freedom = jackknife(lambda kept, v=values: v[kept].mean(), units)
+            figure = with_error(values.mean(), float(error), len(values), freedom)
+        covered += figure.low <= 0 <= figure.high
+    assert 0.9 <= covered / runs <= 0.98  # 95 % within three binomial errors of 1.1 %, and a few clusters' loss
+
+
+def test_what_has_no_interval_says_so() -> None:
+    assert math.isnan(mean_of([1.0, 2.0], ["same", "same"]).low)
+    assert math.isnan(bootstrap(["a", "b"], lambda kept: math.nan).low)
+    assert np.isnan(jackknife(lambda kept: np.zeros(3), ["same", "same"])[0]).all()
+    assert math.isnan(mean_of([], []).value)

@@ -1,0 +1,103 @@
+"""Image to text: whatever the numbers, a Study that its own prompt reads back to; and `gen describe`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gen.core.errors import BadInput
+from gen.core.radiograph import Radiograph, write_png
+from gen.core.terms import FINDINGS
+from gen.judge.cli import describe as describe_command
+from gen.judge.cli import train_judge
+from gen.judge.describe import describe, lines_of, study_of
+from gen.judge.judge import load_judge
+from gen.judge.sight import Judgement
+from gen.language.prompt import read_prompt
+from gen.language.render import render
+
+from .conftest import CONFIG, film
+
+PROBABILITY = st.floats(0, 1)
+NAMES = [name for name in FINDINGS if name != "Support Devices"]
+SEEN = st.builds(
+    Judgement,
+    findings=st.dictionaries(st.sampled_from(NAMES), PROBABILITY, max_size=6),
+    embedding=st.just(np.ones(1, np.float32)),
+    female=st.none() | PROBABILITY,
+    ap=st.none() | PROBABILITY,
+    child=st.none() | PROBABILITY,
+    age=st.none() | st.floats(-30, 300),
+    quality=st.dictionaries(st.sampled_from(["exposure", "sharpness", "anatomy"]), PROBABILITY),
+    artefact=st.none() | PROBABILITY,
+)
+THRESHOLDS = st.dictionaries(st.sampled_from(NAMES), st.floats(0.01, 1), max_size=6)
+
+
+@given(SEEN, THRESHOLDS, st.floats(0.5, 1))
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_seen_the_prompt_reads_back_to_the_study(
+    seen: Judgement, thresholds: dict[str, float], sure: float
+) -> None:
+    study = study_of(seen, thresholds, sure)
+    assert read_prompt(render(study)).study == study
+    json.dumps(describe(seen, thresholds, sure), allow_nan=False)
+    assert lines_of(describe(seen, thresholds, sure))[0] == render(study)
+
+
+@given(SEEN, THRESHOLDS)
+@settings(max_examples=60, deadline=None)
+def test_a_finding_stands_in_the_study_if_and_only_if_it_reaches_its_threshold(
+    seen: Judgement, thresholds: dict[str, float]
+) -> None:
+    reached = {name for name, p in seen.findings.items() if p >= thresholds.get(name, 0.5)}
+    if len(reached) > 1:
+        reached.discard("No Finding")
+    assert set(study_of(seen, thresholds).findings) == reached
+
+
+@given(PROBABILITY, st.floats(0.51, 0.99))
+def test_sex_is_said_when_it_is_sure_enough_only(p: float, sure: float) -> None:
+    study = study_of(Judgement({}, np.ones(1), female=p), {}, sure)
+    assert study.sex == ("F" if p >= sure else "M" if 1 - p >= sure else None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    write_png(tmp_path / "film.png", Radiograph(film(3, ill=True, female=False), None, {}))
+    return tmp_path / "film.png"
+
+
+def test_gen_describe_says_what_the_judge_sees(toy_judge: Path, picture: Path) -> None:
+    arguments = [str(picture), str(picture), "--judge", str(toy_judge), "--device", "cpu"]
+    said = CliRunner().invoke(describe_command, [*arguments, "--json"], catch_exceptions=False)
+    first, second = (json.loads(line) for line in said.stdout.splitlines())
+    assert first == second
+    judge = load_judge(toy_judge, device="cpu")
+    assert f"judge {judge.name} ({judge.identity})" in said.stderr
+    assert set(first["findings"]) == set(judge.findings)
+    assert first["thresholds"]["Pneumonia"] == round(judge.calibration.thresholds["Pneumonia"], 4)
+    plain = CliRunner().invoke(describe_command, [*arguments, "--quiet"], catch_exceptions=False)
+    assert plain.stdout.count(f"{picture}: {first['prompt']}\n") == 2
+    assert "sharpness" in plain.stdout
+    assert plain.stderr == ""
+
+
+def test_gen_describe_names_a_file_that_is_no_radiograph(toy_judge: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("not an image")
+    with pytest.raises(BadInput, match=r"a\.png"):
+        CliRunner().invoke(
+            describe_command, [str(tmp_path / "a.png"), "--judge", str(toy_judge)], catch_exceptions=False
+        )
+
+
+def test_gen_train_judge_prints_the_finished_folder(toy_run: Path, toy_data: Path) -> None:
+    arguments = [str(CONFIG), f"out={toy_run}", f"data={toy_data}", "device=cpu", "dtype=float32"]
+    said = CliRunner().invoke(train_judge, arguments, catch_exceptions=False)
+    assert said.stdout == f"{toy_run / 'judge'}\n"

@@ -1,0 +1,143 @@
+"""Other people's judges: tiny real models of transformers behind the same face, and specs that name none."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gen.core.errors import BadInput, EnvironmentLacks
+from gen.core.terms import FINDINGS
+from gen.judge.judge import Judge
+from gen.judge.plugins import open_judge, standard_name, thresholds_of
+
+LABELS = ["Cat", "Effusion", "no_finding", "Pleural_Thickening"]
+
+
+def classifier(folder: Path, labels: list[str], *, several: bool) -> torch.nn.Module:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(0)
+    config = ResNetConfig(
+        num_channels=1,
+        embedding_size=4,
+        hidden_sizes=[4, 8],
+        depths=[1, 1],
+        layer_type="basic",
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        problem_type="multi_label_classification" if several else "single_label_classification",
+    )
+    model = ResNetForImageClassification(config).eval()
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"size": {"height": 32, "width": 32}, "image_mean": [0.4], "image_std": [0.2]})
+    )
+    return model
+
+
+def encoder(folder: Path) -> torch.nn.Module:
+    """Of the kind that RAD-DINO is."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, patch_size=8, image_size=32
+    )
+    model = Dinov2Model(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def levels(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32), np.uint8)
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["sigmoid", "softmax"])
+def test_a_classifier_is_what_it_is_alone_under_our_names(tmp_path: Path, several: bool) -> None:
+    model = classifier(tmp_path, LABELS, several=several)
+    judge = open_judge(str(tmp_path), device="cpu")
+    assert judge.findings == ("Pleural Effusion", "No Finding", "Pleural Thickening")
+    readings = judge.read(levels(3))
+    with torch.inference_mode():
+        inputs = (torch.from_numpy(levels(3)).float()[:, None] / 255 - 0.4) / 0.2
+        outputs = model(inputs, output_hidden_states=True)
+    expected = outputs.logits.sigmoid() if several else outputs.logits.softmax(1)
+    np.testing.assert_allclose(readings.findings, expected[:, 1:].numpy(), rtol=1e-4, atol=1e-6)
+    features = outputs.hidden_states[-1].mean((2, 3))
+    features = torch.nn.functional.normalize(features, dim=1)
+    np.testing.assert_allclose(readings.embedding, features.numpy(), rtol=1e-4, atol=1e-5)
+    assert np.isnan(readings.female).all()
+    assert judge.look(levels(1))[0].age is None
+    assert thresholds_of(judge) == {}
+
+
+def test_an_encoder_gives_its_own_embedding_and_says_nothing_else(tmp_path: Path) -> None:
+    model = encoder(tmp_path)
+    judge = open_judge(str(tmp_path), device="cpu")
+    readings = judge.read(levels(2))
+    assert readings.findings.shape == (2, 0)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    grey = torch.from_numpy(levels(2)).float()[:, None].expand(-1, 3, -1, -1) / 255
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model((grey - mean) / std).pooler_output, dim=1)
+    np.testing.assert_allclose(readings.embedding, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_identity_follows_the_weights(tmp_path: Path) -> None:
+    encoder(tmp_path / "a")
+    encoder(tmp_path / "b")
+    classifier(tmp_path / "c", LABELS, several=True)
+    a, b, c = (open_judge(str(tmp_path / name), device="cpu").identity for name in "abc")
+    assert a == b != c
+
+
+def test_our_own_folder_opens_by_the_same_door(toy_judge: Path) -> None:
+    judge = open_judge(str(toy_judge), device="cpu")
+    assert isinstance(judge, Judge)
+    assert thresholds_of(judge) == judge.calibration.thresholds
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nowhere", "no judge at 'nowhere'"),
+        ("xrv:densenet121-res224-all", "names no weights"),
+        ("xrv:densenet121-res224-all@model.pt", "is no safetensors file"),
+        ("xrv:@model.safetensors", "names no weights"),
+    ],
+)
+def test_a_spec_that_names_none_is_refused(spec: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        open_judge(spec)
+
+
+def test_what_no_finding_is_named_by_and_pickles_are_refused(tmp_path: Path) -> None:
+    classifier(tmp_path / "cats", ["Cat", "Dog"], several=False)
+    with pytest.raises(BadInput, match=r"none of its labels is a finding \(Cat, Dog\)"):
+        open_judge(str(tmp_path / "cats"))
+    encoder(tmp_path / "old")
+    (tmp_path / "old" / "model.safetensors").rename(tmp_path / "old" / "pytorch_model.bin")
+    with pytest.raises(BadInput, match="is a pickle"):
+        open_judge(str(tmp_path / "old"))
+
+
+def test_without_torchxrayvision_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torchxrayvision", None)  # Python's own way to say that it is not installed
+    monkeypatch.setitem(sys.modules, "torchxrayvision.models", None)
+    with pytest.raises(EnvironmentLacks, match=r"cxr-gen\[xrv\]"):
+        open_judge(f"xrv:densenet121-res224-all@{tmp_path / 'w.safetensors'}")
+
+
+def test_every_spelling_of_a_standard_term_is_that_term() -> None:
+    for name in FINDINGS:
+        assert standard_name(name) == standard_name(name.lower()) == standard_name(name.replace(" ", "_")) == name
+    assert standard_name("Effusion") == "Pleural Effusion"
+    assert standard_name("") is None

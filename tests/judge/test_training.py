@@ -1,0 +1,133 @@
+"""Training the judge: a stopped run equals an unbroken one, it learns, and its folder is whole and says what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gen.core.errors import BadInput
+from gen.core.files import verify_folder
+from gen.core.manifest import read_manifest
+from gen.core.radiograph import read_radiograph
+from gen.core.run import read_log
+from gen.data.split import split_rows
+from gen.judge import train
+from gen.judge.judge import load_judge
+from gen.model import training
+
+Config = Callable[..., train.JudgeConfig]
+LAST = "checkpoints/images-000000096"
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    toy_run: Path, toy_data: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = training.save_checkpoint
+
+    def save_and_stop(*arguments: Any, **more: Any) -> Path:
+        save(*arguments, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_judge(config(tmp_path / "run", toy_data))
+    monkeypatch.undo()
+    train.train_judge(config(tmp_path / "run", toy_data))
+    for part in ("judge", "judge.ema", "judge.optimizer"):
+        one, other = (load_file(run / LAST / "state" / f"{part}.safetensors") for run in (toy_run, tmp_path / "run"))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    for name in ("calibration.json", "figures.json", "README.md", "reference.safetensors", "heads.safetensors"):
+        assert (toy_run / "judge" / name).read_bytes() == (tmp_path / "run" / "judge" / name).read_bytes()
+
+
+def test_a_finished_run_is_left_alone_and_another_config_refused(toy_run: Path, toy_data: Path, config: Config) -> None:
+    before = (toy_run / "judge" / "DIGESTS.json").stat().st_mtime_ns
+    assert train.train_judge(config(toy_run, toy_data)) == toy_run / "judge"
+    assert (toy_run / "judge" / "DIGESTS.json").stat().st_mtime_ns == before
+    with pytest.raises(BadInput, match="images: 96 -> 128"):
+        train.train_judge(config(toy_run, toy_data, "images=128"))
+
+
+def test_the_folder_is_whole_small_and_its_trunk_is_stock(toy_judge: Path) -> None:
+    from transformers import AutoModel
+
+    assert verify_folder(toy_judge) == []
+    trunk = AutoModel.from_pretrained(toy_judge / "trunk", local_files_only=True)
+    assert type(trunk).__name__ == "ResNetModel"
+    stored = {**load_file(toy_judge / "trunk" / "model.safetensors"), **load_file(toy_judge / "heads.safetensors")}
+    assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
+    averaged = load_file(toy_judge.parent / LAST / "state" / "judge.ema.safetensors")
+    for name, value in load_file(toy_judge / "heads.safetensors").items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.float(), averaged[name], rtol=1e-3, atol=1e-4)
+
+
+def test_the_card_quotes_the_figures_and_the_figures_count_the_test_films(toy_judge: Path, toy_data: Path) -> None:
+    figures = json.loads((toy_judge / "figures.json").read_text())
+    card = (toy_judge / "README.md").read_text()
+    held_out = split_rows(read_manifest(toy_data))["test"]
+    assert figures["split"] == "test"
+    assert figures["films"] == len(held_out)
+    assert figures["female"]["positive"] == sum(row.sex == "F" for row in held_out)
+    assert sum(figures["groups"][f"source {source}"]["films"] for source in "ab") == len(held_out)
+    value, low, high = figures["female"]["auroc"]
+    assert f"{value:.2f} [{low:.2f}, {high:.2f}]" in card
+    assert "CC0" in card
+    assert "must not be used to" in card
+
+
+def test_it_learns_what_can_be_learnt(toy_data: Path, config: Config, tmp_path: Path) -> None:
+    """Sex and illness are bright patches in the toy films; a few hundred films suffice on unseen patients."""
+    more = ("images=1600", "batch_size=16", "learning_rate=1e-2", "validate_every=1600", "checkpoint_every=1600")
+    folder = train.train_judge(config(tmp_path / "run", toy_data, *more))
+    last = [row for row in read_log(tmp_path / "run") if row["event"] == "validation"][-1]
+    assert last["sex"] > 0.9
+    assert last["findings"] > 0.9
+    judge = load_judge(folder, device="cpu")
+    films = split_rows(read_manifest(toy_data))["test"]
+    seen = judge.look([read_radiograph(row.file).pixels for row in films])
+    right = [(one.female or 0) > 0.5 for one in seen]
+    assert np.mean([a == (row.sex == "F") for a, row in zip(right, films, strict=True)]) >= 0.75
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("crop=16", "crop is 16; use 17 to 32 pixels"),
+        ("crop=33", "crop is 33"),
+        ("batch_size=0", "batch_size is 0; it must be above 0"),
+        ("ema=1.0", "ema is 1.0"),
+        ("dtype=float16", "float16 is not offered"),
+        ("leave_out=[c]", "no row is of the source 'c'"),
+        ("samples=nowhere", "nowhere holds no metadata.csv"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_written(
+    toy_data: Path, config: Config, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(BadInput, match=message.replace("(", r"\(")):
+        train.train_judge(config(tmp_path / "run", toy_data, override))
+    assert not (tmp_path / "run").exists()
+
+
+def test_samples_are_forgeries_by_split_and_part_of_what_a_run_is(toy_data: Path, tmp_path: Path) -> None:
+    from gen.judge.forgeries import forgeries_of
+
+    without, with_samples = forgeries_of(None, None), forgeries_of(None, str(toy_data))
+    assert without.inputs()["generator"] == with_samples.inputs()["generator"]
+    assert without.inputs()["samples"] != with_samples.inputs()["samples"]
+    films = np.zeros((2, 32, 32), np.uint8)
+    forged = {split: with_samples.arrays(films, 1, split, 32, tmp_path) for split in ("train", "validation")}
+    assert len(forged["train"].samples) > len(forged["validation"].samples) > 0
+    assert forged["train"].reconstructions.shape == (1, 32, 32)
+    drawn = [forged["train"].draw(films[0] / np.float32(255), np.random.default_rng(i)) for i in range(40)]
+    kept = [image for image in drawn if (np.rint(image * 255) == forged["train"].samples).all((1, 2)).any()]
+    assert 6 <= len(kept) <= 26  # two in five are samples
