@@ -32,6 +32,8 @@ SIZE = 288
 def exposed(scene: Scene, view: str, *, masks: bool = False) -> Projection:
     """``scene`` on a detector of 1024 pixels, with twins."""
     pose = parse_view(view)
+    if scene.healthy:  # the phantom stands, as in `gen drr`
+        pose = replace(pose, position="erect")
     rng = np.random.default_rng(derived_seed(0, f"{scene.key}:{view}"))
     stacks = label_stacks(scene.volume) if masks else {}
     chosen = {name: stack for name, stack in stacks.items() if name.startswith(OUTLINED)}
@@ -57,7 +59,7 @@ def views_of(scene: Scene, title: str) -> tuple[list[Radiograph], list[str]]:
     frontal = exposed(scene, "PA", masks=True)
     pictures = [frontal.image, exposed(scene, "lateral").image, exposed(scene, "AP").image, exposed(scene, "LAO").image]
     pictures += [frontal.soft, frontal.bone, outlined(frontal)]
-    words = ["PA", "left lateral", "AP supine, 90 kV", "LAO 45", "PA without bone", "PA, bone alone", "PA, outlines"]
+    words = ["PA", "left lateral", "AP", "LAO 45", "PA without bone", "PA, bone alone", "PA, outlines"]
     return [picture(each) for each in pictures], [f"{title}. {word}" for word in words]
 
 
