@@ -15,7 +15,7 @@ import numpy as np
 from common import launch
 
 from drr.geometry import parse_view
-from drr.masks import label_stacks
+from drr.masks import label_stacks, mask_stack
 from drr.phantom import make_phantom
 from drr.reader import read_labels, read_volume
 from drr.render import Projection, render, technique_of
@@ -35,7 +35,9 @@ def exposed(scene: Scene, view: str, *, masks: bool = False) -> Projection:
     if scene.healthy:  # the phantom stands, as in `gen drr`
         pose = replace(pose, position="erect")
     rng = np.random.default_rng(derived_seed(0, f"{scene.key}:{view}"))
-    stacks = label_stacks(scene.volume) if masks else {}
+    found = {"lung right": scene.lungs == 1, "lung left": scene.lungs == 2}
+    lungs = {name: mask_stack(mask, scene.volume) for name, mask in found.items()}
+    stacks = (label_stacks(scene.volume) or lungs) if masks else {}
     chosen = {name: stack for name, stack in stacks.items() if name.startswith(OUTLINED)}
     return render(scene, pose, technique_of(pose), size=1024, rng=rng, twins=True, masks=chosen)
 

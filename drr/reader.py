@@ -6,6 +6,7 @@ Formats: NIfTI, NRRD and MetaImage through SimpleITK, which gives DICOM's patien
 from __future__ import annotations
 
 import gzip
+import locale
 import math
 import os
 import zlib
@@ -390,8 +391,11 @@ def _modes(counts: np.ndarray) -> list[int]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let every error of the block name ``path``, and ITK print no warnings beside it."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    """Let every error of the block name ``path``, ITK print no warnings beside it, and leave the locale as it was.
+
+    (GDCM sets it to "C" for a JPEG, after which text without a stated encoding would be ASCII in the whole program.)
+    """
+    shown, language = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_ALL)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         yield
@@ -405,6 +409,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise BadInput(f"{path}: cannot be read ({reason})", hint="the file may be truncated or damaged") from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        locale.setlocale(locale.LC_ALL, language)
 
 
 def _stem(path: Path) -> str:

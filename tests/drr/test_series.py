@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +168,8 @@ def test_compression_changes_nothing(tmp_path: Path, syntax: str) -> None:
     assert_is(read_volume(folder), anatomy())
 
 
-def test_lossless_jpeg_needs_no_further_package(tmp_path: Path) -> None:
+def test_lossless_jpeg_needs_no_further_package_and_leaves_the_locale_alone(tmp_path: Path) -> None:
+    language = locale.setlocale(locale.LC_ALL)
     for index, plane in enumerate(anatomy()):
         image = sitk.GetImageFromArray(plane[None])
         image.SetSpacing((*SPACING_MM[::-1], STEP_MM))
@@ -182,8 +184,10 @@ def test_lossless_jpeg_needs_no_further_package(tmp_path: Path) -> None:
         writer.SetCompressor("JPEG")
         writer.SetFileName(str(tmp_path / f"{index}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, language)  # which GDCM's writer changes, too
     assert pydicom.dcmread(tmp_path / "0.dcm").file_meta.TransferSyntaxUID == JPEGLosslessSV1
     assert_is(read_volume(tmp_path), anatomy())
+    assert locale.setlocale(locale.LC_ALL) == language
 
 
 def test_a_compression_without_decoder_is_what_the_environment_lacks(tmp_path: Path) -> None:

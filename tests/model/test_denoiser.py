@@ -23,6 +23,7 @@ from gen.core.errors import BadInput, GenError
 from gen.core.manifest import Row
 from gen.core.run import read_log
 from gen.data.texts import Texts
+from gen.judge.train import JudgeConfig
 from gen.model.autoencoder import AutoencoderConfig
 from gen.model.denoiser import DenoiserShape, cut_captions, new_denoiser
 from gen.model.folder import load_autoencoder, read_capabilities
@@ -48,7 +49,8 @@ def tuning_config(out: Path, data: Path, init: Path, *overrides: str) -> Denoise
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_loads(path: Path) -> None:
-    load_config(AutoencoderConfig if path.name.startswith("autoencoder") else DenoiserConfig, path)
+    kinds = {"autoencoder": AutoencoderConfig, "judge": JudgeConfig}
+    load_config(kinds.get(path.stem.partition("_")[0], DenoiserConfig), path)
 
 
 def test_the_toy_config_trains_to_a_model_folder_that_samples_and_says_what_it_was_shown(toy_denoiser: Path) -> None:
