@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from drr.geometry import View, place
-from gen import __version__
 from gen.core.errors import BadInput
 from gen.core.files import atomic_file
 from gen.core.radiograph import Radiograph
@@ -66,7 +66,7 @@ def write_dicom(
     if patient.get("age") is not None:
         data.PatientAge = f"{int(patient['age']):03d}Y"
     data.SeriesNumber = data.InstanceNumber = 1
-    data.Manufacturer, data.ManufacturerModelName, data.SoftwareVersions = "cxr-gen", "drr", __version__
+    data.Manufacturer, data.ManufacturerModelName, data.SoftwareVersions = "cxr-gen", "drr", version("cxr-gen")
     data.BodyPartExamined, data.PatientOrientation = "CHEST", _orientation(view)
     if view.name in ("PA", "AP"):
         data.ViewPosition = view.name

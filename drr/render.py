@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from drr.scatter import scatter
 from drr.scene import Scene
 from drr.spectrum import Spectrum, tube_spectrum
 from drr.truth import truth_of
-from gen import __version__
 
 _IN_THE_BEAM_MM = 20.0  # of water: what is behind more is the patient, and the grey levels are fitted to it
 _BONE_WHITE, _LEAST_WHITE = 99.9, 0.1  # percentile of the bone image that becomes white, and what is too faint to
@@ -72,7 +72,7 @@ class Projection:
         """What the picture file says of itself."""
         return {
             "synthetic": "yes",
-            "made_by": f"cxr-gen {__version__} drr",
+            "made_by": f"cxr-gen {version('cxr-gen')} drr",
             "patient": str(self.truth["patient_id"]),
             "view": self.view.name,
             "kvp": f"{self.truth['technique']['kvp']:g}",

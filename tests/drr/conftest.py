@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from drr.body import find_body, find_lungs
+from drr.phantom import make_phantom
 from drr.reader import read_volume
 from drr.scene import Scene, load_scene
+from drr.volume import Volume
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +28,19 @@ def ct_file(chest_files: Path) -> Path:
 @pytest.fixture(scope="session")
 def labels_file(chest_files: Path) -> Path:
     return chest_files / "chest.seg.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def chest() -> Volume:
+    """A coarse phantom without its labels, as a real CT would be."""
+    return replace(make_phantom("M", "average", 50, 0, (6.0, 4.0, 4.0)), labels=None, name="chest")
+
+
+@pytest.fixture(scope="session")
+def body(chest: Volume) -> np.ndarray:
+    return find_body(chest)
+
+
+@pytest.fixture(scope="session")
+def lungs(chest: Volume, body: np.ndarray) -> np.ndarray:
+    return find_lungs(chest, body)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from drr.body import find_body, find_lungs
 from drr.devices import insert_device
 from drr.landmarks import find_landmarks
-from drr.phantom import make_phantom
 from drr.request import KINDS, Inserted, Part, parse_lesion
 from drr.sweep import beside, inside, parts_mask, plate, smooth_course, sweep
 from drr.volume import Volume
@@ -19,22 +16,6 @@ from gen.core.errors import BadInput, GenError
 from gen.core.terms import DEVICES
 
 NAMES = [kind.device for kind in KINDS if kind.device]
-
-
-@pytest.fixture(scope="module")
-def chest() -> Volume:
-    """A coarse phantom without its labels, as a real CT would be."""
-    return replace(make_phantom("M", "average", 50, 0, (6.0, 4.0, 4.0)), labels=None, name="chest")
-
-
-@pytest.fixture(scope="module")
-def body(chest: Volume) -> np.ndarray:
-    return find_body(chest)
-
-
-@pytest.fixture(scope="module")
-def lungs(chest: Volume, body: np.ndarray) -> np.ndarray:
-    return find_lungs(chest, body)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from drr.body import find_body, find_lungs
+from drr.body import find_lungs
 from drr.lesions import insert_lesion
-from drr.phantom import make_phantom
 from drr.request import KINDS, Inserted, parse_lesion
 from drr.thorax import hemithorax
 from drr.volume import Volume
@@ -21,22 +20,6 @@ from gen.core.terms import FINDINGS, SEVERITIES
 
 LESIONS = [kind.finding for kind in KINDS if kind.device is None]
 ONE_SIDED = [kind.finding for kind in KINDS if kind.device is None and "left" in kind.sides]
-
-
-@pytest.fixture(scope="module")
-def chest() -> Volume:
-    """A coarse phantom without its labels, as a real CT would be."""
-    return replace(make_phantom("M", "average", 50, 0, (6.0, 4.0, 4.0)), labels=None, name="chest")
-
-
-@pytest.fixture(scope="module")
-def body(chest: Volume) -> np.ndarray:
-    return find_body(chest)
-
-
-@pytest.fixture(scope="module")
-def lungs(chest: Volume, body: np.ndarray) -> np.ndarray:
-    return find_lungs(chest, body)
 
 
 @pytest.fixture(scope="module")
