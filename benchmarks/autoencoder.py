@@ -28,51 +28,17 @@ from common import (
     with_interval,
 )
 
-from gen.core.errors import BadInput
 from gen.core.radiograph import Radiograph
 from gen.data.split import patient_of
+from gen.evaluate.diversity import ms_ssim
 
-# Wang, Simoncelli and Bovik 2003, "Multi-scale structural similarity for image quality assessment", section 4.
-SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-WINDOW, SIGMA = 11, 1.5  # pixels
 # Upper left corners of the crops, as parts of the side (row, column).
 REGIONS = {"apex": (0.06, 0.12), "hilum": (0.28, 0.28), "heart": (0.42, 0.48), "angle": (0.50, 0.02)}
 CROP = 0.5  # of the side
 
 
-def ms_ssim(output: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Multi-scale structural similarity of (N, H, W) in [0, 1], (N,): five scales, valid windows, 2 x 2 means between.
-
-    BadInput for images under 176 pixels, whose coarsest scale would be smaller than the window.
-    """
-    import torch
-    from torch.nn import functional
-
-    least = WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
-    if min(output.shape[1:]) < least:
-        raise BadInput(f"MS-SSIM needs images of {least} pixels or more, and these have {min(output.shape[1:])}")
-    x, y = (torch.from_numpy(np.asarray(images, np.float64))[:, None] for images in (output, target))
-    line = torch.exp(-((torch.arange(WINDOW, dtype=x.dtype) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
-    line = line / line.sum()
-
-    def blur(images: torch.Tensor) -> torch.Tensor:
-        return functional.conv2d(functional.conv2d(images, line[None, None, :, None]), line[None, None, None, :])
-
-    c1, c2 = 0.01**2, 0.03**2
-    result = torch.ones(len(x), dtype=x.dtype)
-    for scale, weight in enumerate(SCALE_WEIGHTS):
-        mean_x, mean_y = blur(x), blur(y)
-        var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-        similar = (2 * (blur(x * y) - mean_x * mean_y) + c2) / (var_x + var_y + c2)
-        if scale == len(SCALE_WEIGHTS) - 1:  # luminance counts at the coarsest scale only
-            similar = similar * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-        result = result * similar.mean((1, 2, 3)).clamp(min=0) ** weight
-        x, y = functional.avg_pool2d(x, 2), functional.avg_pool2d(y, 2)
-    return result.numpy()
-
-
 def scores(output: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-    """PSNR in dB, MS-SSIM and gradient energy ratio of each image, (N, H, W) in [0, 1] -> (N,)."""
+    """PSNR in dB, MS-SSIM (on 8 bits) and gradient energy ratio of each image, (N, H, W) in [0, 1] -> (N,)."""
     import torch
 
     from gen.model.losses import gradient_energy_ratio, psnr
@@ -80,7 +46,7 @@ def scores(output: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     a, b = (torch.from_numpy(images)[:, None] for images in (output, target))
     return {
         "PSNR, dB": psnr(a, b, 1.0).numpy(),
-        "MS-SSIM": ms_ssim(output, target),
+        "MS-SSIM": ms_ssim(*(np.rint(images * 255).astype(np.uint8) for images in (output, target))),
         "gradient energy ratio": gradient_energy_ratio(a, b).numpy(),
     }
 

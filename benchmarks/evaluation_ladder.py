@@ -1,13 +1,17 @@
 """Do the evaluation's figures climb with damage, and what does it cost: a sanity ladder, and time and memory by N.
 
 The ladder compares half A of the real patients with half B as it is, mildly blurred, with noise added, and replaced by
-noise; a figure that does not get worse from rung to rung measures nothing. The cost is that of the command on a set of
-real images and as many others (real ones with a little noise, two to a prompt), both PNG files.
+noise; a figure that does not get worse from rung to rung measures nothing. Another rung deals the labels of test films
+out anew: fidelity must not notice, and agreement with what is said must break. The cost is that of the command on two
+sets of PNG files: real films with a little noise, which come again where N is larger than their number; in the second
+set two to a prompt.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,16 +23,22 @@ from typing import Any
 
 import click
 import numpy as np
-from common import WORK, data_option, json_option, launch, print_table, save_json
+from common import WORK, data_option, json_option, launch, print_table, save_json, with_interval
 from PIL import Image
 
 from gen.core.errors import GenError
 from gen.core.manifest import write_manifest
 from gen.data.texts import texts_of
+from gen.evaluate.alignment import Side, alignment
 from gen.evaluate.extractors import embed, extractor_of
-from gen.evaluate.fidelity import LOWER_IS_BETTER, METRICS, Comparison, compare, halves
+from gen.evaluate.fidelity import LOWER_IS_BETTER, METRICS, Comparison, compare, fidelity, halves
+from gen.evaluate.figures import Figure
 from gen.evaluate.images import ImageSet, read_images
+from gen.judge.judge import load_judge
 
+SAID = ("age", "sex", "race", "view", "findings", "absent", "uncertain", "study", "prompt")  # columns of a row
+AGREEMENT = ("mean_auroc", "sex", "view", "child", "age_error")
+DEALT = 20  # times that the labels are shuffled
 BLUR, NOISE = 0.5, 0.02  # standard deviations: pixels of 256 a side, and parts of the range
 RUNGS = ("real half", f"blurred, {BLUR} px", f"noise, {NOISE:.0%}", "noise images")
 
@@ -68,52 +78,103 @@ def in_order(rungs: dict[str, Comparison], metric: str) -> bool:
     return all(before < after for before, after in pairwise(values))
 
 
+def shuffled(images: ImageSet, seed: int) -> ImageSet:
+    """``images`` with what is said of them dealt out anew: pixels, files and patients stay where they are."""
+    order = np.random.default_rng(seed).permutation(len(images.rows))
+    told = [{name: getattr(images.rows[k], name) for name in SAID} for k in order]
+    return replace(images, rows=tuple(replace(row, **said) for row, said in zip(images.rows, told, strict=True)))
+
+
+def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str, dict[str, Any]], dict[str, bool]]:
+    """Agreement of test films with their labels (value, low, high) and with shuffled ones (mean, least and most of
+    `DEALT`) in the bundled judge's eyes; and by extractor whether all figures of fidelity beside the validation films
+    are the same for both, to the last bit."""
+    real, films = (read_images(data, split=split, cache=cache) for split in ("validation", "test"))
+    judge = load_judge()
+    beside = Side(real.rows, real.units, judge.read(real.levels))
+    seen, thresholds = judge.read(films.levels), judge.calibration.thresholds
+
+    def agreement(images: ImageSet) -> dict[str, Figure]:
+        found = alignment(Side(images.rows, images.units, seen), beside, thresholds)
+        return {name: getattr(found, name).synthetic for name in AGREEMENT}
+
+    # All findings are told from the same films without any, so what one dealing does to these moves all of them.
+    dealt = [agreement(shuffled(films, seed)) for seed in range(DEALT)]
+    own, values = agreement(films), {name: np.array([each[name].value for each in dealt]) for name in AGREEMENT}
+    rows = {
+        "labels of their own": {name: (own[name].value, own[name].low, own[name].high) for name in AGREEMENT},
+        "shuffled labels": {name: (float(v.mean()), float(v.min()), float(v.max())) for name, v in values.items()},
+    }
+    same = {
+        spec: fidelity(real, films, spec, cache).synthetic == fidelity(real, shuffled(films, 0), spec, cache).synthetic
+        for spec in specs
+    }
+    return rows, same
+
+
 def write_stand_ins(images: ImageSet, chosen: np.ndarray, folder: Path, synthetic: bool) -> None:
-    """A data set in ``folder`` of ``chosen`` images; as ``synthetic`` ones, two noisy ones of every other prompt."""
+    """A data set in ``folder`` of ``chosen`` images with a little noise, by which an image that is chosen twice is no
+    duplicate; as ``synthetic`` ones, two of every other prompt."""
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(int(synthetic))
     rows = [images.rows[index] for index in chosen]
     if synthetic:
         rows = [rows[k - k % 2] for k in range(len(rows))]
     prompts = texts_of(rows, "study", 0, 0).fixed()
     listed = []
     for k, (index, row, prompt) in enumerate(zip(chosen, rows, prompts, strict=True)):
-        levels = images.levels[index]
+        noise = 0.01 * 255 * generator.standard_normal(images.levels.shape[1:], dtype=np.float32)
+        levels = np.rint(images.levels[index] + noise).clip(0, 255).astype(np.uint8)
         if synthetic:
-            noise = 0.01 * 255 * generator.standard_normal(levels.shape, dtype=np.float32)
-            levels, row = np.rint(levels + noise).clip(0, 255).astype(np.uint8), replace(row, prompt=prompt)
-            row = replace(row, source="synthetic:stand-in", patient_id=f"stand-in-{k}")
+            row = replace(row, prompt=prompt, source="synthetic:stand-in", patient_id=f"stand-in-{k}")
         Image.fromarray(levels).save(folder / f"{k}.png")
         listed.append(replace(row, file=folder / f"{k}.png", width=None, height=None, sha256="", split=None))
     write_manifest(folder, listed)
 
 
 def run(real: Path, synthetic: Path, out: Path, cache: Path) -> dict[str, float]:
-    """Seconds on the clock and of processors, and the peak of memory in MB, of `gen evaluate` in a fresh process."""
-    # Its own peak, from /proc: what wait4 tells counts the memory of this process before the fork too.
-    peak = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
-    code = f"from gen.evaluate.cli import evaluate; evaluate(standalone_mode=False); {peak}"
+    """Seconds on the clock and of processors, and peaks of memory in MB, of `gen evaluate` in a fresh process.
+
+    ``peak_mb`` counts the pages of mapped files (libraries, and the pixels of the sets) that happen to be in memory and
+    that the system takes back when it needs them; ``own_mb`` is the process's own memory.
+    """
+    code = "from gen.evaluate.cli import evaluate; evaluate()"
     command = [sys.executable, "-c", code, "--real", real, "--synthetic", synthetic, "--out", out, "--quiet"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-    start = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, text=True)
-    said = process.stdout.read() if process.stdout else ""
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.DEVNULL)
+    peaks = dict.fromkeys(("VmHWM", "RssAnon"), 0)
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        for name in peaks:
+            peaks[name] = max([peaks[name], *map(int, re.findall(rf"{name}:\s+(\d+)", status))])
+        time.sleep(0.02)
+    if process.returncode:
         raise GenError(f"gen evaluate failed on {real} and {synthetic}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seconds": time.perf_counter() - start,
-        "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak_mb": int(said.split()[-1]) / 1024,
+        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "peak_mb": peaks["VmHWM"] / 1024,
+        "own_mb": peaks["RssAnon"] / 1024,
     }
 
 
 @click.command(help=__doc__)
 @data_option
 @click.option("-n", "count", type=click.IntRange(64), default=500, show_default=True, help="Images a half.")
-@click.option("--extractor", "specs", multiple=True, default=("texture", "random"), show_default=True)
-@click.option("--cost", "sizes", type=int, multiple=True, default=(250, 1000), show_default=True, help="Images a set.")
+@click.option(
+    "--extractor", "specs", multiple=True, default=("judge", "texture", "random", "layout"), show_default=True
+)
+@click.option(
+    "--cost",
+    "sizes",
+    type=int,
+    multiple=True,
+    default=(250, 1000, 2500),
+    show_default=True,
+    help="Images a set; 0: none.",
+)
 @json_option
 def main(data: Path, count: int, specs: tuple[str, ...], sizes: tuple[int, ...], json_file: Path | None) -> None:
     cache = WORK / "evaluation"
@@ -130,20 +191,29 @@ def main(data: Path, count: int, specs: tuple[str, ...], sizes: tuple[int, ...],
             name: {m: getattr(rung, m).as_dict() for m in METRICS} for name, rung in rungs.items()
         } | {"in order": order}
 
+    agreement, same = deal_anew(data, specs, cache)
+    print(
+        "\nTest films as the bundled judge sees them: under their own labels [95 %], and under each other's (mean "
+        f"[least, most] of {DEALT} dealings)\n"
+    )
+    print_table(["", *AGREEMENT], [[name, *(with_interval(of[m], 2) for m in of)] for name, of in agreement.items()])
+    unmoved = ", ".join(f"{spec}: {'yes' if equal else 'NO'}" for spec, equal in same.items())
+    print(f"\nEvery figure of fidelity the same for both, to the last bit: {unmoved}")
+    found["shuffled"] = {"agreement": agreement, "fidelity the same": same}
+
     print("\n`gen evaluate --real ... --synthetic ...` of N + N images at 256 x 256, start of Python included\n")
     table = []
-    for size in sizes:
+    for size in filter(None, sizes):
         with tempfile.TemporaryDirectory() as place:
-            order = np.random.default_rng(0).permutation(len(real.rows))
-            size = min(size, len(order) // 2)
+            order = np.resize(np.random.default_rng(0).permutation(len(real.rows)), 2 * size)
             folders = [Path(place) / name for name in ("real", "synthetic")]
-            for folder, chosen in zip(folders, (order[:size], order[size : 2 * size]), strict=True):
+            for folder, chosen in zip(folders, (order[:size], order[size:]), strict=True):
                 write_stand_ins(real, chosen, folder, folder.name == "synthetic")
             for label in ("first", "again, from the cache"):
                 cost = run(*folders, Path(place) / "report", Path(place) / "cache")
                 found["cost"].append({"n": size, "run": label, **cost})
                 table.append([size, label, *(f"{value:.0f}" for value in cost.values())])
-    print_table(["N", "run", "time, s", "CPU, s", "peak memory, MB"], table)
+    print_table(["N", "run", "time, s", "CPU, s", "peak memory, MB", "of it own, MB"], table)
     save_json(json_file, found)
 
 

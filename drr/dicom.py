@@ -1,8 +1,9 @@
-"""A projection as a DICOM file: Digital X-Ray Image Storage - For Presentation, marked as synthetic."""
+"""A radiograph as a DICOM file: Digital X-Ray Image Storage - For Presentation, marked as synthetic."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from drr.geometry import View, place
 from gen.core.errors import BadInput
-from gen.core.files import atomic_file
+from gen.core.files import write_bytes
 from gen.core.radiograph import Radiograph
 
 PHOTOMETRIC = ("MONOCHROME2", "MONOCHROME1")
@@ -28,10 +29,42 @@ def write_dicom(
     patient: Mapping[str, Any],
     exposure: Mapping[str, float],
 ) -> None:
-    """Write ``radiograph`` atomically; ``bits`` 8 to 16 a pixel, MONOCHROME1 stores bone dark and is shown inverted.
+    """Write the projection ``radiograph`` atomically, with the geometry of ``view``; see `dicom_bytes`.
 
-    ``patient``: ``id``, and ``sex`` and ``age`` where known. ``exposure``: DICOM keywords of numbers, such as KVP.
-    Every UID is a hash of the image, so that the same image is the same file.
+    ``exposure``: DICOM keywords of numbers, such as KVP.
+    """
+    attributes = {
+        "ManufacturerModelName": "drr",
+        "PatientOrientation": _orientation(view),
+        "PositionerPrimaryAngle": f"{view.primary_deg:.4g}",
+        "PositionerSecondaryAngle": f"{view.secondary_deg:.4g}",
+        "DistanceSourceToDetector": f"{view.sdd_mm:.6g}",
+        "DistanceSourceToPatient": f"{view.sod_mm:.6g}",
+        **{keyword: f"{value:.6g}" for keyword, value in exposure.items()},
+        "DerivationDescription": "projection of a CT",
+    }
+    if view.name in ("PA", "AP", "lateral"):
+        attributes["ViewPosition"] = "LL" if view.name == "lateral" else view.name
+    data = dicom_bytes(
+        radiograph, photometric=photometric, bits=bits, patient=patient, attributes=attributes, origin=view
+    )
+    write_bytes(path, data)
+
+
+def dicom_bytes(
+    radiograph: Radiograph,
+    *,
+    photometric: str = "MONOCHROME2",
+    bits: int = 12,
+    patient: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    origin: object = None,
+) -> bytes:
+    """``radiograph`` as a DICOM file; ``bits`` 8 to 16 a pixel, MONOCHROME1 stores bone dark and is shown inverted.
+
+    ``patient``: ``id``, and ``sex`` and ``age`` where known. ``attributes``: what is known of how the image came to be,
+    by DICOM keyword; of an image that is no projection no angle and no distance. Every UID is a hash of the image and
+    of ``origin``, so that the same image is the same file.
     """
     import pydicom
     from pydicom.dataset import FileDataset, FileMetaDataset
@@ -44,13 +77,13 @@ def write_dicom(
     if photometric == "MONOCHROME1":
         levels = top - levels
     provenance = sorted(radiograph.provenance.items())
-    digest = hashlib.sha256(repr((view, photometric, bits, provenance)).encode() + levels.tobytes()).hexdigest()
+    digest = hashlib.sha256(repr((origin, photometric, bits, provenance)).encode() + levels.tobytes()).hexdigest()
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[digest, "instance"])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SpecificCharacterSet = "ISO_IR 192"
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
@@ -66,17 +99,9 @@ def write_dicom(
     if patient.get("age") is not None:
         data.PatientAge = f"{int(patient['age']):03d}Y"
     data.SeriesNumber = data.InstanceNumber = 1
-    data.Manufacturer, data.ManufacturerModelName, data.SoftwareVersions = "cxr-gen", "drr", version("cxr-gen")
-    data.BodyPartExamined, data.PatientOrientation = "CHEST", _orientation(view)
-    if view.name in ("PA", "AP"):
-        data.ViewPosition = view.name
-    elif view.name == "lateral":
-        data.ViewPosition = "LL"
-    data.PositionerPrimaryAngle = f"{view.primary_deg:.4g}"
-    data.PositionerSecondaryAngle = f"{view.secondary_deg:.4g}"
-    data.DistanceSourceToDetector, data.DistanceSourceToPatient = f"{view.sdd_mm:.6g}", f"{view.sod_mm:.6g}"
-    for keyword, value in exposure.items():
-        setattr(data, keyword, f"{value:.6g}")
+    data.Manufacturer, data.SoftwareVersions, data.BodyPartExamined = "cxr-gen", version("cxr-gen"), "CHEST"
+    for keyword, value in attributes.items():
+        setattr(data, keyword, value)
     if radiograph.spacing_mm is not None:
         data.ImagerPixelSpacing = [f"{side:.8g}" for side in radiograph.spacing_mm]
     data.BurnedInAnnotation, data.LossyImageCompression, data.PixelIntensityRelationship = "NO", "00", "LOG"
@@ -89,11 +114,11 @@ def write_dicom(
     data.BitsAllocated, data.BitsStored, data.HighBit = (8 if bits == 8 else 16), bits, bits - 1
     data.PixelRepresentation = 0
     data.WindowCenter, data.WindowWidth = f"{(top + 1) / 2:g}", str(top + 1)
-    data.DerivationDescription = "projection of a CT"
     data.ImageComments = "synthetic"
     data.PixelData = levels.tobytes() + b"\0" * (levels.nbytes % 2)
-    with atomic_file(path) as stream:
-        pydicom.dcmwrite(stream, data, enforce_file_format=True)
+    stream = io.BytesIO()
+    pydicom.dcmwrite(stream, data, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def _orientation(view: View) -> list[str]:

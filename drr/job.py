@@ -175,7 +175,7 @@ def _projections(
     except Exception as error:  # whatever one CT does to a library, the others are projected
         if alone:
             raise
-        failures.append(f"{patient.key}: {_reason(error)}")
+        failures.append(f"{patient.key}: {reason_of(error)}")
         return
     masks = _mask_stacks(job, plain)
     for k, name in todo:
@@ -202,7 +202,7 @@ def _projections(
         except Exception as error:
             if alone:
                 raise
-            failures.append(f"{stem}: {_reason(error)}")
+            failures.append(f"{stem}: {reason_of(error)}")
         else:
             yield stem, projection
 
@@ -225,7 +225,8 @@ def _view(job: Job, text: str) -> View:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why something failed, in one line."""
     return (
         str(error) if isinstance(error, GenError) else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     )
@@ -250,12 +251,21 @@ def _patients(job: Job) -> list[Patient]:
     for path in filter(None, (*job.cts, job.masks if job.masks != "auto" else None, job.mask_names)):
         if not Path(path).exists():
             raise BadInput(f"{path}: no such file or folder")
-    keys = [_key(Path(ct)) for ct in job.cts]
+    keys = patient_keys(job.cts)
+    return [Patient(key, partial(_read, job, ct), range(job.variants)) for key, ct in zip(keys, job.cts, strict=True)]
+
+
+def patient_keys(cts: Sequence[str]) -> list[str]:
+    """What the patient of each CT is called: by its file or folder, or by both where files in several have one name.
+
+    BadInput for two that are still called the same.
+    """
+    keys = [_key(Path(ct)) for ct in cts]
     if len(set(keys)) < len(keys):  # s0001/ct.nii.gz, s0002/ct.nii.gz
-        keys = [f"{Path(ct).resolve().parent.name}-{key}" for ct, key in zip(job.cts, keys, strict=True)]
+        keys = [f"{Path(ct).resolve().parent.name}-{key}" for ct, key in zip(cts, keys, strict=True)]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise BadInput(f"two CTs are called {twice!r}, and images are named after them", hint="rename one of them")
-    return [Patient(key, partial(_read, job, ct), range(job.variants)) for key, ct in zip(keys, job.cts, strict=True)]
+    return keys
 
 
 def _phantom(job: Job, k: int) -> Volume:
@@ -285,10 +295,10 @@ def _read(job: Job, ct: str) -> Volume:
 def _digests(job: Job) -> dict[str, str]:
     """The content of every file that the job reads, so that a folder is not continued from other data."""
     paths = [*job.cts, *(path for path in (job.masks, job.mask_names) if path not in (None, "auto"))]
-    return {str(path): _digest(Path(str(path))) for path in paths}
+    return {str(path): digest_of(Path(str(path))) for path in paths}
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """SHA-256 of a file, or of the files of a folder in order of their names; "" for what is not there."""
     if not path.is_dir():
         return sha256_file(path) if path.is_file() else ""

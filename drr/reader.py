@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from drr import series
 from drr.names import read_names
 from drr.series import MAX_VOXELS, MIN_SIDE, Scan, read_series
 from drr.volume import AIR_HU, Labels, Volume
@@ -70,6 +71,19 @@ def read_volume(path: str | Path) -> Volume:
         if top < _MAX_CLIP_HU and sum(np.count_nonzero(plane == top) for plane in hu) > _CLIPPED * hu.size:
             facts["clipped_at_hu"] = top
         return Volume(hu, scan.spacing_mm, scan.direction, _point(scan.origin_mm), name=_stem(path), facts=facts)
+
+
+def read_patient(path: str | Path) -> dict[str, Any]:
+    """What the headers of a CT tell of the patient, "sex" and "age" in whole years, without reading a voxel.
+
+    Files of other formats than DICOM tell nothing. BadInput for what is not there, and for a folder without one series.
+    """
+    path = Path(path)
+    with _naming(path):
+        if path.is_dir():
+            return series.read_patient(path)
+        path.stat()
+        return {}
 
 
 def read_labels(path: str | Path, volume: Volume, names: str | Path | None = None) -> Labels:

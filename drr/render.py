@@ -92,14 +92,17 @@ def technique_of(view: View, kvp: float | None = None) -> Technique:
     return technique
 
 
-def line_integrals(scene: Scene, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Water-equivalent mm by material, float32 (H, W); their sum is the path through the patient and the devices."""
+def line_integrals(scene: Scene, geometry: Geometry, *, threads: int | None = None) -> dict[str, np.ndarray]:
+    """Water-equivalent mm by material, float32 (H, W); their sum is the path through the patient and the devices.
+
+    ``threads`` are the projector's; sums in another number of parts differ in their last bits.
+    """
     names = ("total", "bone", "iodine", "metal")
-    total, bone, iodine, metal = project([scene.stacks[name] for name in names], geometry)
+    total, bone, iodine, metal = project([scene.stacks[name] for name in names], geometry, threads=threads)
     paths = {"soft": total - bone - iodine, "bone": bone, "iodine": iodine, "metal": metal}
     for material, stack in scene.parts:
         with suppress(OutOfView):  # a part of a device that falls beside the detector
-            paths[material] += project([stack], geometry)[0]
+            paths[material] += project([stack], geometry, threads=threads)[0]
     return paths
 
 
@@ -114,17 +117,19 @@ def render(
     twins: bool = False,
     equalize: bool = False,
     masks: Mapping[str, Stack] | None = None,
+    threads: int | None = None,
 ) -> Projection:
     """Expose ``scene`` on a detector of ``size`` pixels and ``field_mm`` a side, cropped to what was scanned.
 
     A wide patient stands farther from the detector than ``view`` says, and the truth tells how far. Without noise where
     ``rng`` is None. ``equalize`` adds CLAHE to the image, not to its twins. ``masks`` are projected beside the masks of
-    what was inserted. BadInput, naming the patient, for a view that shows too little of the scan.
+    what was inserted. ``threads`` as of `line_integrals`; None is one for each processor. BadInput, naming the patient,
+    for a view that shows too little of the scan.
     """
     view = stand_clear(view, scene.reach_mm(view.towards))
     geometry = place(view, scene.centre_mm, size, field_mm)
     geometry = scanned_part(geometry, scene.volume, scene.field.body, scene.field.cut, view.name)
-    paths = line_integrals(scene, geometry)
+    paths = line_integrals(scene, geometry, threads=threads)
     without = {name: path for name, path in paths.items() if name != "bone"}
     spectrum, pitch_mm = technique.spectrum(), geometry.pitch_mm[0]
     response = technique.detector.response(spectrum.energies_kev)

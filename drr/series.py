@@ -108,6 +108,16 @@ def read_series(folder: Path) -> Scan:
     return _upright(values, spacing, axes, step, positions[0], facts)
 
 
+def read_patient(folder: Path) -> dict[str, Any]:
+    """Sex, age in whole years and position of the patient of the one CT series in ``folder``, as far as headers tell.
+
+    BadInput where `read_series` would not find one series.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _patient(_choose(_headers(folder), {})[0])
+
+
 # Which files
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.core.errors import BadInput
 from gen.core.manifest import Row
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -20,8 +19,12 @@ sys.path.insert(0, str(BENCHMARKS))  # as Python itself does for a script
 
 import autoencoder  # noqa: E402
 import common  # noqa: E402
+import describe_calls  # noqa: E402
+import evaluation_ladder  # noqa: E402
 import extractors  # noqa: E402
 import fidelity  # noqa: E402
+import interval_coverage  # noqa: E402
+import planted_copies  # noqa: E402
 import prompt_effect  # noqa: E402
 import sampling_speed  # noqa: E402
 import training_curve  # noqa: E402
@@ -57,35 +60,18 @@ def test_every_benchmark_explains_itself() -> None:
         assert out.startswith(f"Usage: {script}")
 
 
-# --- structural similarity and reconstruction
+# --- reconstruction
 
 
-def test_ms_ssim_of_an_image_with_itself_is_one_and_damage_lowers_it_in_order(images: np.ndarray) -> None:
+def test_every_score_of_an_image_with_itself_is_the_best_and_damage_lowers_it_in_order(images: np.ndarray) -> None:
     from scipy.ndimage import gaussian_filter
 
-    assert autoencoder.ms_ssim(images, images) == pytest.approx(1)
-    rungs = [gaussian_filter(images, (0, sigma, sigma)) for sigma in (0.5, 1, 2, 4)]
-    means = [autoencoder.ms_ssim(rung, images).mean() for rung in rungs]
-    assert 1 > means[0] > means[1] > means[2] > means[3] > 0
-
-
-def test_ms_ssim_is_symmetric_and_knows_an_inverted_and_a_strangers_image(images: np.ndarray) -> None:
-    noisy = (images + 0.1).clip(0, 1)
-    assert autoencoder.ms_ssim(images, noisy) == pytest.approx(autoencoder.ms_ssim(noisy, images))
-    assert autoencoder.ms_ssim(1 - images, images).max() < 0.5
-    assert autoencoder.ms_ssim(np.roll(images, 1, axis=0), images).max() < 0.9
-
-
-def test_ms_ssim_of_two_flat_images_is_the_closed_form_of_its_luminance() -> None:
-    a, b = (np.full((1, 192, 192), value, np.float32) for value in (0.4, 0.6))
-    c1 = 0.01**2
-    luminance = (2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1)
-    assert autoencoder.ms_ssim(a, b) == pytest.approx(luminance ** autoencoder.SCALE_WEIGHTS[-1], rel=1e-4)
-
-
-def test_ms_ssim_refuses_images_that_are_too_small() -> None:
-    with pytest.raises(BadInput, match="176"):
-        autoencoder.ms_ssim(np.zeros((1, 64, 64)), np.zeros((1, 64, 64)))
+    assert autoencoder.scores(images, images)["MS-SSIM"] == pytest.approx(1)
+    rungs = [autoencoder.scores(gaussian_filter(images, (0, sigma, sigma)), images) for sigma in (0.5, 1, 2, 4)]
+    for name in ("PSNR, dB", "MS-SSIM", "gradient energy ratio"):
+        means = [rung[name].mean() for rung in rungs]
+        assert means == sorted(means, reverse=True), name
+        assert 0 < means[-1] < means[0], name
 
 
 def test_one_level_of_difference_everywhere_has_the_psnr_of_its_closed_form(images: np.ndarray) -> None:
@@ -154,6 +140,92 @@ def test_a_planted_copy_is_nearer_than_a_stranger_and_the_image_itself_is_at_zer
 def test_gradient_energy_of_a_ramp_is_its_slope_squared() -> None:
     ramp = np.tile(np.arange(64, dtype=np.uint8), (1, 64, 1))
     assert fidelity.gradient_energy(ramp) == pytest.approx(1 / 255**2)
+
+
+# --- the evaluation's own tests: planted copies, the ladder, intervals
+
+
+def test_recall_counts_what_is_below_the_threshold_of_the_held_out_films() -> None:
+    control, units = np.linspace(1, 2, 200), np.array([str(k // 2) for k in range(200)])
+    found = np.array([0.5] * 30 + [1.5] * 10)
+    value, low, high = planted_copies.recall_at(control, units, found, 0.01)
+    assert value == 0.75
+    assert 0.5 < low < 0.75 < high < 0.95
+    # All are caught or none on every draw: the films that were planted are few, and the interval says so.
+    value, low, high = planted_copies.recall_at(control, units, np.full(40, 0.5), 0.01)
+    assert (value, high) == (1, pytest.approx(1))
+    assert low == pytest.approx(40 / (40 + 1.96**2), abs=1e-3)  # Wilson's
+    value, low, high = planted_copies.recall_at(control, units, np.full(40, 3.0), 0.01)
+    assert (value, low) == (0, pytest.approx(0))
+    assert 0 < high < 0.1
+
+
+def test_recall_grows_with_the_false_alarms_and_few_held_out_patients_widen_its_interval() -> None:
+    generator = np.random.default_rng(6)
+    found, control = generator.normal(0, 1, 100), generator.normal(2, 1, 400)
+    alone = np.arange(400).astype(str)
+    recalls = [planted_copies.recall_at(control, alone, found, rate)[0] for rate in (0.01, 0.05, 0.2, 0.5)]
+    assert recalls == sorted(recalls)
+    assert recalls[0] < recalls[-1]
+    # The same distances of four patients only: which of them are drawn moves the threshold.
+    _, low, high = planted_copies.recall_at(np.sort(control), alone, found, 0.05)
+    _, lower, higher = planted_copies.recall_at(np.sort(control), np.repeat(np.arange(4), 100), found, 0.05)
+    assert higher - lower > high - low
+
+
+def test_the_interval_of_recall_covers_the_truth() -> None:
+    truth, covered = 0.15866, 0  # of N(1, 1) below the 5 % of N(1.645, 1), at 0
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        control, found = generator.normal(1.64485, 1, 300), generator.normal(1, 1, 200)
+        _, low, high = planted_copies.recall_at(control, np.arange(300), found, 0.05)
+        covered += low <= truth <= high
+    assert covered >= 25
+
+
+def test_shuffled_labels_move_between_images_and_pixels_and_patients_stay() -> None:
+    from gen.evaluate.images import ImageSet
+
+    rows = tuple(
+        Row(file=Path(f"/{k}.png"), file_name=f"{k}.png", patient_id=f"p{k}", age=float(k), prompt=str(k))
+        for k in range(40)
+    )
+    films = ImageSet(Path("/"), rows, np.arange(40, dtype=np.uint8)[:, None, None], tuple(map(str, range(40))))
+    dealt = evaluation_ladder.shuffled(films, 0)
+    assert (dealt.levels is films.levels, dealt.sha256, dealt.units) == (True, films.sha256, films.units)
+    assert [row.file_name for row in dealt.rows] == [row.file_name for row in rows]
+    assert all(row.age == float(row.prompt) for row in dealt.rows)  # what is said of one image stays together
+    assert sorted(row.prompt for row in dealt.rows) == sorted(row.prompt for row in rows)
+    assert sum(new.prompt != old.prompt for new, old in zip(dealt.rows, rows, strict=True)) > 30
+
+
+def test_the_ladders_rungs_are_the_images_and_worse_and_worse(levels: np.ndarray) -> None:
+    rungs = list(evaluation_ladder.damaged(levels).values())
+    assert np.array_equal(rungs[0], levels)
+    off = [float(np.square(rung.astype(float) - levels).mean()) for rung in rungs]
+    assert 0 == off[0] < off[1] < off[2] < off[3]
+
+
+def test_normal_films_of_a_patient_are_alike_and_the_coverage_of_an_interval_is_counted() -> None:
+    found = interval_coverage.drawn((0, 0), 6000, 3, 0.4)
+    assert found.std() == pytest.approx(1, abs=0.02)
+    assert found.mean() == pytest.approx(0.4, abs=0.03)
+    assert np.corrcoef(found[::3, 0], found[1::3, 0])[0, 1] == pytest.approx(0.64, abs=0.05)
+    table = interval_coverage.covered(24, 20, 0.4, 1)
+    assert set(table) == set(interval_coverage.METRICS)
+    for row in table.values():
+        value, low, high = row["coverage"]
+        assert 0.5 < low <= value <= high <= 1
+
+
+def test_what_was_said_is_counted_against_labels_that_are_known() -> None:
+    said = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], bool)
+    labels = np.array([[1, 0], [0, np.nan], [1, 0], [0, 0]])
+    found = describe_calls.figures_of(said, labels, np.array([False, False, False, True]), ("a", "b", "c", "d"))
+    assert [figure[0] for figure in found.values()] == [1, 1 / 3, 1 / 2, 1]
+    nothing = describe_calls.figures_of(said & False, labels, np.zeros(4, bool), ("a", "b", "c", "d"))
+    assert nothing["findings said a film"] == (0, 0, 0)
+    assert np.isnan(nothing["of those, there"]).all()
 
 
 # --- intervals, patients, cache

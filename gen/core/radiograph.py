@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
-from gen.core.files import atomic_file
+from gen.core.files import write_bytes
 
 MAX_PIXELS = 64_000_000  # about four times the largest detector; checked before anything is decoded
 _SPACING = "spacing_mm"  # pHYs counts whole pixels per metre, so the exact spacing travels as text
@@ -50,7 +51,7 @@ def read_radiograph(path: str | Path) -> Radiograph:
     try:
         with path.open("rb") as stream:
             is_dicom = stream.read(132)[128:] == b"DICM"
-        radiograph = _read_dicom(path) if is_dicom else _read_image(path)
+        radiograph = _read_dicom(path) if is_dicom else read_image(path)
         if radiograph.pixels.min() == radiograph.pixels.max():
             raise BadInput("every pixel has the same value, so there is nothing to see")
     except GenError as error:
@@ -63,29 +64,27 @@ def read_radiograph(path: str | Path) -> Radiograph:
 
 
 def write_png(path: str | Path, radiograph: Radiograph, bits: Literal[8, 16] = 8) -> None:
-    """Write a greyscale PNG, atomically; provenance becomes PNG text, and the spacing pHYs (and text, exactly)."""
-    levels = np.rint(radiograph.pixels * np.float32(2**bits - 1))
-    image = Image.fromarray(levels.astype(np.uint8 if bits == 8 else np.uint16))
-    text = PngInfo()
-    for key, value in radiograph.provenance.items():
+    """Write `png_bytes` to ``path``, atomically."""
+    write_bytes(path, png_bytes(radiograph, bits))
+
+
+def png_bytes(radiograph: Radiograph, bits: Literal[8, 16] = 8) -> bytes:
+    """A greyscale PNG; provenance becomes PNG text, and the spacing pHYs (and text, exactly)."""
+    levels = np.rint(radiograph.pixels * np.float32(2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    spacing = radiograph.spacing_mm or ()
+    exact = {_SPACING: " ".join(map(repr, spacing))} if spacing else {}
+    stream, text = io.BytesIO(), PngInfo()
+    for key, value in {**radiograph.provenance, **exact}.items():
         text.add_text(key, value)
-    options: dict[str, Any] = {"pnginfo": text}
-    if radiograph.spacing_mm is not None:
-        row, column = radiograph.spacing_mm
-        text.add_text(_SPACING, f"{row!r} {column!r}")
-        options["dpi"] = (25.4 / column, 25.4 / row)
-    with atomic_file(path) as stream:
-        image.save(stream, format="PNG", **options)
+    dpi = [25.4 / side for side in reversed(spacing)]  # that of the columns first
+    Image.fromarray(levels).save(stream, format="PNG", pnginfo=text, dpi=dpi)
+    return stream.getvalue()
 
 
 def pad_to_square(pixels: np.ndarray) -> np.ndarray:
     """(H, W) -> (S, S) with S = max(H, W): black margins, the image centred; nothing of the chest is cut."""
-    height, width = pixels.shape
-    side = max(height, width)
-    square = np.zeros((side, side), pixels.dtype)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = pixels
-    return square
+    side = max(pixels.shape)
+    return np.pad(pixels, [((side - n) // 2, (side - n + 1) // 2) for n in pixels.shape])
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -104,11 +103,12 @@ def _require_size(width: int, height: int) -> None:
 # PNG and JPEG
 
 
-def _read_image(path: Path) -> Radiograph:
+def read_image(file: Path | IO[bytes]) -> Radiograph:
+    """A PNG or JPEG file, as `read_radiograph` reads it; here errors are as they come and do not name the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            image = Image.open(path, formats=("PNG", "JPEG"))
+            image = Image.open(file, formats=("PNG", "JPEG"))
     except UnidentifiedImageError as error:
         raise BadInput("not a PNG, JPEG or DICOM file", hint="DICOM needs its 'DICM' preamble") from error
     with image:

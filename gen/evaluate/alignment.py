@@ -15,7 +15,8 @@ import numpy as np
 
 from gen.core.errors import BadInput
 from gen.data.captions import study_from_row
-from gen.evaluate.figures import Figure, bootstrap, mean_of, unknown
+from gen.evaluate.figures import Figure, bootstrap, mean_of, proportion, unknown
+from gen.evaluate.privacy import share
 from gen.judge.labels import targets_of
 from gen.judge.scores import auroc
 from gen.language.prompt import read_prompt
@@ -154,7 +155,7 @@ def _auroc(side: Side, seen: np.ndarray, labels: np.ndarray) -> Figure:
         return unknown(int(known.sum()))
     scores, wanted = seen[known], labels[known]
     units = [unit for unit, of in zip(side.units, known, strict=True) if of]
-    return bootstrap(units, lambda chosen: auroc(scores[chosen], wanted[chosen]), DRAWS)
+    return _not_certain(bootstrap(units, lambda chosen: auroc(scores[chosen], wanted[chosen]), DRAWS), units, wanted)
 
 
 def _balanced(side: Side, seen: np.ndarray, labels: np.ndarray, threshold: float) -> Figure:
@@ -170,7 +171,17 @@ def _balanced(side: Side, seen: np.ndarray, labels: np.ndarray, threshold: float
         of, hit = wanted[chosen], right[chosen]
         return float((hit[of].mean() + hit[~of].mean()) / 2) if of.any() and not of.all() else float("nan")
 
-    return bootstrap(units, statistic, DRAWS)
+    return _not_certain(bootstrap(units, statistic, DRAWS), units, wanted)
+
+
+def _not_certain(figure: Figure, units: Sequence[str], wanted: np.ndarray) -> Figure:
+    """``figure``; where all draws agree, as they do where nothing is ever wrong, with an interval all the same: that of
+    a share of as many items as the rarer of the two classes has units."""
+    if figure.low != figure.high:
+        return figure
+    few = min(len({unit for unit, of in zip(units, wanted == kind, strict=True) if of}) for kind in (0, 1))
+    least = proportion(round(figure.value * few), few)
+    return replace(figure, low=min(figure.value, least.low), high=max(figure.value, least.high))
 
 
 def _mean_auroc(side: Side, labels: np.ndarray, columns: Sequence[int]) -> Figure:
@@ -186,8 +197,11 @@ def _mean_auroc(side: Side, labels: np.ndarray, columns: Sequence[int]) -> Figur
 
 def _agreement(side: Side, probability: np.ndarray, labels: np.ndarray) -> Figure:
     """The share of images in which the more probable of two is what was said."""
-    right = np.where(np.isnan(probability) | np.isnan(labels), np.nan, (probability >= 0.5) == (labels == 1))
-    return _mean(side, right)
+    known = ~np.isnan(probability) & ~np.isnan(labels)
+    if known.sum() < FEWEST:
+        return unknown(int(known.sum()))
+    right = (probability[known] >= 0.5) == (labels[known] == 1)
+    return share(right, [unit for unit, of in zip(side.units, known, strict=True) if of])
 
 
 def _mean(side: Side, values: np.ndarray) -> Figure:

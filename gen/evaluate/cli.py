@@ -74,7 +74,7 @@ def evaluate(
     require_free_space(out, 20_000_000, "the report")
     request = Request(real, synthetic, train, judge, extractors, false_alarms, not no_real_images, gallery)
     with _progress(quiet) as say:
-        results, pictures, scored = measure(request, say)
+        results, pictures, sets = measure(request, say)
     results = {"verdict": verdict(results), "made": _made(request), **results}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -83,10 +83,13 @@ def evaluate(
     paths = [out / REPORT, out / NUMBERS]
     write_text(paths[0], to_html(results, pictures))
     write_json(paths[1], results)
-    if any(row.prompt for row in scored.rows):
+    if any(row.prompt for row in sets["synthetic"].rows):
         paths.append(out / PROMPT_INFO)
-        write_prompt_info(paths[-1], scored.rows)
+        write_prompt_info(paths[-1], sets["synthetic"].rows)
     if not quiet:
+        for name, images in sets.items():
+            for line in images.excluded:
+                click.echo(f"not scored: {name}, {line}", err=True)
         for line in results["warnings"]:
             click.echo(f"warning: {line}", err=True)
         for line in results["verdict"]:
@@ -130,11 +133,20 @@ def _made(request: Any) -> dict[str, str]:
     for flag, value in (("--real", request.real), ("--synthetic", request.synthetic), ("--train", request.train)):
         if value is not None:
             words += [flag, value.resolve().name]
-    words += [word for spec in request.extractors for word in ("--extractor", spec)]
-    if request.judge:
-        words += ["--judge", Path(request.judge).name]
+    for flag, specs in (("--extractor", request.extractors), ("--judge", [request.judge] if request.judge else [])):
+        words += [word for spec in specs for word in (flag, _without_place(spec))]
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "version": f"cxr-gen {__version__}, Python {sys.version.split()[0]}",
         "command": shlex.join([*words, "--false-alarms", f"{request.false_alarms:g}"]),
     }
+
+
+def _without_place(spec: str) -> str:
+    """A spec of a judge or an extractor with the name alone of its folder or file: "judge:a/b" is "judge:b"."""
+    head, mark, place = "", "", spec
+    if spec.startswith("xrv:"):
+        head, mark, place = spec.partition("@")
+    elif spec.startswith("judge:"):
+        head, mark, place = spec.partition(":")
+    return head + mark + (Path(place).resolve().name if place else "")

@@ -64,7 +64,7 @@ def nearest_aligned(
                 candidates, bands = candidates[finalists], bands[finalists]
             scores = aligned_ncc(image, bands)
             best = int(scores.argmax())
-            distance[start + k], index[start + k] = 1 - scores[best], candidates[best]
+            distance[start + k], index[start + k] = max(0, 1 - scores[best]), candidates[best]
             progress(1)
     return Nearest(distance, index)
 
@@ -78,16 +78,18 @@ def nearest_embedded(
     training image with the number of the query (its own patient) does not count.
     """
     count = min(count, len(training))
-    points = queries if barred is None else training[queries]
-    distances = np.full((len(points), count), np.inf)
-    indices = np.zeros((len(points), count), np.int64)
-    squares = np.square(points, dtype=np.float64).sum(1)[:, None]
-    for start in range(0, len(training), 2048):
-        block = np.asarray(training[start : start + 2048], np.float64)
-        found = np.sqrt(np.maximum(squares + np.square(block).sum(1) - 2 * points.astype(np.float64) @ block.T, 0))
-        if barred is not None:
-            found[barred[queries][:, None] == barred[start : start + 2048]] = np.inf
-        distances, indices = _keep_smallest(distances, indices, found, start, count)
+    distances = np.full((len(queries), count), np.inf)
+    indices = np.zeros((len(queries), count), np.int64)
+    for first in range(0, len(queries), BLOCK):
+        part = slice(first, first + BLOCK)
+        points = np.asarray(queries[part] if barred is None else training[queries[part]], np.float64)
+        squares = np.square(points).sum(1)[:, None]
+        for start in range(0, len(training), 2048):
+            block = np.asarray(training[start : start + 2048], np.float64)
+            found = np.sqrt(np.maximum(squares + np.square(block).sum(1) - 2 * points @ block.T, 0))
+            if barred is not None:
+                found[barred[queries[part]][:, None] == barred[start : start + 2048]] = np.inf
+            distances[part], indices[part] = _keep_smallest(distances[part], indices[part], found, start, count)
     return distances, indices
 
 

@@ -47,8 +47,8 @@ class Spread:
 class Diversity:
     """MS-SSIM (1: the same picture) and distance in the extractor (0: the same), both over the same pairs.
 
-    ``within`` says what a synthetic pair shares, "prompt" or (where no prompt has two images) "label"; ``label`` what a
-    real pair shares. Intervals are over prompts or labels; N counts pairs.
+    ``within`` says what a synthetic pair shares, "prompt" or (where hardly any prompt has two images) "label", and
+    ``label`` what a real pair shares. Intervals are over prompts or labels; N counts pairs.
     """
 
     extractor: str
@@ -69,12 +69,14 @@ def diversity(
     extractor = extractor_of(extractor) if isinstance(extractor, str) else extractor
     x, y = embed(real.levels, extractor, cache), embed(synthetic.levels, extractor, cache)
     prompts = [row.prompt or f"image {index}" for index, row in enumerate(synthetic.rows)]
-    within = "prompt" if _pairs(prompts, synthetic.units) else "label"
     of_real, of_synthetic, label = _labels(real, synthetic)
+    repeated, labelled = (len(_repeated(some, synthetic.units)) for some in (prompts, of_synthetic))
+    within = "prompt" if repeated >= min(FEWEST_LABELS, max(1, labelled)) else "label"
     groups = prompts if within == "prompt" else of_synthetic
-    wanted = {of_synthetic[first] for first, _, _ in _pairs(groups, synthetic.units)}
-    pairs = [pair for pair in _pairs(of_real, real.units) if pair[2] in wanted]
-    chosen = [_pairs(groups, synthetic.units), pairs, _apart(groups, synthetic.units), _apart(of_real, real.units)]
+    pairs = _pairs(groups, synthetic.units)
+    wanted = {of_synthetic[first] for first, _, _ in pairs}
+    real_pairs = _pairs([name if name in wanted else None for name in of_real], real.units)
+    chosen = [pairs, real_pairs, _apart(groups, synthetic.units), _apart(of_real, real.units)]
     sets = [(synthetic, y), (real, x)] * 2
     similar = [
         _figure(_similarities(images.levels, some), some) for (images, _), some in zip(sets, chosen, strict=True)
@@ -150,13 +152,20 @@ def _labels(real: ImageSet, synthetic: ImageSet) -> tuple[list[str], list[str], 
     return of_real, of_synthetic, _LABELS[detail]
 
 
-def _pairs(groups: Sequence[str], units: Sequence[str]) -> Pairs:
-    """Up to `MOST_PAIRS` pairs of each of up to `MOST_LABELS` groups, never of one unit, by a fixed seed."""
-    generator = np.random.default_rng(0)
+def _repeated(groups: Sequence[str | None], units: Sequence[str]) -> dict[str, list[int]]:
+    """The images of each group that holds more than one unit; what has no group (None) is in none."""
     members: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    names = [group for group, images in members.items() if len({units[index] for index in images}) > 1]
+        if group is not None:
+            members.setdefault(group, []).append(index)
+    return {group: images for group, images in members.items() if len({units[index] for index in images}) > 1}
+
+
+def _pairs(groups: Sequence[str | None], units: Sequence[str]) -> Pairs:
+    """Up to `MOST_PAIRS` pairs of each of up to `MOST_LABELS` groups, never of one unit, by a fixed seed."""
+    generator = np.random.default_rng(0)
+    members = _repeated(groups, units)
+    names = list(members)
     found: Pairs = []
     for group in (names[k] for k in generator.permutation(len(names))[:MOST_LABELS]):
         images = generator.permutation(members[group])[:50]

@@ -81,32 +81,38 @@ class _Notes:
 
 def evaluate(
     request: Request, say: Say = lambda what, total: lambda done: None
-) -> tuple[dict[str, Any], Pictures, ImageSet]:
-    """The results of ``request``, the pictures for its report, and the synthetic set that was scored.
+) -> tuple[dict[str, Any], Pictures, dict[str, ImageSet]]:
+    """The results of ``request``, the pictures for its report, and the sets: "real", "synthetic" and perhaps "train".
 
     Where --real and --train are one folder, its test and its training split are meant. BadInput for sets that cannot be
     scored (see `images`); a part that cannot be had (no judge, no training images) is missing from the results, with
     the reason under "missing".
     """
+    if request.train is not None and request.train.resolve() == request.synthetic.resolve():
+        raise BadInput(f"{request.train} was given as --train and as --synthetic", hint="name two folders")
+    notes = _Notes()
+    judge = _judge(request, notes)  # a wrong name is better met before thousands of images are read
+    extractors = _extractors(request.extractors or (EXTRACTORS if judge else WITHOUT_JUDGE), judge)
     one_folder = request.train is not None and request.train.resolve() == request.real.resolve()
     real = read_images(request.real, split="test" if one_folder else None, cache=request.cache)
     synthetic = _with_studies(read_images(request.synthetic, cache=request.cache))
+    require_apart(real, synthetic)
+    notes.warnings += require_enough(real, "real test" if one_folder else "real")
+    notes.warnings += require_enough(synthetic, "synthetic")
     train = None
     if request.train is not None:
         train = read_images(request.train, split="train" if one_folder else None, cache=request.cache)
-    notes = _Notes()
-    require_apart(real, synthetic)
-    notes.warnings += require_enough(real, "real") + require_enough(synthetic, "synthetic")
     notes.warnings += mismatches(real, synthetic) + _about_rows(real, synthetic, train)
 
-    judge = _judge(request, notes)
-    extractors = _extractors(request.extractors or (EXTRACTORS if judge else WITHOUT_JUDGE), judge)
     results: dict[str, Any] = {
         "sets": {"real": _counts(real), "synthetic": _counts(synthetic)},
         "fidelity": [],
     }
+    # The names of real files stay out of a report, which travels.
+    results["sets"]["synthetic"]["excluded_rows"] = list(synthetic.excluded)
+    sets = {"real": real, "synthetic": synthetic}
     if train is not None:
-        results["sets"]["train"] = _counts(train)
+        results["sets"]["train"], sets["train"] = _counts(train), train
     for extractor in extractors:
         say(f"fidelity ({extractor.name})", 0)
         results["fidelity"].append(plain(fidelity(real, synthetic, extractor, request.cache)))
@@ -119,12 +125,14 @@ def evaluate(
     gallery: tuple[Picture, ...] = ()
     if train is not None:
         results["privacy"], gallery = _privacy(request, (real, synthetic, train), judge, notes, say)
-    elif judge is not None and (reference := getattr(judge, "reference", None)) is not None:
-        results["privacy"] = _privacy_by_index(request, (real, synthetic), judge, reference, notes)
-    else:
+    elif judge is None or (reference := getattr(judge, "reference", None)) is None:
         notes.missing["privacy"] = "no --train folder was given, and the judge has no reference index"
+    elif reference.key != judge.identity:
+        notes.missing["privacy"] = "no --train folder was given, and the judge's reference index is another judge's"
+    else:
+        results["privacy"] = _privacy_by_index(request, (real, synthetic), judge, reference, notes)
     results |= {"warnings": notes.warnings, "missing": notes.missing}
-    return results, Pictures(_sheet(real, synthetic, request.real_images), gallery), synthetic
+    return results, Pictures(_sheet(real, synthetic, request.real_images), gallery), sets
 
 
 def plain(value: Any) -> Any:
@@ -271,6 +279,10 @@ def _privacy_by_index(
         )
     embeddings = embed(synthetic.levels, judge_extractor(judge), request.cache)
     channel = privacy_by_index(embeddings, reference, request.false_alarms)
+    notes.warnings.append(
+        f"copies were looked for among the {len(reference.codes)} films of the judge's index alone: if the generator "
+        "learnt from others, name them with --train, or index them with `gen train reference`"
+    )
     notes.warnings += _about_rate(channel, request)
     return {
         "wished_rate": request.false_alarms,

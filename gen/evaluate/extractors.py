@@ -10,15 +10,15 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gen.core.errors import BadInput, EnvironmentLacks
+from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.core.files import sha256_file
 from gen.evaluate.images import cache_folder, digests
 
@@ -66,8 +66,7 @@ def embed(levels: np.ndarray, extractor: str | Extractor, cache: str | Path | No
     folder = Path(cache or cache_folder())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     hashes = digests(levels)
-    with closing(sqlite3.connect(folder / "embeddings.sqlite", timeout=60)) as store:
-        store.execute("CREATE TABLE IF NOT EXISTS embedding (key TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+    with _store(folder / "embeddings.sqlite") as store:
         keys = [f"{extractor.identity}/{sha256}" for sha256 in hashes]
         missing = [index for index, key in enumerate(keys) if _load(store, key) is None]
         with tqdm(
@@ -272,6 +271,17 @@ EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "random": _plain("random", "a net with untrained weights of a fixed seed: has seen no image", random_net),
     "inception": _inception,
 }
+
+
+@contextmanager
+def _store(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as store:
+            store.execute("CREATE TABLE IF NOT EXISTS embedding (key TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            yield store
+    except sqlite3.DatabaseError as error:
+        hint = "it is a cache: delete it, or set XDG_CACHE_HOME to a folder that can be written"
+        raise GenError(f"{path}: {error}", hint=hint) from error
 
 
 def _load(store: sqlite3.Connection, key: str) -> bytes | None:

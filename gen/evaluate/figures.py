@@ -56,7 +56,7 @@ def proportion(hits: int, n: int) -> Figure:
     rate = hits / n
     middle = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
-    return Figure(rate, min(rate, middle - half), max(rate, middle + half), n)
+    return Figure(rate, max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half)), n)
 
 
 def mean_of(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figure:

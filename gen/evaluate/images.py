@@ -81,7 +81,7 @@ def read_images(
     files = [(row.file_name, row.split, sha256_file(row.file)) for row in rows]
     key = hashlib.sha256(repr((_FORMAT, size, files)).encode()).hexdigest()[:24]
     pixels, record = cache / f"pixels-{key}.u8", cache / f"pixels-{key}.json"
-    if not record.exists():  # written last: it vouches for the pixels
+    if not (record.exists() and pixels.exists()):  # the record is written last, and vouches for the pixels
         write_json(record, _read_all(rows, size, pixels))
     known = json.loads(record.read_bytes())
     if not known["kept"]:
@@ -91,7 +91,10 @@ def read_images(
         rows=tuple(rows[index] for index in known["kept"]),
         levels=np.memmap(pixels, np.uint8, "r", shape=(len(known["kept"]), size, size)),
         sha256=tuple(known["sha256"]),
-        excluded=(*(f"unreadable: {problem}" for problem in problems), *known["excluded"]),
+        excluded=(
+            *(f"unreadable: {problem.removeprefix(f'{manifest.folder}{os.sep}')}" for problem in problems),
+            *known["excluded"],
+        ),
         sides=tuple(known["sides"]),
     )
 
@@ -113,7 +116,7 @@ def require_enough(
     if count < refuse_below or patients < FEWEST_PATIENTS:
         raise BadInput(
             f"{images.folder}: {count} usable {what} images of {patients} patients are too few: at least "
-            f"{refuse_below} of {FEWEST_PATIENTS} are needed",
+            f"{refuse_below} of {FEWEST_PATIENTS} patients are needed",
             hint=hint,
         )
     if count < warn_below:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.evaluate.copies import PLANTED, Nearest, nearest_aligned, nearest_embedded, planted
+from gen.evaluate.copies import BLOCK, PLANTED, Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import Extractor, embed
 from gen.evaluate.figures import Figure, proportion, unknown
 from gen.evaluate.images import ImageSet
@@ -127,11 +127,11 @@ def privacy(
         )
     units = [real.units[index] for index in kept]
     chosen = np.sort(np.random.default_rng(0).permutation(len(training.rows))[:PLANTED_COPIES])
-    copies = planted(training.levels[chosen])
-    sets = {
-        "synthetic": synthetic.levels,
-        "held-out": real.levels[kept],
-        "planted": np.concatenate(list(copies.values())),
+    copies = np.concatenate(list(planted(training.levels[chosen]).values()))
+    sets = {  # levels, and which of them: a memory map is not copied
+        "synthetic": (synthetic.levels, np.arange(len(synthetic.rows))),
+        "held-out": (real.levels, kept),
+        "planted": (copies, np.arange(len(copies))),
     }
     numbers = np.unique(np.asarray(training.units), return_inverse=True)[1]
     channels: dict[str, Channel] = {}
@@ -139,14 +139,14 @@ def privacy(
     for extractor in extractors:
         points = embed(training.levels, extractor, cache)
         found = {}
-        for what, levels in sets.items():
-            distances, indices = nearest_embedded(embed(levels, extractor, cache), points, PROPOSED)
+        for what, (levels, of) in sets.items():
+            distances, indices = nearest_embedded(embed(levels, extractor, cache)[of], points, PROPOSED)
             proposed[what].append(indices)
             found[what] = Nearest(distances[:, 0], indices[:, 0])
         true = {what: authentic(found[what], points, numbers) for what in ("synthetic", "held-out")}
         channels[extractor.name] = _channel(extractor.name, found, units, rate, true)
-    progress = say("searching for copies", sum(map(len, sets.values())))
-    near = {what: nearest_aligned(levels, training.levels, proposed[what], progress) for what, levels in sets.items()}
+    progress = say("searching for copies", sum(len(of) for _, of in sets.values()))
+    near = {what: _aligned(*of, training.levels, proposed[what], progress) for what, of in sets.items()}
     channels = {PIXELS: _channel(PIXELS, near, units, rate, {}), **channels}
 
     limit = float(np.percentile(_by_kind(near["planted"].distance)["all of these"], 95))
@@ -186,7 +186,9 @@ def calibrate(distances: np.ndarray, rate: float) -> tuple[float, float]:
 
     Of n + 1 exchangeable distances the new one is below the k-th smallest of the others with probability k / (n + 1)
     (Vovk et al. 2005, conformal prediction), and k is the largest that ``rate`` allows. Where that is none, the
-    threshold is the smallest distance, and the rate 1 / (n + 1) is higher than wished.
+    threshold is the smallest distance, and the rate 1 / (n + 1) is higher than wished. Exact for one film a patient;
+    where a patient's films are near each other the rate is somewhat higher. It is one over draws of the held-out films
+    too: behind a given threshold it is Beta(k, n + 1 - k), for small k wide.
     """
     if not len(distances):
         return math.nan, math.nan
@@ -253,8 +255,23 @@ def rare_words(prompts: Sequence[str], captions: Sequence[str], alarms: np.ndarr
 
 def words_of(text: str) -> frozenset[str]:
     """The words of a prompt or a caption in lower case; a number stands for its decade."""
-    found = re.findall(r"[a-z]+(?:-[a-z0-9]+)*|\d+", text.lower())
+    found = re.findall(r"[^\W\d_]+(?:-[^\W_]+)*|\d+", text.lower())
     return frozenset(f"{int(word) // 10 * 10}s" if word.isdigit() else word for word in found)
+
+
+def _aligned(
+    levels: np.ndarray,
+    chosen: np.ndarray,
+    training: np.ndarray,
+    proposed: Sequence[np.ndarray],
+    progress: Callable[[int], object],
+) -> Nearest:
+    """`nearest_aligned` of the ``chosen`` of ``levels``, of which no more than a block is in memory."""
+    parts = [
+        nearest_aligned(levels[chosen[part]], training, [indices[part] for indices in proposed], progress)
+        for part in (slice(start, start + BLOCK) for start in range(0, len(chosen), BLOCK))
+    ]
+    return Nearest(np.concatenate([part.distance for part in parts]), np.concatenate([part.index for part in parts]))
 
 
 def _channel(

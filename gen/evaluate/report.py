@@ -27,6 +27,7 @@ METRICS = {  # the key, how it is called, what is better, digits
     "coverage": ("coverage", "higher", 3),
 }
 _SERIES = ("synthetic", "real")
+_NAMED = 50  # images that are listed by name: what was left out, what is too near
 _STYLE = """
 :root{color-scheme:light}
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:0 auto;max-width:60rem;padding:0 1rem 3rem}
@@ -84,7 +85,12 @@ def _sets(results: Mapping[str, Any]) -> str:
     for name, of_set in results["sets"].items():
         excluded = ", ".join(f"{count} {reason}" for reason, count in sorted(of_set["excluded"].items())) or "none"
         rows.append((name, of_set["folder"], of_set["images"], of_set["patients"], excluded))
-    return "<h2>The sets</h2>" + _table(("", "folder", "images scored", "patients", "left out"), rows)
+    named = results["sets"]["synthetic"]["excluded_rows"][:_NAMED]
+    return (
+        "<h2>The sets</h2>"
+        + _table(("", "folder", "images scored", "patients", "left out"), rows)
+        + (f'<p class="note">Of the synthetic ones:</p>{_list(named)}' if named else "")
+    )
 
 
 def _fidelity(found: Sequence[Mapping[str, Any]]) -> str:
@@ -199,9 +205,10 @@ def _privacy(results: Mapping[str, Any]) -> str:
     found = results.get("privacy")
     if found is None:
         return head + f"<p>Not measured: {_text(results['missing'].get('privacy', 'no reason is known'))}.</p>"
+    known = "training images" if "copied" in found else "films of the judge’s index"
     parts = [
         head,
-        f'<p class="note">Each image’s nearest of {found["n_training"]} training images. Too near is what at most '
+        f'<p class="note">Each image’s nearest of {found["n_training"]} {known}. Too near is what at most '
         f"{100 * found['wished_rate']:g} % of unseen patients’ films would be, by {found['n_held_out']} held-out films"
         + (f" of {found['held_out_patients']} patients" if "held_out_patients" in found else "")
         + ". That control is each film against the threshold of the other patients. Authentic: farther from its "
@@ -237,7 +244,7 @@ def _privacy(results: Mapping[str, Any]) -> str:
     alarms = next(iter(found["channels"].values()))["alarms"]
     if alarms and PIXELS in found["channels"]:
         parts.append("<h3>Too near in pixels</h3>")
-        rows = [(each["file_name"], f"{each['distance']:.4f}", each["training_image"]) for each in alarms[:50]]
+        rows = [(each["file_name"], f"{each['distance']:.4f}", each["training_image"]) for each in alarms[:_NAMED]]
         parts.append(_table(("synthetic image", "distance", "training image (hashed)"), rows))
     return "\n".join(parts)
 

@@ -12,8 +12,8 @@ Numbers = Mapping[str, Any]  # of a Figure: value, low, high (None where unknown
 def verdict(results: Mapping[str, Any]) -> list[str]:
     """One line that says it all, and then a sentence or two for each question, with the figures behind it.
 
-    Of two figures one is called higher where the 95 % interval of their difference says so; what is not seen to differ
-    may still do so in a larger set, and is said to be not seen.
+    Of two figures one is called higher where the 95 % interval of their difference says so, and alarms are called too
+    many by `beyond_chance`; what is not seen to differ may still do so in a larger set, and is said to be not seen.
     """
     missing = results["missing"]
     answers = [
@@ -51,15 +51,30 @@ def above(first: Numbers, second: Numbers) -> bool:
     return bool(numbers[0] - numbers[2] > math.hypot(numbers[0] - numbers[1], numbers[3] - numbers[2]))
 
 
+def beyond_chance(channel: Mapping[str, Any], patients: int) -> bool:
+    """Whether so many alarms as in ``channel`` come in at most 2.5 % of sets of unseen patients' films.
+
+    The threshold is itself drawn: behind the k-th smallest of n distances the rate of alarms is Beta(k, n + 1 - k), so
+    their number is beta-binomial. n counts ``patients``, since films of one patient are near each other.
+    """
+    from scipy.stats import betabinom
+
+    k = channel["rate"] * (patients + 1)
+    return bool(betabinom.sf(len(channel["alarms"]) - 1, channel["synthetic"]["n"], k, patients + 1 - k) < 0.025)
+
+
 def _about_privacy(found: Mapping[str, Any] | None, why: str | None) -> tuple[str, str]:
     if found is None:
         return "copies were not looked for", f"Copies were not looked for: {why or 'no reason is known'}."
     channel = next(iter(found["channels"].values()))
+    copied, identical = found.get("copied"), found.get("identical", 0)
+    patients = found.get("held_out_patients", found["n_held_out"])
+    # Without training images only a judge's index was searched, and that may be another generator's.
+    what, among = ("a training image", "") if copied else ("a film of the judge’s index", ", in the judge’s index")
     counted = (
-        f"{len(channel['alarms'])} of {channel['synthetic']['n']} images are nearer to a training image "
+        f"{len(channel['alarms'])} of {channel['synthetic']['n']} images are nearer to {what} "
         f"({channel['name']}) than the threshold, and {100 * channel['rate']:.1f} % would be so by chance"
     )
-    copied, identical = found.get("copied"), found.get("identical", 0)
     near = f"{count_text(copied)} are as near to a training image as planted copies are" if copied else ""
     if identical:
         short, sentence = "it holds copies of patients", f"{identical} images are training images, pixel for pixel"
@@ -67,12 +82,12 @@ def _about_privacy(found: Mapping[str, Any] | None, why: str | None) -> tuple[st
         short, sentence = "it holds copies of patients", near
     elif copied and copied["value"]:
         short, sentence = "some images may be copies of patients", f"{near}: look at them"
-    elif channel["synthetic"]["low"] is not None and channel["synthetic"]["low"] > channel["rate"]:
-        short, sentence = "it comes too near to patients", ""
+    elif beyond_chance(channel, patients):
+        short, sentence = f"it comes too near to patients{among}", ""
     else:
-        short, sentence = "no sign of copies beyond chance", ""
+        short, sentence = f"no sign of copies beyond chance{among}", ""
     others = [
-        f"{name}: {len(of['alarms'])}" + (" (more than chance allows)" if of["synthetic"]["low"] > of["rate"] else "")
+        f"{name}: {len(of['alarms'])}" + (" (more than chance allows)" if beyond_chance(of, patients) else "")
         for name, of in list(found["channels"].items())[1:]
     ]
     also = f"; by embedding, {', '.join(others)}" if others else ""
@@ -80,6 +95,7 @@ def _about_privacy(found: Mapping[str, Any] | None, why: str | None) -> tuple[st
 
 
 def _about_fidelity(found: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    # The two share real films and so are not independent; of equal sets that calls 1 in 200 different, not 1 in 40.
     far = [above(one["synthetic"]["kid"], one["floor"]["kid"]) for one in found]
     says = "it can be told from real films" if any(far) else "it is not seen to differ from real films"
     some = f" by {sum(far)} of {len(far)} extractors" if any(far) and not all(far) else ""
@@ -95,7 +111,10 @@ def _about_alignment(found: Mapping[str, Any] | None, why: str | None) -> tuple[
         return "whether it follows its prompts is not known", f"Alignment was not measured: {reason}."
     ours, real = found["mean_auroc"]["synthetic"], found["mean_auroc"]["real"]
     if ours["value"] is None or real["value"] is None:
-        sentence = "Alignment: too few prompts say that a finding is present or absent."
+        sentence = (
+            "Alignment: no finding that the judge knows is said to be there, and to be absent, of enough images on "
+            "both sides."
+        )
         return "whether it follows its prompts is not known", sentence
     if ours["low"] is None or ours["low"] <= 0.5:
         short = "it is not seen to follow its prompts"
@@ -117,4 +136,5 @@ def _about_diversity(found: Mapping[str, Any]) -> tuple[str, str]:
 def _short(figure: Numbers) -> str:
     if figure["value"] is None:
         return "n/a"
-    return "{value:.3g} [{low:.3g}, {high:.3g}]".format(**{key: figure[key] or 0.0 for key in ("value", "low", "high")})
+    value, low, high = ("?" if figure[key] is None else f"{figure[key]:.3g}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

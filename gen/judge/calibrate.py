@@ -23,7 +23,8 @@ HEADS = ("findings", *PATIENT, *QUALITIES, "artefact")
 
 @dataclass(frozen=True)
 class Calibration:
-    """``temperatures`` by head of HEADS; ``thresholds`` by finding: at and above, it is called present.
+    """``temperatures`` by head of HEADS; ``thresholds`` by finding: where calling it present has the best F1. For a
+    rare finding that is far below even odds, and most of what it calls is not there.
 
     ``age_error_years`` is the median absolute error of the age, None where no age was known.
     """

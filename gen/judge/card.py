@@ -15,6 +15,7 @@ from gen.judge.network import patch_side
 if TYPE_CHECKING:
     from gen.core.manifest import Row
     from gen.judge.judge import Judge
+    from gen.judge.reference import Reference
     from gen.judge.train import JudgeConfig
 
 # Of the sources that the bundled judge learnt from: what their licences want named.
@@ -62,7 +63,8 @@ score with a second extractor that neither of them knows.
   contrast, burnt or sunken thirds, inversion), sharpness (blur of {blur} px or noise of {noise} of full scale and
   more), anatomy (tiles shuffled, a cut-out, a quarter or half turn, no film at all).
 - **Calibration**: one temperature a head, fitted on validation patients. `calibration.json` has them, and the
-  thresholds at which `gen describe` calls a finding present (best F1 on validation).
+  thresholds of best F1 on validation, at which `gen evaluate` counts a finding as seen. `gen describe` says a finding
+  from even odds on, and none whose AUROC below has an interval that reaches down to 0.5.
 
 ## Data
 
@@ -204,9 +206,29 @@ def _figure_lines(judge: Judge, figures: Mapping[str, Any]) -> list[str]:
     for kind, row in figures["artefact"].items():
         learnt = "yes" if row["trained_on"] else "no"
         lines.append(f"| {kind} | {learnt} | {row['images']} | {_three(row['auroc'])} |")
-    copies = figures["copies"]
-    lines += [
+    return [*lines, "", *_copy_lines(figures["copies"])]
+
+
+def about_index(reference: Reference, copies: Mapping[str, Any]) -> str:
+    """What is added to a judge's card where its index is another one, ``reference``, with its figures on ``copies``."""
+    films, width = reference.codes.shape
+    lines = [
         "",
+        "# The reference index in this folder",
+        "",
+        "This folder is the judge described above with the index of another generator, made by `gen train reference`.",
+        "What is said above of an index and of planted copies is about the original one; the weights are the same.",
+        f"This index has a row for each of {films} training films of {len(set(reference.patients.tolist()))} patients:",
+        f"{width} numbers of 8 bits, and keyed hashes of film and patient. Whoever holds a film can tell whether it is",
+        "in there: weigh that before sharing the folder, where the patients are not public.",
+        "",
+        *_copy_lines(copies),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _copy_lines(copies: Mapping[str, Any]) -> list[str]:
+    lines = [
         "Planted copies of training films, found by the nearest row of the index at "
         f"{copies['false_alarms']:.0%} false alarms",
         f"on {copies['held_out']} real films of other patients (distance below {copies['threshold']:.4f}):",

@@ -1,4 +1,4 @@
-"""`gen train judge` and `gen describe`: the command line of the judge; everything heavy is imported inside."""
+"""`gen describe`, `gen train judge`, `gen train reference`: the judge's command line; all that is heavy comes later."""
 
 from __future__ import annotations
 
@@ -18,6 +18,40 @@ def train_judge(config: Path, overrides: tuple[str, ...]) -> None:
     from gen.judge import train
 
     click.echo(str(train.train_judge(load_config(train.JudgeConfig, config, overrides), sys.argv)))
+
+
+@click.command("reference")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder to make: the judge with that index."
+)
+@click.option("--judge", type=click.Path(path_type=Path), help="A judge's folder [default: the bundled].")
+@click.option("--device", default="auto", show_default=True, help="auto, cuda, cuda:N, mps or cpu.")
+def train_reference(data: Path, out: Path, judge: Path | None, device: str) -> None:
+    """Index what your generator learnt from: the training split of DATA, as numbers without pictures.
+
+    OUT is a judge's folder for `gen evaluate --judge`, which then finds copies of those films without having them. The
+    validation and test patients of DATA say how near a film comes by chance. Rows count as `gen train denoiser` counts
+    them: weights_may_learn = yes, split by patient. Weigh who may have OUT where the patients are not public.
+    """
+    from gen.judge.indexed import index_for
+    from gen.judge.judge import bundled_judge
+
+    made, left_out = index_for(data, out, judge or bundled_judge(), device=device)
+    reference, copies = made.reference, made.figures["copies"]
+    assert reference is not None
+    strangers, rate = len(reference.held_out), copies["false_alarms"]
+    if left_out:
+        click.echo(f"warning: {left_out} held-out films are of patients whose film is indexed too: left out", err=True)
+    if rate * (strangers + 1) < 1:
+        click.echo(f"warning: {strangers} held-out films are too few to hold false alarms at {rate:.0%}", err=True)
+    found = ", ".join(f"{name} {of['found']:.0%}" for name, of in copies.items() if isinstance(of, dict))
+    click.echo(
+        f"{len(reference.codes)} training films of {len(set(reference.patients.tolist()))} patients, measured by "
+        f"{strangers} films of others; planted copies found at {rate:.0%} false alarms: {found}",
+        err=True,
+    )
+    click.echo(str(out))
 
 
 @click.command()
@@ -42,21 +76,24 @@ def train_judge(config: Path, overrides: tuple[str, ...]) -> None:
 def describe(images: tuple[Path, ...], spec: str, sure: float, device: str, as_json: bool, quiet: bool) -> None:
     """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), as a prompt with the probabilities behind it.
 
-    A finding with a star is at or above its threshold and stands in the prompt. SPEC is a judge's folder, a folder of
-    transformers (classifier or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
+    A finding with a star is more likely there than not, and stands in the prompt. One that the judge was not shown to
+    tell on held-out films is "not reliable" and never stands there. SPEC is a judge's folder, a folder of transformers
+    (classifier or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
     from gen.core.radiograph import read_radiograph
-    from gen.judge.describe import ANATOMY, lines_of
+    from gen.judge.describe import ANATOMY, lines_of, unreliable
     from gen.judge.describe import describe as say
-    from gen.judge.plugins import open_judge, thresholds_of
+    from gen.judge.plugins import open_judge
 
     judge = open_judge(spec, device=device)
-    thresholds = thresholds_of(judge)
+    figures = getattr(judge, "figures", {})
     if not quiet:
         click.echo(f"judge {judge.name} ({judge.identity})", err=True)
+        if judge.findings and not figures:
+            click.echo("warning: it comes without figures on held-out films, so nobody knows what to trust", err=True)
     for path in images:
         [seen] = judge.look([read_radiograph(path).pixels])
-        said = say(seen, thresholds, sure)
+        said = say(seen, unreliable(figures), sure)
         if not quiet and said["quality"].get("anatomy", 1) < ANATOMY:
             click.echo(f"warning: {path} hardly looks like one whole, upright chest", err=True)
         if as_json:

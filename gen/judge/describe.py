@@ -1,8 +1,11 @@
-"""Image to text: what a judge sees as a Study, and so as a canonical prompt, at stated thresholds."""
+"""Image to text: what a judge sees as a Study, and so as a canonical prompt, as far as it is likely and can be told.
+
+The thresholds of best F1 are not used here: a rare finding's is so low that most of what it calls is not there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gen.core.terms import ADULT_FROM_YEARS, OLDEST_YEARS
@@ -10,18 +13,25 @@ from gen.judge.sight import Judgement
 from gen.language.render import render
 from gen.language.study import Finding, Study
 
+EVEN = 0.5  # the probability from which a finding is said: it is there rather than not
 SURE = 0.7  # the probability from which sex, view and age group are said
 ANATOMY = 0.5  # below it, this is hardly one whole upright chest
 
 
-def study_of(seen: Judgement, thresholds: Mapping[str, float], sure: float = SURE) -> Study:
+def unreliable(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """The findings that a judge of these ``figures`` cannot be shown to tell: its AUROC on held-out films is not known,
+    or its interval reaches down to chance. None where it has no figures, as a judge that is not ours."""
+    return tuple(name for name, of in figures.get("findings", {}).items() if not (of["auroc"][1] or 0) > 0.5)
+
+
+def study_of(seen: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> Study:
     """The Study that ``seen`` amounts to: valid whatever the numbers.
 
-    A finding is present from its threshold on (0.5 where it has none). "No Finding" is said where nothing else is,
+    A finding is present from even odds on, unless it is ``doubtful``. "No Finding" is said where nothing else is,
     absent findings are not listed. Sex, view and age group are said from the probability ``sure`` on, the age in whole
     years for an adult only: hardly a child of known age was among the films.
     """
-    present = [name for name, p in seen.findings.items() if p >= thresholds.get(name, 0.5)]
+    present = [name for name, p in seen.findings.items() if p >= EVEN and name not in doubtful]
     if len(present) > 1 and "No Finding" in present:
         present.remove("No Finding")
     group = _either(seen.child, sure, "child", "adult")
@@ -37,14 +47,14 @@ def study_of(seen: Judgement, thresholds: Mapping[str, float], sure: float = SUR
     )
 
 
-def describe(seen: Judgement, thresholds: Mapping[str, float], sure: float = SURE) -> dict[str, Any]:
-    """What `gen describe --json` says of one image: prompt, study, every probability, and the thresholds used."""
-    study = study_of(seen, thresholds, sure)
+def describe(seen: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> dict[str, Any]:
+    """What `gen describe --json` says of one image: prompt, study, probabilities, and which findings not to trust."""
+    study = study_of(seen, doubtful, sure)
     return {
         "prompt": render(study),
         "study": study.to_json_dict(),
         "findings": {name: round(p, 4) for name, p in seen.findings.items()},
-        "thresholds": {name: round(thresholds.get(name, 0.5), 4) for name in seen.findings},
+        "unreliable": [name for name in seen.findings if name in doubtful],
         "sure": sure,
         **{key: _rounded(getattr(seen, key)) for key in ("female", "ap", "child", "age", "artefact")},
         "quality": {name: round(p, 4) for name, p in seen.quality.items()},
@@ -52,12 +62,15 @@ def describe(seen: Judgement, thresholds: Mapping[str, float], sure: float = SUR
 
 
 def lines_of(said: Mapping[str, Any]) -> list[str]:
-    """``said``, as of `describe`, for people: the prompt, then the numbers behind it, the likeliest findings first."""
+    """``said``, as of `describe`, for people: the prompt, then the numbers behind it, the likeliest findings first.
+
+    A star marks the findings of the prompt.
+    """
     order = sorted(said["findings"], key=lambda name: -said["findings"][name])
-    found = [
-        f"{name} {said['findings'][name]:.2f}{'*' if said['findings'][name] >= said['thresholds'][name] else ''}"
-        for name in order
-    ]
+    told = said["study"]["findings"]
+    words = {name: f"{name} {said['findings'][name]:.2f}{'*' if name in told else ''}" for name in order}
+    found = [words[name] for name in order if name not in said["unreliable"]]
+    doubted = [words[name] for name in order if name in said["unreliable"]]
     patient = [
         f"{word} {said[key]:.2f}"
         for key, word in (("female", "female"), ("ap", "AP"), ("child", "child"))
@@ -68,7 +81,7 @@ def lines_of(said: Mapping[str, Any]) -> list[str]:
     image = [f"{name} {p:.2f}" for name, p in said["quality"].items()]
     if _is(said, "artefact"):
         image.append(f"artefact {said['artefact']:.2f}")
-    rows = (("findings", found), ("patient and view", patient), ("image", image))
+    rows = (("findings", found), ("not reliable", doubted), ("patient and view", patient), ("image", image))
     return [said["prompt"], *(f"  {name}: {', '.join(parts)}" for name, parts in rows if parts)]
 
 

@@ -11,7 +11,6 @@ import torch
 
 from gen.core.files import staged_folder, verify_folder, write_json, write_text
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache
 from gen.data.split import patient_of, split_rows
@@ -58,7 +57,7 @@ def finish(run: Path, images: int, config: JudgeConfig) -> Path:
         strangers = [*rows["validation"], *rows["test"]]
         write_reference(stage / REFERENCE, build_reference(judge, rows["train"], strangers))
         judge = load_judge(stage, device="cpu")
-        figures = _figures(judge, rows, makers, config)
+        figures = _figures(judge, rows, makers, config, run / "cache")
         write_json(stage / FIGURES, _plain(figures))
         write_text(stage / CARD, write_card(judge, figures, learnt["train"], config, images))
     return folder
@@ -89,20 +88,21 @@ def _calibration(
     )
 
 
-def _figures(judge: Judge, rows: dict[str, list[Row]], makers: Makers, config: JudgeConfig) -> dict[str, Any]:
+def _figures(
+    judge: Judge, rows: dict[str, list[Row]], makers: Makers, config: JudgeConfig, cache: Path
+) -> dict[str, Any]:
     """What the card and the reports say of ``judge``; of the test split, or without one of validation."""
     split = "test" if rows["test"] else "validation"
     held_out = rows[split]
-    films = [read_radiograph(row.file).pixels for row in held_out]
+    levels = pixel_cache(held_out, config.size, cache)
     patients = [patient_of(row) for row in held_out]
-    readings = judge.read(films)
-    levels = _square(films, config.size)
+    readings = judge.read(levels)
     forged: dict[str, Any] = {"autoencoder": reconstruct(makers.generator, evenly(levels, REBUILT))}
     if makers.samples[split]:
-        forged["generator"] = [read_radiograph(row.file).pixels for row in makers.samples[split]]
+        forged["generator"] = pixel_cache(makers.samples[split], config.size, cache)
     ages = targets_of(rows["train"], (), config.complete).age
     numbers = evenly(np.arange(len(rows["train"])), PLANTED)
-    planted = _square([read_radiograph(rows["train"][i].file).pixels for i in numbers], config.size)
+    planted = pixel_cache([rows["train"][i] for i in numbers], config.size, cache)
     grey = list(levels.astype(np.float32) / 255)
     assert judge.reference is not None
     return {
@@ -119,12 +119,6 @@ def _figures(judge: Judge, rows: dict[str, list[Row]], makers: Makers, config: J
         "artefact": artefact_figures(judge, grey, patients, forged),
         "copies": copy_figures(judge, judge.reference, list(planted.astype(np.float32) / 255), numbers.tolist()),
     }
-
-
-def _square(films: list[np.ndarray], size: int) -> np.ndarray:
-    from gen.judge.sight import batches
-
-    return np.concatenate(list(batches(films, size)))
 
 
 def _levels(films: Any) -> np.ndarray:

@@ -37,11 +37,11 @@ class Forgeries:
 
     def draw(self, film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A forgery, float32 (H, W) in [0, 1]: a sample, a reconstruction, or ``film`` spoilt, as ``rng`` decides."""
-        place = rng.random()
+        place, start = rng.random(), 0.0
         for share, images in ((SAMPLE_SHARE, self.samples), (RECONSTRUCTION_SHARE, self.reconstructions)):
-            if place < share and len(images):
+            if start <= place < start + share and len(images):
                 return images[rng.integers(len(images))].astype(np.float32) / 255
-            place -= share
+            start += share
         return forge(film, rng, str(rng.choice(FORGERIES)))
 
 

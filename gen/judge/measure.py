@@ -126,16 +126,16 @@ def artefact_figures(
     """AUROC by which forgeries are told from ``films`` by their patches: spoilt films by kind, and ``forged``."""
     real = judge.read(films).artefact
     figures = {}
-    kinds: dict[str, Sequence[np.ndarray]] = {
-        kind: [forge(film, np.random.default_rng(derived_seed(1, f"{kind} {i}")), kind) for i, film in enumerate(films)]
-        for kind in (*FORGERIES, *UNSEEN_FORGERIES)
-    }
-    for kind, images in {**kinds, **forged}.items():
+    for kind in (*FORGERIES, *UNSEEN_FORGERIES, *forged):
+        if kind in forged:  # a synthetic image has no patient: it stands for itself
+            images, owners = forged[kind], [*patients, *(f"{kind} {i}" for i in range(len(forged[kind])))]
+        else:
+            generators = (np.random.default_rng(derived_seed(1, f"{kind} {i}")) for i in range(len(films)))
+            images = [forge(film, rng, kind) for film, rng in zip(films, generators, strict=True)]
+            owners = [*patients, *patients]
         if not len(images):
             continue
         seen = judge.read(images).artefact
-        # A synthetic image has no patient: it stands for itself.
-        owners = [*patients, *(patients if kind in kinds else [f"{kind} {i}" for i in range(len(images))])]
         scores, labels = np.concatenate([real, seen]), np.repeat([0.0, 1.0], [len(real), len(seen)])
         figures[kind] = {
             "images": len(images),

@@ -116,8 +116,10 @@ def patch_side(widths: Sequence[int]) -> int:
 def contrast(first: torch.Tensor, second: torch.Tensor, patients: torch.Tensor, temperature: float) -> torch.Tensor:
     """NT-Xent (Chen et al. 2020, arXiv:2002.05709, equation 1) between two views (N, E) of each film, a scalar.
 
-    Films of one patient (equal numbers in ``patients`` (N,)) are neither drawn together nor pushed apart.
+    Films of one patient (equal numbers in ``patients`` (N,)) are neither drawn together nor pushed apart. 0 of no film.
     """
+    if not len(first):  # in a small batch, damage may have left none of the chests whole
+        return first.sum()
     views = torch.cat([first, second])
     numbers = torch.cat([patients, patients])
     count = len(first)

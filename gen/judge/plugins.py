@@ -115,7 +115,10 @@ def _transformers(folder: Path, device: str) -> ForeignJudge:
         probabilities = logits.sigmoid() if several else logits.softmax(1)
         return probabilities[:, list(columns.values())].cpu().numpy(), embedding.float().cpu().numpy()
 
-    return ForeignJudge(folder.resolve().name, _hash(*sorted(folder.glob("*.safetensors"))), tuple(columns), size, run)
+    # Size and mean decide the numbers too: a folder in which they changed is another judge.
+    files = [folder / "config.json", folder / "preprocessor_config.json", *sorted(folder.glob("*.safetensors"))]
+    identity = _hash(*(path for path in files if path.is_file()))
+    return ForeignJudge(folder.resolve().name, identity, tuple(columns), size, run)
 
 
 def _pooled(hidden: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gen.judge.sight import AnyJudge
 
 REFERENCE = "reference.safetensors"
+_BATCH = 16  # films in memory, each as large as its file has it
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,22 @@ class Reference:
 def build_reference(judge: AnyJudge, rows: Sequence[Row], held_out: Sequence[Row]) -> Reference:
     """The index of ``rows``, a generator's training films, with ``held_out`` films of other patients to measure by.
 
-    BadInput where a patient stands in both, for an image that cannot be read, and where there is nothing to index.
+    A patient one of whose held-out films is an indexed one, pixel for pixel, is no other patient and is left out.
+    BadInput where a patient stands in both, for an image that cannot be read, and where there is nothing to index or
+    to measure by.
     """
     if not rows or not held_out:
         raise BadInput("a reference index needs films to index, and films of other patients")
     if shared := {patient_of(row) for row in rows} & {patient_of(row) for row in held_out}:
         raise BadInput(f"patient {min(shared)!r} is among the indexed and the held-out films")
-    return index_of(embeddings_of(judge, rows), rows, embeddings_of(judge, held_out), judge.identity)
+    known, pictures = _seen(judge, rows)
+    others, strangers = _seen(judge, held_out)
+    indexed = set(pictures)
+    posing = {patient_of(row) for row, picture in zip(held_out, strangers, strict=True) if picture in indexed}
+    kept = [patient_of(row) not in posing for row in held_out]
+    if not any(kept):
+        raise BadInput("every held-out patient has a film that is indexed too, so there is nothing to measure by")
+    return index_of(known, rows, others[kept], judge.identity)
 
 
 def index_of(embeddings: np.ndarray, rows: Sequence[Row], held_out: np.ndarray, key: str) -> Reference:
@@ -78,15 +88,18 @@ def index_of(embeddings: np.ndarray, rows: Sequence[Row], held_out: np.ndarray, 
     return Reference(codes, films, patients, np.sort(distances).astype(np.float32), key)
 
 
-def embeddings_of(judge: AnyJudge, rows: Sequence[Row]) -> np.ndarray:
-    """Embeddings (N, E) of the images of ``rows``, read one batch after another."""
+def _seen(judge: AnyJudge, rows: Sequence[Row]) -> tuple[np.ndarray, list[bytes]]:
+    """Embeddings (N, E) of the images of ``rows`` and digests of their pixels, read one batch after another."""
     from tqdm import tqdm
 
-    parts = []
-    for start in tqdm(range(0, len(rows), 64), desc="looking", unit="batch", leave=False):
-        films = [read_radiograph(row.file).pixels for row in rows[start : start + 64]]
-        parts.append(judge.read(films).embedding)
-    return np.concatenate(parts)
+    parts, pictures = [], []
+    with tqdm(total=len(rows), desc="looking", unit="image", leave=False) as bar:
+        for start in range(0, len(rows), _BATCH):
+            films = [read_radiograph(row.file).pixels for row in rows[start : start + _BATCH]]
+            parts.append(judge.read(films).embedding)
+            pictures += [hashlib.sha256(repr(film.shape).encode() + film.tobytes()).digest() for film in films]
+            bar.update(len(films))
+    return np.concatenate(parts), pictures
 
 
 def hashed(key: str, name: str) -> int:

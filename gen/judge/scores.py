@@ -84,14 +84,15 @@ def interval(
 ) -> tuple[float, float, float]:
     """``statistic`` of all rows, and its 95 % percentile interval over ``draws`` drawings of patients anew.
 
-    ``statistic`` takes the indices of the rows to count. A draw on which it is NaN is left out.
+    ``statistic`` takes the indices of the rows to count. A draw on which it is NaN is left out. Of one patient there is
+    no interval (NaN).
     """
     members: dict[str, list[int]] = {}
     for index, patient in enumerate(patients):
         members.setdefault(patient, []).append(index)
     films = [np.asarray(group) for group in members.values()]
     whole = statistic(np.arange(len(patients)))
-    if not films or np.isnan(whole):
+    if len(films) < 2 or np.isnan(whole):
         return whole, float("nan"), float("nan")
     generator = np.random.default_rng(0)
     drawn = np.array(

@@ -46,8 +46,8 @@ class JudgeConfig:
 
     out: str
     data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
-    # A model folder, whose autoencoder makes forgeries and whose training films the reference index holds; None: the
-    # bundled one.
+    # A model folder, whose autoencoder makes forgeries; None: the bundled one. The reference index holds the training
+    # films of ``data``, so that is where it should have learnt from.
     generator: str | None = None
     samples: str | None = None  # a folder that `gen sample` wrote, forgeries too; None: without them
     shape: JudgeShape = field(default_factory=JudgeShape)
@@ -226,8 +226,6 @@ def texture_crops(
 
     Real and forged ones pass the same change of gamma and the same rounding to 8 bits.
     """
-    import torch
-
     pictures: list[list[np.ndarray]] = [[], []]
     for i, n in zip(chosen, places, strict=True):
         rng = np.random.default_rng(derived_seed(config.seed, f"texture {n}"))
@@ -236,7 +234,7 @@ def texture_crops(
             y, x = rng.integers(config.size - config.crop + 1, size=2)
             part = whole[y : y + config.crop, x : x + config.crop] ** np.exp(0.2 * rng.standard_normal())
             group.append(np.rint(part * 255).astype(np.uint8))
-    return to_model_range(np.stack(pictures[0] + pictures[1])) if chosen else torch.empty(0)
+    return to_model_range(np.stack(pictures[0] + pictures[1]))
 
 
 def loss_terms(

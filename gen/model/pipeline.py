@@ -29,7 +29,7 @@ from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Pipeline", "bundled_model", "load_pipeline", "sample"]
+__all__ = ["Pipeline", "bundled_model", "check_settings", "load_pipeline", "sample", "sample_each"]
 
 TEXTS_KEPT = 256  # whose states are kept: a call has a few prompts, a dataset job as many as images
 FLAT = 1e-3  # standard deviation of a whole image, in [0, 1], below which nothing was painted
@@ -139,35 +139,84 @@ def sample(
     number of steps that the model cannot make, a guidance that is no number, and prompts and seeds of unequal number;
     GenError for an image that came out broken.
     """
+    for image in sample_each(
+        pipeline, prompts, seeds, steps=steps, guidance=guidance, negative=negative, size=size, on_step=on_step
+    ):
+        if isinstance(image, GenError):
+            raise image.__cause__ or image
+        yield image
+
+
+def sample_each(
+    pipeline: Pipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int = DEFAULT_STEPS,
+    guidance: float = DEFAULT_GUIDANCE,
+    negative: str = "",
+    size: int | None = None,
+    on_step: Callable[[int], object] = lambda images: None,
+) -> Iterator[Radiograph | GenError]:
+    """As `sample`, but an image that came out broken is a GenError in its place, and the others go on.
+
+    So is every image of a batch in which something went wrong, such as memory that ran out.
+    """
     if len(prompts) != len(seeds):
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
     if not math.isfinite(guidance):
         raise BadInput(f"guidance is {guidance}", hint="use a number such as 1.5; 1 is no guidance")
+    check_settings(pipeline.unet.config, pipeline.vae.config, pipeline.scheduler.config, size, steps)
     side = size or pipeline.size
-    grid = pipeline.factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
-    if side < 8 * pipeline.factor or side % grid:
-        raise BadInput(
-            f"size {side} is not possible with this model",
-            hint=f"use a multiple of {grid} pixels, {8 * pipeline.factor} or more; it was trained at {pipeline.size}",
-        )
-    most = int(pipeline.scheduler.config.num_train_timesteps)
-    if not 1 <= steps <= most:
-        raise BadInput(f"steps is {steps}", hint=f"use 1 to {most}; 20 is usual")
     for start in range(0, len(prompts), pipeline.rows):
         wanted = slice(start, start + pipeline.rows)
         texts, numbers = list(prompts[wanted]), list(seeds[wanted])
         missing = pipeline.rows - len(texts)
         filled = texts + texts[-1:] * missing, numbers + numbers[-1:] * missing
-        pixels = _sample_rows(pipeline, *filled, steps, guidance, negative, side, lambda: on_step(len(texts)))  # noqa: B023
+        try:
+            pixels = _sample_rows(pipeline, *filled, steps, guidance, negative, side, lambda: on_step(len(texts)))  # noqa: B023
+        except Exception as error:  # torch and its back ends have no class of their own for what they meet
+            yield from (_failed(text, number, error) for text, number in zip(texts, numbers, strict=True))
+            continue
         for text, number, image in zip(texts, numbers, pixels, strict=False):
-            facts = _provenance(pipeline, text, number, steps, guidance, negative)
             finite = bool(np.isfinite(image).all())
-            if not finite or image.std() < FLAT:
-                raise GenError(
+            if finite and image.std() >= FLAT:
+                yield Radiograph(image, None, _provenance(pipeline, text, number, steps, guidance, negative))
+            else:
+                yield GenError(
                     f"the image of seed {number} for {text[:80]!r} came out {'flat' if finite else 'not finite'}",
                     hint="try --dtype float32, or lower --guidance; if all are, the model is damaged",
                 )
-            yield Radiograph(image, None, facts)
+
+
+def check_settings(
+    unet: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any], size: int | None, steps: int
+) -> None:
+    """Raise BadInput for a size (None: the model's) or a number of steps that a model with these configs cannot make.
+
+    The configs are those of its parts, in memory or as their JSON files have them.
+    """
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    grid = factor * 2 ** (len(unet["block_out_channels"]) - 1)
+    trained = int(unet["sample_size"]) * factor
+    side = trained if size is None else size
+    if side < 8 * factor or side % grid:
+        raise BadInput(
+            f"size {side} is not possible with this model",
+            hint=f"use a multiple of {grid} pixels, {8 * factor} or more; it was trained at {trained}",
+        )
+    most = int(scheduler["num_train_timesteps"])
+    if not 1 <= steps <= most:
+        raise BadInput(f"steps is {steps}", hint=f"use 1 to {most}; 20 is usual")
+
+
+def _failed(text: str, number: int, error: Exception) -> GenError:
+    if isinstance(error, GenError):
+        return error
+    reason = " ".join(str(error).split())[:200]
+    failure = GenError(f"the image of seed {number} for {text[:80]!r} failed: {type(error).__name__}: {reason}")
+    failure.__cause__ = error
+    return failure
 
 
 def _sample_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,15 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
-from gen.core.radiograph import Radiograph, pad_to_square, read_radiograph, resize, write_png
+from gen.core.radiograph import (
+    Radiograph,
+    pad_to_square,
+    png_bytes,
+    read_image,
+    read_radiograph,
+    resize,
+    write_png,
+)
 
 DEPTHS = (8, 10, 12, 16)
 LUTS = ("none", "window", "window exact", "sigmoid", "VOI LUT", "rescale", "rescale down", "modality LUT", "all")
@@ -230,6 +239,10 @@ def test_png_round_trip_is_exact(tmp_path_factory: pytest.TempPathFactory, bits:
     read = read_radiograph(path)
     assert np.array_equal(np.rint(read.pixels * (2**bits - 1)), levels)
     assert np.array_equal(read.pixels, pixels)
+    assert path.read_bytes() == png_bytes(Radiograph(pixels, spacing, provenance), bits)
+    in_memory = read_image(io.BytesIO(path.read_bytes()))
+    assert np.array_equal(in_memory.pixels, pixels)
+    assert (in_memory.spacing_mm, in_memory.provenance) == (spacing, provenance)
     assert (read.spacing_mm, read.provenance) == (spacing, provenance)
     with Image.open(path) as image:
         assert image.mode == ("L" if bits == 8 else "I;16")

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from drr.dicom import PHOTOMETRIC, write_dicom
+from drr.dicom import PHOTOMETRIC, dicom_bytes, write_dicom
 from drr.geometry import VIEWS, parse_view
 from gen.core.errors import BadInput
 from gen.core.radiograph import Radiograph, read_radiograph
@@ -73,3 +73,15 @@ def test_bits_and_polarity_that_do_not_exist_are_refused(tmp_path: Path) -> None
     with pytest.raises(BadInput, match="RGB"):
         written(tmp_path / "a.dcm", photometric="RGB")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_is_no_projection_has_no_geometry_and_is_as_much_the_same_file(tmp_path: Path) -> None:
+    content = [
+        dicom_bytes(RADIOGRAPH, bits=8, patient={"id": "nobody"}, attributes={"ViewPosition": "AP"}, origin=origin)
+        for origin in ("row 1", "row 1", "row 2")
+    ]
+    assert content[0] == content[1] != content[2]
+    (tmp_path / "a.dcm").write_bytes(content[0])
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    assert (data.SyntheticData, data.ViewPosition, data.PatientSex) == ("YES", "AP", "")
+    assert not [keyword for keyword in data.dir() if keyword.startswith(("Positioner", "Distance"))]

@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from gen.core.manifest import Row
 from gen.evaluate import alignment as module
 from gen.evaluate.alignment import Side, alignment, with_studies
+from gen.evaluate.figures import proportion
 from gen.judge.sight import Readings
 from gen.language.prompt import read_prompt
 
@@ -78,6 +79,19 @@ def test_a_judge_that_sees_what_the_prompt_says_gives_full_marks() -> None:
     assert found.age_error.synthetic.value == pytest.approx(5)
     assert found.age_bias.synthetic.value == pytest.approx(5)
     assert "Hernia" not in found.findings  # of which no prompt speaks
+
+
+def test_full_marks_of_few_images_are_not_certain_and_no_share_exceeds_one() -> None:
+    texts = prompts(60, 8)
+    found = alignment(side(texts, readings(texts, 0)), side(texts, readings(texts, 0.35, 1)), {})
+    of = found.findings["Cardiomegaly"]
+    few = min(of.present, of.absent)
+    for figure in (of.auroc.synthetic, of.balanced_accuracy.synthetic):
+        assert (figure.value, figure.high) == (1, 1)
+        assert figure.low == pytest.approx(proportion(few, few).low)
+    for pair in (found.sex, found.view, found.child):
+        assert pair.synthetic.low < 1 == pair.synthetic.high  # all 60 of 60 right
+        assert pair.real.low < pair.real.value < pair.real.high <= 1
 
 
 def test_alignment_falls_with_noise_and_shuffled_prompts_are_chance(monkeypatch: pytest.MonkeyPatch) -> None:

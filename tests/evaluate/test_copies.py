@@ -64,6 +64,7 @@ def test_identical_nearly_identical_and_planted_copies_are_nearer_than_any_stran
         assert (found.index == np.arange(24)).mean() > 0.98, kind
         assert np.mean(found.distance < near) > 0.95, kind
     assert worst["itself"] == pytest.approx(0, abs=1e-3)
+    assert nearest_aligned(training, training).distance.min() >= 0
     assert worst["itself"] <= worst["one grey level"] < near
 
 
@@ -91,6 +92,7 @@ def test_a_proposed_candidate_is_registered_even_where_the_shortlist_lacks_it(mo
     training = pictures(30, 6)
     monkeypatch.setattr(copies, "SHORTLIST", 1)
     monkeypatch.setattr(copies, "_shortlist", lambda block, known: np.full((len(block), 1), 7))
+    monkeypatch.setattr(copies, "BLOCK", 2)
     proposed = np.arange(3)[:, None]
     assert nearest_aligned(training[:3], training, [proposed]).index.tolist() == [0, 1, 2]
 
@@ -116,6 +118,21 @@ def test_nearest_in_an_embedding_is_that_of_the_full_distance_matrix() -> None:
     distances, indices = nearest_embedded(queries.astype(np.float32), training.astype(np.float32), 3)
     np.testing.assert_array_equal(indices, np.argsort(every, 1)[:, :3])
     np.testing.assert_allclose(distances, np.sort(every, 1)[:, :3], atol=1e-5)
+
+
+@pytest.mark.parametrize("barred", [False, True])
+def test_memory_of_the_nearest_in_an_embedding_does_not_grow_with_the_queries(barred: bool) -> None:
+    training = np.random.default_rng(2).standard_normal((2048, 4)).astype(np.float32)
+    peaks = []
+    for count in (300, 2048):
+        tracemalloc.start()
+        if barred:
+            nearest_embedded(np.arange(count), training, 1, barred=np.arange(2048))
+        else:
+            nearest_embedded(training[:count], training, 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_a_barred_neighbour_does_not_count() -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
+from gen.evaluate import diversity as module
 from gen.evaluate.diversity import FEWEST_LABELS, SCALES, diversity, label_of, ms_ssim
 from gen.evaluate.extractors import Extractor
 from gen.evaluate.images import ImageSet, digests
@@ -107,6 +110,49 @@ def test_pairs_are_of_different_patients_and_of_labels_that_the_prompts_have(tmp
     assert found.ms_ssim.real.n == 8 * 3
     assert found.ms_ssim.real.high < 0.9
     assert found.distance.real.low > 0
+
+
+def test_the_labels_of_the_prompts_are_found_among_many_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LABELS", 8)
+    labels = [{"age": age, "sex": sex} for age in (25, 45, 65, 85) for sex in "FM"]
+    others = [{**label, "view": view} for label in labels for view in ("PA", "AP", "lateral")]
+    rows = [*others, *others, *labels, *labels]
+    levels = np.tile(chests(8, 11), (len(rows) // 8, 1, 1))
+    made = [{**labels[k % 8], "prompt": f"prompt {k % 8}"} for k in range(16)]
+    found = diversity(image_set(levels, rows, "real"), image_set(chests(16, 10), made, "made"), means, tmp_path)
+    assert found.label == "findings, view, sex and age band"
+    assert found.ms_ssim.real.n == 8
+
+
+def test_one_prompt_that_came_twice_does_not_speak_for_the_set(tmp_path: Path) -> None:
+    labels = [{"age": age, "sex": sex} for age in (25, 45, 65, 85) for sex in "FM"]
+    made = [{**labels[k % 8], "prompt": f"prompt {min(k, 14)}"} for k in range(16)]
+    real = image_set(chests(16, 12), [labels[k % 8] for k in range(16)], "real")
+    found = diversity(real, image_set(chests(16, 13), made, "made"), means, tmp_path)
+    assert (found.within, found.ms_ssim.synthetic.n) == ("label", 8)
+    few = [{**labels[k % 2], "prompt": f"prompt {k % 2}"} for k in range(16)]  # two prompts are all there is
+    assert diversity(real, image_set(chests(16, 13), few, "few"), means, tmp_path).within == "prompt"
+
+
+def test_a_prompt_with_many_seeds_weighs_no_more_than_another(tmp_path: Path) -> None:
+    levels = chests(10, 14)
+    made = [{"prompt": f"prompt {0 if k < 8 else 1}"} for k in range(10)]
+    alike = np.concatenate([np.tile(levels[:1], (8, 1, 1)), levels[8:]])  # of the first prompt always one picture
+    real = image_set(chests(4, 15), [{}] * 4, "real")
+    found = diversity(real, image_set(alike, made, "made"), means, tmp_path).distance.synthetic
+    features = means.extract(levels[8:])
+    assert found.n == 3 + 1
+    assert found.value == pytest.approx(float(np.sqrt(np.square(features[0] - features[1]).mean())) / 2, rel=1e-5)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_pairs_share_a_group_or_do_not_and_are_never_of_one_patient(images: list[tuple[str, int]]) -> None:
+    groups, units = [group for group, _ in images], [str(unit) for _, unit in images]
+    within, apart = module._pairs(groups, units), module._apart(groups, units)
+    assert all(groups[a] == groups[b] == group and units[a] != units[b] for a, b, group in within)
+    assert all(groups[a] != groups[b] and units[a] != units[b] for a, b, _ in apart)
+    assert len({index for a, b, _ in apart for index in (a, b)}) == 2 * len(apart)
 
 
 def test_labels_grow_coarser_until_enough_are_shared_and_without_repeats_pairs_share_a_label(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gen.core.errors import BadInput, EnvironmentLacks
+from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.evaluate import extractors
 from gen.evaluate.extractors import EXTRACTORS, Extractor, embed, extractor_of, judge_extractor, register
 from gen.judge.sight import AnyJudge, Readings, blank
@@ -96,7 +97,7 @@ def test_only_what_the_cache_lacks_is_computed_and_by_content(tmp_path: Path) ->
     changed[1, 0, 0] ^= 1
     embed(changed, extractor, tmp_path)
     another, also = counted("another")
-    embed(levels, another, tmp_path)
+    embed(levels, dataclasses.replace(another, name=extractor.name), tmp_path)  # as of a judge that was trained again
     assert (asked, also) == ([4, 2, 1], [6])
 
 
@@ -197,3 +198,9 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it() -> None:
 def test_levels_of_another_kind_are_bad_input(levels: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="extractors take uint8"):
         embed(levels, "texture", tmp_path)
+
+
+def test_a_cache_that_is_no_data_base_is_named(tmp_path: Path) -> None:
+    (tmp_path / "embeddings.sqlite").write_bytes(b"no data base" * 99)
+    with pytest.raises(GenError, match=r"embeddings\.sqlite: file is not a database; .*delete it"):
+        embed(chests(1), "layout", tmp_path)

@@ -106,7 +106,8 @@ def test_precision_and_recall_of_modes_are_counted() -> None:
     assert found.coverage.value <= 30 / 40
     apart = compare(real, units(40), other + 10 * sites[2], units(32))
     assert [getattr(apart, name).value for name in ("precision", "recall", "density", "coverage")] == [0, 0, 0, 0]
-    assert 0 < apart.precision.high < 0.2  # none of 32 is not a proof of none
+    for share in (apart.precision, apart.recall, apart.coverage):
+        assert 0 < share.high < 0.2  # none of 32 is not a proof of none
 
 
 # Independent implementations
@@ -252,6 +253,20 @@ def test_the_floor_is_what_a_perfect_generator_reaches_and_never_mixes_patients(
         assert ours.low <= floor.value <= ours.high or floor.low <= ours.value <= floor.high
         assert not bad.low <= floor.value <= bad.high
         assert ours.n == (130 if name == "kid" else 64)
+
+
+def test_the_figures_are_the_mean_over_both_halves_with_the_error_of_a_mean(tmp_path: Path) -> None:
+    real, made = image_set(0, 160, "real"), image_set(1, 130, "made", 0.5)
+    found = fidelity(real, made, numbers, tmp_path).synthetic.fid
+    x, y = (numbers.extract(images.levels) for images in (real, made))
+    sides = [[half[:64] for half in halves(images.units)] for images in (real, made)]
+    parts = [
+        compare(x[of], [real.units[k] for k in of], y[to], [made.units[k] for k in to]).fid
+        for of, to in zip(*sides, strict=True)
+    ]
+    assert found.value == pytest.approx(np.mean([part.value for part in parts]))
+    assert found.high - found.value == pytest.approx(math.hypot(*(part.high - part.value for part in parts)) / 2)
+    assert found.value - found.low == pytest.approx(math.hypot(*(part.value - part.low for part in parts)) / 2)
 
 
 def test_halves_share_no_patient_use_every_film_and_do_not_depend_on_order() -> None:

@@ -18,6 +18,8 @@ def test_wilsons_interval_is_the_set_of_rates_that_a_score_test_would_not_refuse
         figure = proportion(hits, n)
         for end in {figure.low, figure.high} - {0.0, 1.0}:
             assert abs(hits / n - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(norm.ppf(0.975))
+    for n in range(1, 200):  # of 66, the rounding of a half-width put the end at -3e-18
+        assert proportion(0, n).low == 0 == 1 - proportion(n, n).high
     assert proportion(0, 0).as_dict() == {"value": None, "low": None, "high": None, "n": 0}
 
 
@@ -77,5 +79,7 @@ def test_intervals_of_a_clustered_mean_cover_at_the_stated_rate(way: str) -> Non
 def test_what_has_no_interval_says_so() -> None:
     assert math.isnan(mean_of([1.0, 2.0], ["same", "same"]).low)
     assert math.isnan(bootstrap(["a", "b"], lambda kept: math.nan).low)
+    seldom = bootstrap(["a", "b", "c"], lambda kept: 1.0 if len(set(kept)) == 3 else math.nan)  # in 6 of 27 draws
+    assert (seldom.value, math.isnan(seldom.low), math.isnan(seldom.high)) == (1, True, True)
     assert np.isnan(jackknife(lambda kept: np.zeros(3), ["same", "same"])[0]).all()
     assert math.isnan(mean_of([], []).value)

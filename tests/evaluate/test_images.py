@@ -73,6 +73,14 @@ def test_the_cache_follows_the_bytes_and_not_the_name(tmp_path: Path) -> None:
     assert before.sha256[1] != after.sha256[1]
 
 
+def test_a_cache_that_lost_its_pixels_is_filled_again(tmp_path: Path) -> None:
+    folder = make(tmp_path / "real", {"a.png": noise(0)})
+    before = read(folder, tmp_path)
+    for path in (tmp_path / "cache").glob("pixels-*.u8"):  # as what tidies a disk does: the largest files first
+        path.unlink()
+    np.testing.assert_array_equal(read(folder, tmp_path).levels, before.levels)
+
+
 def test_a_split_is_the_folder_or_the_band_of_the_patient(tmp_path: Path) -> None:
     folder = make(tmp_path / "real", {f"{k}.png": noise(k) for k in range(40)})
     names = {split: {row.patient_id for row in read(folder, tmp_path, split).rows} for split in ("train", "test")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
+from gen.evaluate import copies
 from gen.evaluate import privacy as module
 from gen.evaluate.copies import Nearest, planted
 from gen.evaluate.extractors import extractor_of
@@ -53,6 +55,16 @@ def test_where_too_few_films_are_held_out_the_rate_is_told_to_be_higher_than_wis
     assert np.isnan(calibrate(np.empty(0), 0.01)).all()
 
 
+@pytest.mark.parametrize("films", [1, 2])
+def test_the_control_sets_each_film_against_the_other_patients_alone(films: int) -> None:
+    """So of the nearest patients just as many raise an alarm as the rate allows; with their own films, one less."""
+    values = np.repeat(np.random.default_rng(0).permutation(100) / 100, films)
+    units = [str(k // films) for k in range(len(values))]
+    alarms = module._false_alarms(values, units, 0.05)
+    assert alarms.sum() == 5 * films
+    assert values[alarms].max() < values[~alarms].min()
+
+
 def test_the_interval_of_a_share_covers_when_films_of_a_patient_agree() -> None:
     generator = np.random.default_rng(1)
     units = [f"{patient}" for patient in range(60) for _ in range(4)]
@@ -77,7 +89,8 @@ def test_a_copy_is_not_authentic_a_stranger_is_and_the_films_of_one_patient_are_
 def test_copies_are_found_counted_and_told_from_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PLANTED_COPIES", 5)
     training = image_set(chests(40, 0), [f"t{k // 2}" for k in range(40)])
-    real = image_set(chests(40, 1), ["t0", *(f"r{k}" for k in range(39))])
+    known = np.concatenate([training.levels[:1], chests(39, 1)])  # of a training patient: no control
+    real = image_set(known, ["t0", *(f"r{k}" for k in range(39))])
     copied = planted(training.levels[:9], 5)["all of these"]
     levels = np.concatenate([chests(30, 2), copied, training.levels[9:10]])
     synthetic = image_set(levels, [f"s{k}" for k in range(40)])
@@ -96,6 +109,7 @@ def test_copies_are_found_counted_and_told_from_strangers(tmp_path: Path, monkey
     assert (found.identical, found.shared_patients, found.n_held_out) == (1, 1, 39)
     assert channel.synthetic.value == channel.alarms.mean()
     assert channel.held_out.value <= 0.1
+    assert channel.control.min() > 0.1
     assert found.copied.value == pytest.approx(0.25, abs=0.03)
     assert found.copied_held_out.value == 0
     assert min(figure.value for figure in channel.planted.values()) > 0.95
@@ -159,3 +173,38 @@ def test_a_word_that_no_caption_holds_is_not_rare_and_ages_are_decades() -> None
     found = rare_words(["61 year old. Scimitar."], ["63 year old."] * 9, np.array([True]))
     assert not found.flagged.any()
     assert words_of("63 Year-Old, 7 cm") == {"60s", "year-old", "0s", "cm"}
+
+
+def test_no_more_than_a_block_of_held_out_films_is_copied_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (module, copies):
+        monkeypatch.setattr(place, "BLOCK", 4)
+    monkeypatch.setattr(copies, "TURNS_DEGREES", (0.0,))
+    monkeypatch.setattr(module, "PLANTED_COPIES", 2)
+    training = image_set(chests(6, 0), [f"t{k}" for k in range(6)])
+    synthetic = image_set(chests(4, 1), [f"s{k}" for k in range(4)])
+    path = tmp_path / "levels"
+    path.write_bytes(chests(200, 2).tobytes())
+    real = image_set(np.memmap(path, np.uint8, "r", shape=(200, 128, 128)), ["t0", *(f"r{k}" for k in range(199))])
+    tracemalloc.start()
+    found = privacy(synthetic, real, training, [], 0.05, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.n_held_out == 199
+    assert peak < real.levels.nbytes
+
+
+def test_the_chosen_are_searched_block_by_block_with_their_own_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = chests(8, 5)
+    for place in (module, copies):
+        monkeypatch.setattr(place, "BLOCK", 2)
+    monkeypatch.setattr(copies, "_shortlist", lambda block, known: np.full((len(block), 1), 7))
+    chosen = np.array([5, 1, 3, 0, 4])
+    found = module._aligned(training, chosen, training, [chosen[:, None]], lambda done: None)
+    assert found.index.tolist() == chosen.tolist()
+    assert found.distance.max() < 1e-3
+
+
+def test_words_of_any_alphabet_are_words() -> None:
+    assert words_of("Lungenödem. épanchement, T2-gewichtet") == {"lungenödem", "épanchement", "t", "0s", "gewichtet"}

@@ -14,8 +14,9 @@ import pytest
 from gen.evaluate import charts
 from gen.evaluate.evaluation import Picture, Pictures, hashed_id, plain
 from gen.evaluate.figures import Figure, proportion
+from gen.evaluate.privacy import calibrate
 from gen.evaluate.report import METRICS, to_html
-from gen.evaluate.verdict import above, figure_text, verdict
+from gen.evaluate.verdict import above, beyond_chance, figure_text, verdict
 
 VOID = {"meta", "img"}
 
@@ -51,8 +52,10 @@ def results() -> dict[str, Any]:
     comparison = {name: figure(0.1 + 0.1 * k) for k, name in enumerate(METRICS)}
     pair = {"synthetic": figure(0.8), "real": figure(0.85)}
     counts = {"images": 200, "patients": 150, "excluded": {"corrupt": 2, "duplicate": 1}}
+    sets: dict[str, dict[str, Any]] = {name: {"folder": name, **counts} for name in ("real", "synthetic", "train")}
+    sets["synthetic"]["excluded_rows"] = ["corrupt: torn.png (cut short)"]
     return {
-        "sets": {name: {"folder": name, **counts} for name in ("real", "synthetic", "train")},
+        "sets": sets,
         "fidelity": [
             {
                 "extractor": "texture",
@@ -163,7 +166,15 @@ def test_every_figure_of_the_results_stands_on_the_page_with_its_interval() -> N
     text = Page(to_html(of, Pictures())).text
     for key, (_, _, digits) in METRICS.items():
         assert figure_text(of["fidelity"][0]["synthetic"][key], digits) in text
-    for wanted in ("0.80 [0.79, 0.81]", "31 / 47", "53 / 59", "2 corrupt, 1 duplicate", "scimitar", "0.81 0.75 0.87"):
+    for wanted in (
+        "0.80 [0.79, 0.81]",
+        "31 / 47",
+        "53 / 59",
+        "2 corrupt, 1 duplicate",
+        "torn.png",
+        "scimitar",
+        "0.81 0.75 0.87",
+    ):
         assert wanted in text
     assert "1.0 % [0.3, 3.6]" in text  # 2 alarms of 200, Wilson
     assert "n/a" in text
@@ -203,6 +214,35 @@ def test_the_verdict_follows_the_figures() -> None:
     ):
         bad["privacy"] |= change
         assert verdict(bad)[0].startswith(words)
+
+
+@pytest.mark.parametrize(("patients", "films"), [(100, 1), (500, 1), (170, 5)])
+def test_a_set_of_unseen_patients_is_seldom_said_to_come_too_near(patients: int, films: int) -> None:
+    """The threshold is drawn from few films: to compare with its nominal rate would cry wolf in one set of eight."""
+    generator = np.random.default_rng(0)
+    cries = []
+    for _ in range(3000):
+        own = np.repeat(generator.standard_normal(patients), generator.integers(1, films + 1, patients))
+        threshold, rate = calibrate(own + 0.3 * generator.standard_normal(len(own)), 0.01)
+        alarms = int((generator.standard_normal(1000) * 1.09**0.5 < threshold).sum())
+        cries.append(beyond_chance({"rate": rate, "alarms": range(alarms), "synthetic": {"n": 1000}}, patients))
+    assert 0.01 < np.mean(cries) < 0.025 + 3 * (0.025 / 3000) ** 0.5
+
+
+def test_where_only_an_index_was_searched_the_verdict_says_so() -> None:
+    of = results()
+    for key in ("copied", "copied_held_out", "copy_limit", "held_out_patients", "rare_words", "identical"):
+        del of["privacy"][key]
+    of["privacy"]["channels"] = {"reference index": {**channel(2), "name": "reference index"}}
+    lines = verdict(of)
+    assert lines[0].startswith("No sign of copies beyond chance, in the judge’s index; ")
+    assert "nearer to a film of the judge’s index (reference index)" in lines[1]
+
+
+def test_an_interval_that_is_not_known_is_not_written_as_zero() -> None:
+    of = results()
+    of["fidelity"][0]["synthetic"]["kid"] = {"value": 0.3, "low": None, "high": None, "n": 9}
+    assert "texture 0.3 [?, ?] against" in "".join(verdict(of))
 
 
 def test_what_is_missing_is_said_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from gen.core.radiograph import Radiograph, write_png
 from gen.core.terms import FINDINGS
 from gen.judge.cli import describe as describe_command
 from gen.judge.cli import train_judge
-from gen.judge.describe import describe, lines_of, study_of
+from gen.judge.describe import describe, lines_of, study_of, unreliable
 from gen.judge.judge import load_judge
 from gen.judge.sight import Judgement
 from gen.language.prompt import read_prompt
@@ -37,34 +37,54 @@ SEEN = st.builds(
     quality=st.dictionaries(st.sampled_from(["exposure", "sharpness", "anatomy"]), PROBABILITY),
     artefact=st.none() | PROBABILITY,
 )
-THRESHOLDS = st.dictionaries(st.sampled_from(NAMES), st.floats(0.01, 1), max_size=6)
+DOUBTFUL = st.sets(st.sampled_from(NAMES), max_size=4)
 
 
-@given(SEEN, THRESHOLDS, st.floats(0.5, 1))
+@given(SEEN, DOUBTFUL, st.floats(0.5, 1))
 @settings(max_examples=150, deadline=None)
-def test_whatever_is_seen_the_prompt_reads_back_to_the_study(
-    seen: Judgement, thresholds: dict[str, float], sure: float
-) -> None:
-    study = study_of(seen, thresholds, sure)
+def test_whatever_is_seen_the_prompt_reads_back_to_the_study(seen: Judgement, doubtful: set[str], sure: float) -> None:
+    study = study_of(seen, doubtful, sure)
     assert read_prompt(render(study)).study == study
-    json.dumps(describe(seen, thresholds, sure), allow_nan=False)
-    assert lines_of(describe(seen, thresholds, sure))[0] == render(study)
+    json.dumps(describe(seen, doubtful, sure), allow_nan=False)
+    assert lines_of(describe(seen, doubtful, sure))[0] == render(study)
 
 
-@given(SEEN, THRESHOLDS)
+@given(SEEN, DOUBTFUL)
 @settings(max_examples=60, deadline=None)
-def test_a_finding_stands_in_the_study_if_and_only_if_it_reaches_its_threshold(
-    seen: Judgement, thresholds: dict[str, float]
+def test_a_finding_stands_in_the_study_if_and_only_if_it_is_likely_and_can_be_told(
+    seen: Judgement, doubtful: set[str]
 ) -> None:
-    reached = {name for name, p in seen.findings.items() if p >= thresholds.get(name, 0.5)}
-    if len(reached) > 1:
-        reached.discard("No Finding")
-    assert set(study_of(seen, thresholds).findings) == reached
+    likely = {name for name, p in seen.findings.items() if p >= 0.5} - doubtful
+    if len(likely) > 1:
+        likely.discard("No Finding")
+    said = describe(seen, doubtful)
+    assert set(said["study"]["findings"]) == likely
+    found = [line for line in lines_of(said) if line.startswith(("  findings:", "  not reliable:"))]
+    assert sum(line.count("*") for line in found) == len(likely)
+    doubted = " ".join(line for line in found if line.startswith("  not reliable:"))
+    assert "*" not in doubted
+    assert all((f"{name} " in doubted) for name in doubtful & set(seen.findings))
+
+
+def test_a_finding_is_doubtful_where_its_auroc_is_unknown_or_its_interval_reaches_chance() -> None:
+    known = {"told": [0.8, 0.6, 0.9], "chance": [0.6, 0.5, 0.7], "worse": [0.4, 0.3, 0.6], "alone": [None, None, None]}
+    figures = {"findings": {name: {"auroc": auroc} for name, auroc in known.items()}}
+    assert unreliable(figures) == ("chance", "worse", "alone")
+    assert unreliable({}) == ()
+
+
+def test_the_bundled_judge_does_not_say_what_it_cannot_tell() -> None:
+    judge = load_judge(device="cpu")
+    doubtful = unreliable(judge.figures)
+    assert "Consolidation" in doubtful
+    assert "Cardiomegaly" not in doubtful
+    everything = Judgement(dict.fromkeys(judge.findings, 0.9), np.ones(1, np.float32))
+    assert set(study_of(everything, doubtful).findings) == set(judge.findings) - set(doubtful) - {"No Finding"}
 
 
 @given(PROBABILITY, st.floats(0.51, 0.99))
 def test_sex_is_said_when_it_is_sure_enough_only(p: float, sure: float) -> None:
-    study = study_of(Judgement({}, np.ones(1), female=p), {}, sure)
+    study = study_of(Judgement({}, np.ones(1), female=p), (), sure)
     assert study.sex == ("F" if p >= sure else "M" if 1 - p >= sure else None)
 
 
@@ -82,7 +102,7 @@ def test_gen_describe_says_what_the_judge_sees(toy_judge: Path, picture: Path) -
     judge = load_judge(toy_judge, device="cpu")
     assert f"judge {judge.name} ({judge.identity})" in said.stderr
     assert set(first["findings"]) == set(judge.findings)
-    assert first["thresholds"]["Pneumonia"] == round(judge.calibration.thresholds["Pneumonia"], 4)
+    assert tuple(first["unreliable"]) == unreliable(judge.figures)
     plain = CliRunner().invoke(describe_command, [*arguments, "--quiet"], catch_exceptions=False)
     assert plain.stdout.count(f"{picture}: {first['prompt']}\n") == 2
     assert "sharpness" in plain.stdout

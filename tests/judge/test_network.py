@@ -73,6 +73,13 @@ def test_films_of_one_patient_are_not_pushed_apart() -> None:
     assert float(contrast(first, first, torch.tensor([3, 4]), 0.1)) > 0
 
 
+def test_a_batch_of_which_damage_left_no_film_has_no_contrast_and_a_gradient() -> None:
+    none = torch.empty(0, 8, requires_grad=True)
+    loss = contrast(none, none, torch.empty(0, dtype=torch.long), 0.1)
+    loss.backward()
+    assert float(loss.detach()) == 0
+
+
 def test_unknown_labels_weigh_nothing() -> None:
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     targets = torch.tensor([[1.0, 0, 1]] * 3 + [[float("nan")] * 3] * 3)

@@ -96,6 +96,16 @@ def test_identity_follows_the_weights(tmp_path: Path) -> None:
     assert a == b != c
 
 
+def test_identity_follows_the_preprocessing_since_embeddings_are_kept_under_it(tmp_path: Path) -> None:
+    classifier(tmp_path, LABELS, several=True)
+    before = open_judge(str(tmp_path), device="cpu")
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.9]}))
+    after = open_judge(str(tmp_path), device="cpu")
+    assert not np.allclose(before.read(levels(1)).embedding, after.read(levels(1)).embedding, atol=1e-4)
+    assert before.identity != after.identity
+
+
 def test_our_own_folder_opens_by_the_same_door(toy_judge: Path) -> None:
     judge = open_judge(str(toy_judge), device="cpu")
     assert isinstance(judge, Judge)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
+from gen.evaluate.figures import bootstrap
 from gen.judge.scores import auroc, best_f1_threshold, brier, calibration_error, fit_temperature, interval, sigmoid
 
 # Few distinct scores, so that there are ties; at least one of each class.
@@ -74,6 +75,24 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         _, low, high = interval([str(p) for p in patients], lambda i, v=values: float(v[i].mean()), draws=200)
         held += low <= 0 <= high
     assert 0.86 <= held / 150 <= 0.99
+
+
+def test_the_interval_is_that_of_the_bootstrap_of_the_reports() -> None:
+    """A copy of `gen.evaluate.figures.bootstrap`, which gen.judge does not import: it must stay equal."""
+    rng = np.random.default_rng(4)
+    patients, values = [str(i // 2) for i in range(40)], rng.normal(size=40)
+
+    def statistic(i: np.ndarray) -> float:
+        return float(np.median(values[i]))
+
+    figure = bootstrap(patients, statistic, draws=50)
+    assert interval(patients, statistic, draws=50) == (figure.value, figure.low, figure.high)
+
+
+def test_of_one_patient_there_is_no_interval() -> None:
+    value, low, high = interval(["p", "p"], lambda i: float(i.mean()))
+    assert value == 0.5
+    assert np.isnan([low, high]).all()
 
 
 def test_what_cannot_be_said_is_nan() -> None:

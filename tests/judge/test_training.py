@@ -19,6 +19,7 @@ from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
 from gen.data.split import split_rows
 from gen.judge import train
+from gen.judge.forgeries import RECONSTRUCTION_SHARE, SAMPLE_SHARE, Forgeries, forgeries_of
 from gen.judge.judge import load_judge
 from gen.model import training
 
@@ -119,8 +120,6 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
 
 
 def test_samples_are_forgeries_by_split_and_part_of_what_a_run_is(toy_data: Path, tmp_path: Path) -> None:
-    from gen.judge.forgeries import forgeries_of
-
     without, with_samples = forgeries_of(None, None), forgeries_of(None, str(toy_data))
     assert without.inputs()["generator"] == with_samples.inputs()["generator"]
     assert without.inputs()["samples"] != with_samples.inputs()["samples"]
@@ -131,3 +130,15 @@ def test_samples_are_forgeries_by_split_and_part_of_what_a_run_is(toy_data: Path
     drawn = [forged["train"].draw(films[0] / np.float32(255), np.random.default_rng(i)) for i in range(40)]
     kept = [image for image in drawn if (np.rint(image * 255) == forged["train"].samples).all((1, 2)).any()]
     assert 6 <= len(kept) <= 26  # two in five are samples
+
+
+@pytest.mark.parametrize("which", ["samples and reconstructions", "reconstructions", "neither"])
+def test_each_kind_of_forgery_comes_as_often_as_its_share_whatever_else_is_there(which: str) -> None:
+    none = np.empty((0, 8, 8), np.uint8)
+    samples = np.full((1, 8, 8), 1, np.uint8) if "samples" in which else none
+    rebuilt = np.full((1, 8, 8), 2, np.uint8) if "reconstructions" in which else none
+    film = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    drawn = [np.rint(Forgeries(samples, rebuilt).draw(film, rng) * 255).mean() for _ in range(600)]
+    for value, images, share in ((1, samples, SAMPLE_SHARE), (2, rebuilt, RECONSTRUCTION_SHARE)):
+        assert drawn.count(value) / 600 == pytest.approx(share if len(images) else 0, abs=0.06)

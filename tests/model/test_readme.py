@@ -19,6 +19,7 @@ COMMANDS = [
     line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line.startswith("gen ")
 ]
 TOY_TRAINING = ["data=my-data", "device=cpu", "dtype=float32"]
+TOY_DATASET = ["model=my-model", "device=cpu", "dtype=float32"]
 TOY_FINETUNING = ["size=32", "images=8", "batch_size=4", "accumulate=1", "variants=1", "preview_every=0"]
 
 
@@ -60,6 +61,8 @@ def at_toy_size(command: str) -> list[str]:
         return [*words, "--help"]
     if words[0] == "describe":
         return ["describe", "my-data/images/0.png"]
+    if words[:2] == ["dataset", "make"]:
+        return [*words, *TOY_DATASET] if "ray" not in words else [*words, "--help"]
     if words[:2] == ["train", "autoencoder"]:
         return [*words, *TOY_TRAINING, "out=runs/from-readme"]
     if words[:2] == ["train", "denoiser"]:
@@ -69,6 +72,8 @@ def at_toy_size(command: str) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_works(command: str, sandbox: Path, gen: Callable[..., Ended]) -> None:
+    if command.startswith(("gen dataset verify", "gen dataset replay")):  # of what was made before
+        assert gen("dataset", "make", "configs/dataset.yaml", *TOY_DATASET).code == 0
     ended = gen(*at_toy_size(command))
     assert ended.code == 0, ended.err
     assert ended.out

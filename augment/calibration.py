@@ -1,0 +1,196 @@
+"""Thresholds that a real film of the same kind passes at a stated rate in every subgroup, not only on the whole.
+
+A judge that is worse at one group would reject its images more often, and the set would no longer be balanced. So each
+group of enough films gets a threshold of its own, and an image the most lenient one of the groups that it is in. Pure
+arithmetic on scores, which are higher for better and pass at or above a threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from gen.core.run import derived_seed
+from gen.evaluate.figures import Figure, proportion, unknown
+from gen.language.study import Study
+
+# Fixed, in whole years, both ends included: a group means the same whatever the plan asks for.
+AGE_BANDS = {"0-17": range(18), "18-39": range(18, 40), "40-59": range(40, 60), "60-79": range(60, 80)}
+OLDEST_BAND = "80+"
+ATTRIBUTES = ("sex", "age", "view")  # in the order of a group's key
+ALL = "all"
+FEWEST_PATIENTS = 20  # below, no threshold is worth its name, whatever the rate
+_TINY = 1e-9  # so that 0.95 x 100 is 95
+
+
+@dataclass(frozen=True)
+class Film:
+    """A real film: whose it is, what is known of it by attribute ("sex", "age" as a band, "view"), and its score at
+    each kind of gate that it is a film of, such as "finding: Pneumonia"."""
+
+    patient: str
+    attributes: Mapping[str, str]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The threshold that ``films`` of so many ``patients`` (None: not known) gave."""
+
+    threshold: float
+    films: int
+    patients: int | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The thresholds of one kind. ``groups`` are keyed as "all", "sex=F" or "sex=F|age=40-59|view=PA"; ``pooled`` has
+    the number of films of each group that is too small for a threshold, and has those of the groups around it."""
+
+    groups: Mapping[str, Limit]
+    pooled: Mapping[str, int]
+
+    def threshold(self, attributes: Mapping[str, str]) -> float:
+        """What an image with ``attributes`` must reach: the lowest of the thresholds of its groups."""
+        return min(self.groups[key].threshold for key in groups_of(attributes) if key in self.groups)
+
+
+def attributes_of(study: Study) -> dict[str, str]:
+    """What groups ``study`` by: of sex, age band and view those that are known."""
+    age = study.age
+    band = None if age is None else next((name for name, years in AGE_BANDS.items() if age in years), OLDEST_BAND)
+    if age is None and study.is_child:
+        band = "0-17"
+    known = {"sex": study.sex, "age": band, "view": study.view}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def groups_of(attributes: Mapping[str, str]) -> list[str]:
+    """The keys of all groups that an image with ``attributes`` is in, from "all" to the smallest."""
+    parts = [f"{name}={attributes[name]}" for name in ATTRIBUTES if name in attributes]
+    return ["|".join(chosen) or ALL for count in range(len(parts) + 1) for chosen in combinations(parts, count)]
+
+
+def by_size(key: str) -> tuple[bool, int, str]:
+    """Sorts the keys of groups: "all", then those of one attribute, of two, of three."""
+    return key != ALL, key.count("|"), key
+
+
+def calibrate(films: Sequence[Film], pass_rate: float, least_films: int) -> tuple[dict[str, Limits], dict[str, str]]:
+    """The limits of each kind that ``films`` have scores of, and for the kinds that get none, why.
+
+    Every group that is listed passes at ``pass_rate`` or more: an image's threshold is at most its group's own, and
+    that one has the rate (`conformal`). A group is listed from ``least_films`` films on, of so many patients that the
+    rate can be had. One with the films of a wider group and no others would repeat it, and is not listed.
+    """
+    kinds: dict[str, list[Film]] = {}
+    for film in films:
+        for kind in film.scores:
+            kinds.setdefault(kind, []).append(film)
+    limits, without = {}, {}
+    for kind, members in kinds.items():
+        groups: dict[str, list[int]] = {}
+        for place, film in enumerate(members):
+            for key in groups_of(film.attributes):
+                groups.setdefault(key, []).append(place)
+        listed: dict[str, Limit] = {}
+        pooled: dict[str, int] = {}
+        seen: set[tuple[int, ...]] = set()
+        for key in sorted(groups, key=by_size):
+            places = groups[key]
+            if tuple(places) in seen:
+                continue
+            seen.add(tuple(places))
+            units = [members[place].patient for place in places]
+            threshold = conformal([members[place].scores[kind] for place in places], units, pass_rate)
+            if not math.isnan(threshold) and (key == ALL or len(places) >= least_films):
+                listed[key] = Limit(threshold, len(places), len(set(units)))
+            else:
+                pooled[key] = len(places)
+        if ALL in listed:
+            limits[kind] = Limits(listed, pooled)
+        else:
+            patients = len({film.patient for film in members})
+            needed = fewest_patients(pass_rate)
+            without[kind] = f"there are real films of {patients} patient(s), and a threshold takes {needed}"
+    return limits, without
+
+
+def fewest_patients(pass_rate: float) -> int:
+    """From how many patients on `conformal` has a threshold: one in n + 1 falls below the lowest of n."""
+    return max(FEWEST_PATIENTS, math.ceil(1 / (1 - pass_rate) - _TINY) - 1)
+
+
+def conformal(scores: Sequence[float], patients: Sequence[str], pass_rate: float) -> float:
+    """The highest threshold that a film of a new patient reaches with a probability of at least ``pass_rate``.
+
+    Films of one patient are alike, so the patients count and not the films: each has the weight 1, shared by his films,
+    and no film is thrown away. With n patients the films at and above the threshold must weigh ``pass_rate`` x (n + 1),
+    which holds for patients of any distribution (Lee, Barber and Willett 2023, arXiv:2306.06342); with one film each it
+    is the rule of `gen.evaluate.privacy.calibrate`. NaN where there are too few patients for it (`fewest_patients`).
+    """
+    values = np.asarray(scores, np.float64)
+    _, place, films = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    if len(films) < fewest_patients(pass_rate):
+        return math.nan
+    order = np.argsort(-values, kind="stable")
+    weight = np.cumsum(1 / films[place[order]])
+    needed = min(pass_rate * (len(films) + 1) - _TINY, weight[-1])
+    return float(values[order][np.searchsorted(weight, needed)])
+
+
+def patient_share(flags: Sequence[bool], patients: Sequence[str]) -> Figure:
+    """The share of true ``flags``, each patient weighing 1 as in `conformal`, with Wilson's interval; n patients."""
+    if not flags:
+        return unknown()
+    _, place, films = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    rate = float(np.sum(np.asarray(flags) / films[place])) / len(films)
+    interval = proportion(round(rate * len(films)), len(films))
+    return Figure(rate, min(rate, interval.low), max(rate, interval.high), len(films))
+
+
+def passes(film: Film, limits: Mapping[str, Limits]) -> dict[str, bool]:
+    """By kind that has limits, whether ``film`` passes."""
+    return {
+        kind: score >= limits[kind].threshold(film.attributes) for kind, score in film.scores.items() if kind in limits
+    }
+
+
+def cross_fitted(
+    films: Sequence[Film], fit: Callable[[Sequence[Film]], Mapping[str, Limits]], folds: int = 5
+) -> Iterator[tuple[int, dict[str, bool]]]:
+    """The place of each film, and what `passes` says of it by the limits that ``fit`` makes of other patients' films.
+
+    The patients fall into ``folds`` by a hash of their names.
+    """
+    fold_of = [derived_seed(0, film.patient) % folds for film in films]
+    for fold in range(folds):
+        limits = fit([film for film, its in zip(films, fold_of, strict=True) if its != fold])
+        for place, film in enumerate(films):
+            if fold_of[place] == fold:
+                yield place, passes(film, limits)
+
+
+__all__ = [
+    "AGE_BANDS",
+    "ALL",
+    "ATTRIBUTES",
+    "FEWEST_PATIENTS",
+    "OLDEST_BAND",
+    "Film",
+    "Limit",
+    "Limits",
+    "attributes_of",
+    "by_size",
+    "calibrate",
+    "conformal",
+    "cross_fitted",
+    "fewest_patients",
+    "groups_of",
+    "passes",
+    "patient_share",
+]

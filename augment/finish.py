@@ -1,0 +1,46 @@
+"""The end of a data set job: what is written once every shard is there, and _SUCCESS last of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from augment.card import write_card
+from augment.charts import write_balance
+from augment.config import DatasetConfig
+from augment.counts import Entries, count_cells
+from augment.croissant import write_croissant
+from augment.formats import export, finish_format
+from augment.index import write_index
+from augment.shards import SUCCESS, WHOLE, locked, read_marker, summary
+from augment.sources import weights_may_learn
+from gen.core.files import write_json
+from gen.model.folder import read_json
+
+
+def finish(
+    out: Path, config: DatasetConfig, panel: Mapping[str, Any] | None, sources: Mapping[str, Any], date: str
+) -> bool:
+    """Write index, formats, picture, card and metadata; and _SUCCESS where no row is missing, which is returned.
+
+    Everything is a function of the committed shards and of ``date``, the day (YYYY-MM-DD) that the set was begun, so
+    that a finish that was killed is done again from the start.
+    """
+    entries = Entries(out)
+    with locked(out, WHOLE):  # of several jobs that made the last shards, one does it
+        told = summary(out)
+        if (out / SUCCESS).exists() and read_json(out / SUCCESS) == told:
+            return True
+        write_index(out, entries)
+        for format_ in config.formats:
+            for entry in entries:
+                export(out, entry, format_)
+            finish_format(out, format_, entries, weights_may_learn=weights_may_learn(config))
+        cells = count_cells(entries, read_marker(out)["cells"])
+        write_balance(out, cells, config.gates.names)
+        write_card(out, config, cells, panel, sources, entries)
+        write_croissant(out, config, entries, date=date)
+        if not told["missing"]:
+            write_json(out / SUCCESS, told)
+    return not told["missing"]

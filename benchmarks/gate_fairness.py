@@ -1,0 +1,130 @@
+"""Do the gates reject one group more than another? Pass rates of real films by group, before and after calibration.
+
+Before: one threshold for all, at the stated rate; and one that is as lenient on the whole as those by group, to show
+what leniency as such does. Thresholds come from the films of other patients (five folds); in the rates each patient
+weighs 1, with Wilson's intervals. With samples of a generator also: what share of them passes each gate, by sex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from common import json_option, launch, print_table, save_json
+
+from augment.calibration import ALL, Film, Limit, Limits, calibrate, passes
+from augment.config import Gates
+from augment.quality import Panel, open_panel
+from augment.rates import Fit, all_of_its_own, at, large_groups, outcomes, share_of
+from augment.scores import gate_of, measure
+from gen.core.errors import BadInput
+from gen.core.manifest import read_manifest
+from gen.evaluate.figures import Figure, proportion
+
+
+def single_threshold(films: Sequence[Film], kind: str, limits: Limits) -> float:
+    """The one threshold that as large a share of ``films`` passes as pass ``limits``; each patient weighs 1."""
+    members = [film for film in films if kind in film.scores]
+    _, place, count = np.unique([film.patient for film in members], return_inverse=True, return_counts=True)
+    weight = 1 / count[place]
+    scores = np.array([film.scores[kind] for film in members])
+    passed = scores >= [limits.threshold(film.attributes) for film in members]
+    order = np.argsort(-scores, kind="stable")
+    reached = np.searchsorted(np.cumsum(weight[order]), weight[passed].sum() - 1e-9)
+    return float(scores[order][min(reached, len(order) - 1)])
+
+
+def one_for_all(panel: Panel, films: Sequence[Film], *, as_lenient: bool) -> dict[str, Limits]:
+    """What `Panel.fit` gives, with one threshold for all at each gate."""
+    fitted = panel.fit(films)
+    for kind, each in fitted.items():
+        if kind in panel.limits:
+            listed = {key: limit for key, limit in each.groups.items() if key in panel.limits[kind].groups}
+            one = single_threshold(films, kind, Limits(listed, {})) if as_lenient else each.groups[ALL].threshold
+            fitted[kind] = Limits({ALL: Limit(one, 0, None)}, {})
+    return fitted
+
+
+def worst_and_spread(figures: Mapping[str, Figure]) -> tuple[str, Figure, float]:
+    """The group with the lowest rate, that rate, and how far the highest lies above it; "all" is no group."""
+    known = {key: figure for key, figure in figures.items() if key != ALL and np.isfinite(figure.value)}
+    worst = min(known, key=lambda key: known[key].value)
+    return worst, known[worst], max(figure.value for figure in known.values()) - known[worst].value
+
+
+def of_samples(films: Sequence[Film], limits: Mapping[str, Limits]) -> dict[str, dict[str, Figure]]:
+    """By kind, by gate and for all gates together ("joint"): the share of ``films`` that pass, all, F and M."""
+    found = [passes(film, limits) for film in films]
+    kinds = sorted({kind for hits in found for kind in hits if not kind.startswith("finding: no ")})
+    shares: dict[str, dict[str, Figure]] = {}
+    for name in (*kinds, *sorted({gate_of(kind) for kind in kinds} - set(kinds)), "joint"):
+        for sex in ("all", "F", "M"):
+            flags = []
+            for film, hits in zip(films, found, strict=True):
+                own = {kind: hit for kind, hit in hits.items() if name in (kind, gate_of(kind), "joint")}
+                if sex in ("all", film.attributes.get("sex")) and (hit := all_of_its_own(own)) is not None:
+                    flags.append(hit)
+            shares.setdefault(name, {})[sex] = proportion(sum(flags), len(flags))
+    return shares
+
+
+@click.command()
+@click.option("--pass-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=Gates().pass_rate)
+@click.option("--samples", type=click.Path(path_type=Path), help="A folder that `gen sample` wrote.")
+@json_option
+def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None:
+    """The bundled judge's gates on the held-out films that came with it."""
+    panel = open_panel(Gates(pass_rate=pass_rate))
+    if panel is None:
+        raise BadInput("there are no gates")
+    fits: dict[str, Fit] = {
+        "one threshold": partial(one_for_all, panel, as_lenient=False),
+        "one, as lenient": partial(one_for_all, panel, as_lenient=True),
+        "by group": panel.fit,
+    }
+    passed = {when: outcomes(panel.films, panel.limits, fit) for when, fit in fits.items()}
+    large = large_groups(panel.films, panel.gates.least_films)
+    keys_of = {kind: list(limits.groups) for kind, limits in panel.limits.items() if kind != "copy"}
+    keys_of |= {"copy": large, "joint": large}
+    figures: dict[str, Any] = {"pass_rate": pass_rate, "films": len(panel.films), "kinds": {}}
+    summary, detail = [], []
+    for kind, keys in sorted(keys_of.items(), key=lambda item: (item[0] == "joint", item[0])):
+        says = all_of_its_own if kind == "joint" else partial(at, kind)
+        rates = {when: {key: share_of(panel.films, hits, key, says) for key in keys} for when, hits in passed.items()}
+        figures["kinds"][kind] = {
+            when: {key: figure.as_dict() for key, figure in each.items()} for when, each in rates.items()
+        }
+        if kind.startswith("finding: no ") or len(keys) < 3:
+            continue
+        for when, each in rates.items():
+            worst, figure, spread = worst_and_spread(each)
+            summary.append([kind, len(keys) - 1, when, each[ALL].text(), figure.text(), worst, f"{spread:.3f}"])
+        if kind == "joint":
+            detail = [[key, rates["by group"][key].n, *(each[key].text() for each in rates.values())] for key in keys]
+    print_table(["gate", "groups", "thresholds", "all", "worst group", "which", "highest - lowest"], summary)
+    print("\nAll gates together, by group:\n")
+    print_table(["group", "patients", *fits], detail)
+    if samples is not None:
+        made = measure(panel.judge, read_manifest(samples).rows)
+        uncapped = calibrate(panel.films, pass_rate, panel.gates.least_films)[0] | {"copy": panel.limits["copy"]}
+        shares, strict = of_samples(made, panel.limits), of_samples(made, uncapped)
+        print(f"\n{len(made)} samples:\n")
+        print_table(
+            ["gate", "n", "pass", "F", "M", "without the cap"],
+            [
+                [name, each["all"].n, *(each[sex].text() for sex in ("all", "F", "M")), strict[name]["all"].text()]
+                for name, each in shares.items()
+            ],
+        )
+        figures["samples"] = {
+            name: {sex: figure.as_dict() for sex, figure in each.items()} for name, each in shares.items()
+        }
+    save_json(json_file, figures)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,88 @@
+"""The judge on sources that it never saw: trained without one, measured on all films of that one.
+
+Train them first, one a source, about 15 minutes each on one core:
+
+    gen train judge configs/judge.yaml leave_out=[SOURCE] out=runs/judge-without-SOURCE
+
+Beside each figure stands that of the bundled judge, which learnt from the source, on the source's test films. Where a
+source knows one sort of film only (all are children, all are AP), the figure is the share that is called so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from common import data_option, json_option, launch, print_table, read_splits, save_json
+
+from gen.core.config import load_config
+from gen.core.errors import BadInput
+from gen.core.manifest import Row
+from gen.core.radiograph import read_radiograph
+from gen.data.split import patient_of
+from gen.evaluate.figures import Figure, bootstrap
+from gen.judge.judge import Judge, load_judge
+from gen.judge.labels import targets_of
+from gen.judge.measure import ENOUGH
+from gen.judge.network import PATIENT
+from gen.judge.scores import auroc
+from gen.judge.train import JudgeConfig
+
+RUNS = Path("runs")
+
+
+def figures_of(judge: Judge, rows: Sequence[Row], complete: Sequence[str]) -> dict[str, Figure]:
+    """By what is told: AUROC, or where all films are of one sort the share that is called so; and the age error."""
+    seen = judge.read([read_radiograph(row.file).pixels for row in rows])
+    patients = [patient_of(row) for row in rows]
+    targets = targets_of(rows, judge.findings, complete)
+    scores = np.concatenate([seen.findings, np.stack([seen.female, seen.ap, seen.child], 1)], 1)
+    found = {}
+    for j, name in enumerate([*judge.findings, *PATIENT]):
+        known = np.flatnonzero(~np.isnan(targets.binary[:, j]))
+        labels, score = targets.binary[known, j], scores[known, j]
+        units = [patients[i] for i in known]
+        one_sort = name in PATIENT and len(known) >= ENOUGH and len(set(labels)) == 1
+        if one_sort:
+            right = (score >= 0.5) == labels
+            found[f"{name if labels[0] else 'not ' + name}: called so"] = bootstrap(units, lambda i: right[i].mean())  # noqa: B023
+        elif min((labels == 1).sum(), (labels == 0).sum()) >= ENOUGH:
+            found[f"{name}: AUROC"] = bootstrap(units, lambda i: auroc(score[i], labels[i]))  # noqa: B023
+    known = np.flatnonzero(~np.isnan(targets.age))
+    if len(known) >= ENOUGH:
+        error = np.abs(seen.age - targets.age)[known]
+        found["age: mean error, years"] = bootstrap([patients[i] for i in known], lambda i: error[i].mean())
+    return found
+
+
+@click.command(help=__doc__)
+@data_option
+@json_option
+def main(data: Path, json_file: Path | None) -> None:
+    complete = load_config(JudgeConfig, Path("configs/judge.yaml"), []).complete
+    splits = read_splits(data)
+    rows = [row for split in splits.values() for row in split]
+    bundled = load_judge(device="cpu")
+    table, figures = [], {}
+    for source in sorted({row.source for row in rows}):
+        folder = RUNS / f"judge-without-{source}" / "judge"
+        if not folder.is_dir():
+            continue
+        films = [row for row in rows if row.source == source]
+        own = [row for row in splits["test"] if row.source == source]
+        stranger = figures_of(load_judge(folder, device="cpu"), films, complete)
+        native = figures_of(bundled, own, complete)
+        for what, figure in stranger.items():
+            beside = native[what].text(2) if what in native else ""
+            table.append([source, what, f"{figure.text(2)}, {figure.n} films", beside])
+        figures[source] = {what: figure.as_dict() for what, figure in stranger.items()}
+    if not figures:
+        raise BadInput(f"no judge in {RUNS}/judge-without-SOURCE/judge", hint="train them first, see --help")
+    print_table(["source, unseen", "what", "trained without it, all its films [95 %]", "with it, test films"], table)
+    save_json(json_file, figures)
+
+
+if __name__ == "__main__":
+    launch(main)

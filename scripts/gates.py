@@ -1,0 +1,46 @@
+"""Write augment/data/JUDGE.csv: the bundled judge's scores of held-out films, which the gates' thresholds come from.
+
+Run it again whenever the bundled judge changes; the table of the one before it is then of no use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from augment.scores import TABLES, measure, reference_of, unlearnt, write_table
+from gen.core.errors import BadInput
+from gen.core.manifest import read_manifest
+from gen.core.run import derived_seed
+from gen.data.split import split_rows
+from gen.judge.judge import load_judge
+
+COMPLETE = ("nih-chestxray14",)  # as in the judge's training: what its rows do not name is absent
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default="../shared/data/cxr", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=TABLES)
+def write_gates(data: Path, out: Path) -> None:
+    """Judge the validation and test films of DATA."""
+    judge = load_judge()
+    splits = split_rows(read_manifest(data))
+    # In the order of a hash: the order of the data's own table would name the films.
+    rows = sorted([*splits["validation"], *splits["test"]], key=lambda row: derived_seed(0, row.sha256))
+    if reference_of(judge) is None or len(unlearnt(judge, rows)) < len(rows):
+        raise BadInput("the judge has no reference index, or one with held-out films in it", hint="train it again")
+    films = measure(judge, rows, COMPLETE)
+    patients = len({film.patient for film in films})
+    path = out / f"{judge.identity}.csv"
+    write_table(
+        path,
+        films,
+        f"scores by scripts/gates.py of {len(films)} real films of {patients} patients that {judge.name} "
+        f"({judge.identity}) did not learn from; sources and licences in README.md",
+    )
+    click.echo(path)
+
+
+if __name__ == "__main__":
+    write_gates()

@@ -1,0 +1,122 @@
+"""`gen dataset` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from toy_job import ROWS, toy_job
+
+from augment.cli import dataset
+from augment.config import DatasetConfig
+from augment.job import make_dataset
+from gen.core.config import load_config, to_yaml
+from gen.core.errors import BadInput, GenError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(dataset, [str(word) for word in words])
+
+
+@pytest.fixture
+def config(toy_model: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(toy_job(tmp_path / "set", toy_model)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sets") / "made"
+    make_dataset(toy_job(out, toy_model), quiet=True)
+    return out
+
+
+@pytest.mark.parametrize("name", ["dataset.yaml", "dataset_toy.yaml"])
+def test_the_configs_load(name: str) -> None:
+    assert load_config(DatasetConfig, CONFIGS / name).images
+
+
+def test_the_result_is_the_folder_and_all_else_is_on_the_other_stream(config: Path, tmp_path: Path) -> None:
+    ended = call("make", config)
+    assert (ended.exit_code, ended.stdout) == (0, f"{tmp_path / 'set'}\n")
+    assert f"{ROWS} image(s) of {ROWS} tried" in ended.stderr
+
+
+def test_json_has_a_line_a_shard_and_one_at_the_end(config: Path) -> None:
+    ended = call("make", config, "--json", "--quiet", "shard_size=5")
+    *shards, end = map(json.loads, ended.stdout.splitlines())
+    assert [(line["event"], line["shard"], line["committed"]) for line in shards] == [("shard", 0, 5), ("shard", 1, 10)]
+    assert (end["event"], end["complete"], end["committed"], end["missing"]) == ("end", True, ROWS, 0)
+    assert not ended.stderr
+
+
+def test_a_dry_run_shows_plan_and_cost_and_writes_nothing(config: Path, tmp_path: Path) -> None:
+    ended = call("make", config, "--dry-run")
+    assert ended.exit_code == 0
+    assert "Pleural Effusion" in ended.stdout
+    assert f"{ROWS} images, " in ended.stdout
+    facts = json.loads(call("make", config, "--dry-run", "--json").stdout)
+    assert sum(row["quota"] for row in facts["plan"]) == facts["images"] == ROWS
+    assert facts["seconds"] > 0
+    assert facts["bytes"] > 0
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "1/2/3", "a/b", "-1/2"])
+def test_what_is_no_part_is_refused(config: Path, part: str) -> None:
+    ended = call("make", config, "--shard", part)
+    assert isinstance(ended.exception, BadInput)
+    assert "is not a part" in str(ended.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["imges=5"], "imges"),
+        (["images=many"], "images"),
+        (["target.kind=even"], "'even'"),
+        (["target.sex=[F,X]"], "'X'"),
+        (["gates.names=[finding,likeness]"], "'likeness'"),
+        (["target.kind=margins", "target.margins={sex: {F: 0.7}}"], "margins"),
+        (["projections.use=maybe"], "'maybe'"),
+        (["gates.judge=nowhere", "gates.names=[sex]"], "nowhere"),
+        (["--workers", "2"], "--executor ray"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_that_names_it(
+    config: Path, tmp_path: Path, words: list[str], named: str
+) -> None:
+    ended = call("make", config, *words)
+    assert isinstance(ended.exception, BadInput), ended.exception
+    assert named in str(ended.exception)
+    assert "\n" not in str(ended.exception)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_whole_set_verifies_and_a_damaged_one_does_not(made: Path, tmp_path: Path) -> None:
+    import shutil
+
+    assert call("verify", made).stdout == f"{made} is whole\n"
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    tar = copy / "data" / "shard-000000.tar"
+    content = bytearray(tar.read_bytes())
+    content[3000] ^= 1
+    tar.write_bytes(content)
+    ended = call("verify", copy)
+    assert isinstance(ended.exception, GenError)
+    assert "shard-000000.tar" in ended.stdout
+    assert json.loads(call("verify", copy, "--json").stdout)["problems"]
+    assert isinstance(call("verify", tmp_path).exception, GenError)
+
+
+def test_a_row_is_made_again(made: Path, tmp_path: Path) -> None:
+    ended = call("replay", made, "2", "--out", tmp_path, "--device", "cpu")
+    assert ended.exit_code == 0, ended.exception
+    assert Path(ended.stdout.strip()).is_file()
+    assert "identical, byte for byte" in ended.stderr

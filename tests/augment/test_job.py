@@ -1,0 +1,221 @@
+"""A whole job on the toy model: quotas, resuming, slices, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_job import ROWS, SHARD, digests, toy_job
+from whole_set import content
+
+from augment import executors, job
+from augment.config import Gates, Target
+from augment.counts import FINAL, MISSING, TRIED
+from augment.generate import Work, Worker
+from augment.job import Slice, make_dataset
+from augment.shards import committed, entries
+from augment.verify import verify_dataset
+from gen.core.errors import BadInput, EnvironmentLacks, GenError
+
+
+@pytest.fixture(scope="module")
+def whole(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy job, done in one go, with every format."""
+    out = tmp_path_factory.mktemp("sets") / "whole"
+    done = make_dataset(toy_job(out, toy_model, formats=["imagefolder", "parquet", "dicom"]), quiet=True)
+    assert done.complete
+    return out
+
+
+def test_a_set_has_its_quotas_exactly_and_verifies(whole: Path) -> None:
+    assert verify_dataset(whole) == []
+    records = [record for entry in entries(whole) for record in entry.records]
+    assert sorted(record["number"] for record in records) == list(range(ROWS))
+    assert Counter(record["cell"].rpartition("=")[2] for record in records) == {"No Finding": 5, "Pleural Effusion": 5}
+    assert json.loads((whole / "_SUCCESS").read_text())["images"] == ROWS
+
+
+def test_doing_it_again_changes_not_a_byte(whole: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(whole)
+    monkeypatch.setattr(job, "open_worker", None)  # nothing is loaded where nothing is to be made
+    done = make_dataset(toy_job(whole, toy_model, formats=["imagefolder", "parquet", "dicom"]), quiet=True)
+    assert (done.complete, done.tally[FINAL], done.tally[TRIED]) == (True, ROWS, ROWS)
+    assert content(whole) == before
+
+
+def test_a_job_that_was_killed_anywhere_goes_on_to_the_same_set(
+    whole: Path, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_job(tmp_path / "set", toy_model, formats=["imagefolder", "parquet", "dicom"])
+    make = executors.make_shard
+
+    def make_one_then_die(worker: Worker, shard: int, *rest: object) -> Work:
+        if committed(worker.out):
+            raise KeyboardInterrupt
+        return make(worker, shard)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(executors, "make_shard", make_one_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            make_dataset(config, quiet=True)
+    assert committed(tmp_path / "set") == {0}
+    (tmp_path / "set" / "data" / "shard-000001.tar").write_bytes(b"half a tar")  # as a crash before the entry leaves it
+    assert make_dataset(config, quiet=True).complete
+    assert digests(tmp_path / "set") == digests(whole)
+    assert verify_dataset(tmp_path / "set") == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone", "entry"])
+def test_a_damaged_shard_is_made_anew(whole: Path, toy_model: Path, tmp_path: Path, damage: str) -> None:
+    config = toy_job(tmp_path / "set", toy_model)
+    make_dataset(config, quiet=True)
+    tar = tmp_path / "set" / "data" / "shard-000001.tar"
+    if damage == "truncated":
+        tar.write_bytes(tar.read_bytes()[:-700])
+    elif damage == "gone":
+        tar.unlink()
+    else:
+        (tmp_path / "set" / "manifest" / "000" / "shard-000001.json").write_text("{", encoding="utf-8")
+    assert make_dataset(config, quiet=True).complete
+    assert digests(tmp_path / "set") == digests(whole)
+    assert verify_dataset(tmp_path / "set") == []
+
+
+def test_parts_make_the_same_set_in_any_order_and_the_last_finishes_it(
+    whole: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    config = toy_job(tmp_path / "set", toy_model)
+    assert not make_dataset(config, part=Slice(2, 2), quiet=True).complete
+    assert not (tmp_path / "set" / "_SUCCESS").exists()
+    assert make_dataset(config, part=Slice(1, 2), quiet=True).complete
+    assert digests(tmp_path / "set") == digests(whole)
+    assert verify_dataset(tmp_path / "set") == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_parts_share_the_shards_among_them(count: int) -> None:
+    parts = [Slice(number, 3).shards(count) for number in (1, 2, 3)]
+    assert sorted(shard for part in parts for shard in part) == list(range(count))
+
+
+def test_a_change_is_refused_with_the_difference_and_a_move_is_not(
+    whole: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    config = toy_job(tmp_path / "set", toy_model)
+    make_dataset(config, part=Slice(1, 3), quiet=True)
+    for changed, named in (
+        (replace(config, seed=1), r"config\.seed: 0 -> 1"),
+        (replace(config, steps=2), r"config\.steps: 1 -> 2"),
+        (replace(config, images=11), r"config\.images: 10 -> 11"),
+        (replace(config, gates=Gates(names=[], attempts=9)), r"config\.gates\.attempts: 4 -> 9"),
+    ):
+        with pytest.raises(BadInput, match=named):
+            make_dataset(changed, quiet=True)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    assert make_dataset(replace(config, out=str(tmp_path / "moved")), quiet=True).complete
+    assert digests(tmp_path / "moved") == digests(whole)
+
+
+def test_a_changed_model_is_refused(toy_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    model = tmp_path / "model"
+    shutil.copytree(toy_model, model)
+    config = toy_job(tmp_path / "set", model)
+    make_dataset(config, part=Slice(1, 3), quiet=True)
+    scheduler = model / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace("0.012", "0.011"), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"inputs\.model_hash"):
+        make_dataset(config, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"shard_size": 0}, "shard_size is 0"),
+        ({"threads": 0}, "threads is 0"),
+        ({"images": 0}, "images is 0"),
+        ({"formats": ["tfrecord"]}, "tfrecord"),
+        ({"size": 31}, "size 31 is not possible"),
+        ({"steps": 5000}, "steps is 5000"),
+        ({"twins": ["soft"]}, "soft"),
+        ({"model": "nowhere"}, "nowhere is not a folder"),
+        ({"target": Target(sex=["F"], age=[], view=["lateral"], finding=["Pneumonia"])}, "Pneumonia"),
+        ({"target": Target(sex=["X"])}, "'X'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    toy_model: Path, tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    with pytest.raises(BadInput, match=named):
+        make_dataset(replace(toy_job(tmp_path / "set", toy_model), **changes), quiet=True)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(toy_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "thesis.tex").write_text("years of work", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"thesis\.tex"):
+        make_dataset(toy_job(tmp_path / "set", toy_model), quiet=True)
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["thesis.tex"]
+
+
+def test_too_little_room_is_known_before_the_start(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(EnvironmentLacks, match="writing the images needs"):
+        make_dataset(toy_job(tmp_path / "set", toy_model), quiet=True)
+
+
+def test_rows_that_nothing_fills_are_listed_and_the_set_is_no_success(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = executors.Worker.__init__
+
+    def with_rule(self: Worker, *arguments: object) -> None:
+        from test_generate import Rule
+
+        make(self, *arguments[:4], Rule(200))
+
+    monkeypatch.setattr(executors.Worker, "__init__", with_rule)
+    config = toy_job(tmp_path / "set", toy_model, gates=Gates(names=[], attempts=2, substitutes=1))
+    done = make_dataset(config, quiet=True)
+    assert done.complete
+    assert done.tally[MISSING]
+    assert done.tally[FINAL] + done.tally[MISSING] == ROWS
+    assert not (tmp_path / "set" / "_SUCCESS").exists()
+    card = (tmp_path / "set" / "README.md").read_text(encoding="utf-8")
+    missing = [row["number"] for entry in entries(tmp_path / "set") for row in entry.missing]
+    assert all(str(number) in card for number in missing)
+    assert verify_dataset(tmp_path / "set")
+
+
+def test_the_disk_that_fills_up_during_the_work_stops_it_in_one_line_and_loses_nothing(
+    whole: Path, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+    import os
+
+    config = toy_job(tmp_path / "set", toy_model)
+    fsync, calls = os.fsync, []
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(GenError, match="No space left on device; free some space"):
+            make_dataset(config, quiet=True)
+    assert 0 < len(committed(tmp_path / "set")) < -(-ROWS // SHARD)
+    assert make_dataset(config, quiet=True).complete
+    assert digests(tmp_path / "set") == digests(whole)
+    assert verify_dataset(tmp_path / "set") == []
