@@ -77,18 +77,21 @@ def by_source(
     projected = dict.fromkeys(counted, 0)
     both: dict[int, dict[Further, int]] = {}
     notes: list[str] = []
+    unmet: list[tuple[int, Further]] = []
     for (k, further), count in counted.items():
         shared = config.projections.use == "share"
         lacking = makers.model_lacks(cells[k], further)
         obstacle = makers.obstacle(cells[k], further) if lacking or shared else None
         if lacking and obstacle is not None:
-            raise makers.refusal(cells[k], further)
-        if lacking:
+            unmet.append((k, further))
+        elif lacking:
             projected[k, further] = count
         elif shared and obstacle is None:
             both.setdefault(k, {})[further] = count
         elif shared:
             notes.append(f"{', '.join([*cells[k].values(), *further])}: {obstacle}")
+    if unmet:
+        raise makers.refusal([(cells[k], further) for k, further in unmet])
     if notes:
         if not both and not any(projected.values()):
             raise BadInput(f"projections.share: nothing in the plan can be projected ({notes[0]})", hint="leave it out")
@@ -118,7 +121,7 @@ def _fitted(config: DatasetConfig, values: Values, real: RealSet | None, makers:
         for k in range(size):  # a value of which nothing can be made is refused with its reason
             those = np.flatnonzero(np.indices(shape)[axis].ravel() == k)
             if not possible[those].any() and (axis not in margins or margins[axis][k] > 0):
-                raise makers.refusal(cells[those[0]])
+                raise makers.refusal([(cells[those[0]], ())])
     films = np.ones(shape) if real is None else real.counts
     try:
         return quotas.fitted(possible.reshape(shape) * films, margins, config.images)

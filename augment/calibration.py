@@ -21,7 +21,7 @@ from gen.language.study import Study
 # Fixed, in whole years, both ends included: a group means the same whatever the plan asks for.
 AGE_BANDS = {"0-17": range(18), "18-39": range(18, 40), "40-59": range(40, 60), "60-79": range(60, 80)}
 OLDEST_BAND = "80+"
-ATTRIBUTES = ("sex", "age", "view")  # in the order of a group's key
+ATTRIBUTES = ("sex", "age", "race", "view")  # in the order of a group's key
 ALL = "all"
 FEWEST_PATIENTS = 20  # below, no threshold is worth its name, whatever the rate
 _TINY = 1e-9  # so that 0.95 x 100 is 95
@@ -29,8 +29,8 @@ _TINY = 1e-9  # so that 0.95 x 100 is 95
 
 @dataclass(frozen=True)
 class Film:
-    """A real film: whose it is, what is known of it by attribute ("sex", "age" as a band, "view"), and its score at
-    each kind of gate that it is a film of, such as "finding: Pneumonia"."""
+    """A real film: whose it is, what is known of it by attribute ("sex", "age" as a band, "race", "view"), and its
+    score at each kind of gate that it is a film of, such as "finding: Pneumonia"."""
 
     patient: str
     attributes: Mapping[str, str]
@@ -60,12 +60,12 @@ class Limits:
 
 
 def attributes_of(study: Study) -> dict[str, str]:
-    """What groups ``study`` by: of sex, age band and view those that are known."""
+    """What groups ``study`` by: of sex, age band, race and view those that are known."""
     age = study.age
     band = None if age is None else next((name for name, years in AGE_BANDS.items() if age in years), OLDEST_BAND)
     if age is None and study.is_child:
         band = "0-17"
-    known = {"sex": study.sex, "age": band, "view": study.view}
+    known = {"sex": study.sex, "age": band, "race": study.race, "view": study.view}
     return {name: value for name, value in known.items() if value is not None}
 
 
@@ -131,7 +131,7 @@ def conformal(scores: Sequence[float], patients: Sequence[str], pass_rate: float
     Films of one patient are alike, so the patients count and not the films: each has the weight 1, shared by his films,
     and no film is thrown away. With n patients the films at and above the threshold must weigh ``pass_rate`` x (n + 1),
     which holds for patients of any distribution (Lee, Barber and Willett 2023, arXiv:2306.06342); with one film each it
-    is the rule of `gen.evaluate.privacy.calibrate`. NaN where there are too few patients for it (`fewest_patients`).
+    is the rule of `gen.judge.reference.calibrate`. NaN where there are too few patients for it (`fewest_patients`).
     """
     values = np.asarray(scores, np.float64)
     _, place, films = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)

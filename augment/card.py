@@ -32,14 +32,18 @@ SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<
 _VERSIONS = ("diffusers", "numpy", "pillow", "torch", "transformers")
 
 _INTENT = """
-**For research and teaching only. Not for clinical use, not for diagnosis. No image here shows a patient.**
+**For research and teaching only. Not for clinical use, not for diagnosis.** {}
 Each image was made to order, and its labels are the order: what was asked for, not what a radiologist read.
 """
+_OF_NOBODY = "**No image here shows a patient.**"
+_OF_PATIENTS = (
+    "**The projections show the chests of the patients of the CTs**, and have these patients' own sex and age."
+)
 
 _LIMITS = """
 - An image shows what its prompt asked for only as far as the model obeys and the gates see. Do not take the labels for
   a reading, and do not measure a detector by them alone: test on real radiographs.
-- The set is balanced in what was asked for; that is not balance in what the images show.
+- The shares of groups and findings are those of what was asked for, and not those of what the images show.
 - It has what the model lacks, and what the model's training films had too much of.
 """
 
@@ -52,7 +56,9 @@ _PROVENANCE = """
 Each image carries its record, as `ID.json` beside it in its shard and as a row of `index.parquet`: id, number and cell
 in the plan, study and prompt, seed, attempt and substitute, model and its hash, sampler, steps, guidance, software,
 score and threshold of each gate, the distance to the nearest training film, and what was refused before it. The PNG
-says "synthetic" in its text. `dataset.json` has the config, `manifest/` an entry with the SHA-256 of each shard.
+says "synthetic" in its text. `dataset.json` has the config (with the paths of the machine that made the set: look at
+it before you publish it), `manifest/` an entry with the SHA-256 of each shard, `gates.json` every threshold and pass
+rate by group.
 """
 
 _LOADING = """
@@ -115,7 +121,7 @@ def card_text(
     loading = _LOADING.format(out=name, last=max(facts["shards"] - 1, 0), also=_also(config))
     lines = [
         f"# {name}: {everything[FINAL]:,} synthetic chest radiographs",
-        _INTENT,
+        _INTENT.format(_OF_PATIENTS if facts["made_by"][DRR] and config.projections.cts else _OF_NOBODY),
         *plan_lines(cells, facts["shown"], facts["missing"]),
         *gate_lines(cells, panel, config.gates, facts["looked_at"]),
         "## What made them",
@@ -218,13 +224,13 @@ def _attributions(model_card: str, name: str) -> list[str]:
 
 def _public(config: DatasetConfig) -> dict[str, Any]:
     """The config without the places of this machine: a card is made to be shared."""
-    target = replace(config.target, real=_name(config.target.real))
-    gates = replace(config.gates, real=_name(config.gates.real))
+    target = replace(config.target, real=name_of(config.target.real))
+    gates = replace(config.gates, real=name_of(config.gates.real), judge=name_of(config.gates.judge) or "")
     projections = replace(config.projections, cts=[Path(ct).name for ct in config.projections.cts])
     shared = replace(
         config,
         out=Path(config.out).name,
-        model=_name(config.model),
+        model=name_of(config.model),
         target=target,
         gates=gates,
         projections=projections,
@@ -232,7 +238,8 @@ def _public(config: DatasetConfig) -> dict[str, Any]:
     return to_dict(shared)
 
 
-def _name(path: str | None) -> str | None:
+def name_of(path: str | None) -> str | None:
+    """The last part of a path: what of a place may be published."""
     return None if path is None else Path(path).name
 
 
@@ -286,4 +293,4 @@ def _front_matter(config: DatasetConfig, images: int, record: Mapping[str, Any] 
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
 
 
-__all__ = ["CARD", "LICENCE_NAME", "card_text", "section", "write_card"]
+__all__ = ["CARD", "LICENCE_NAME", "card_text", "name_of", "section", "write_card"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from augment.counts import FINAL, FIRST, WANTED, Cells, by_value, gates_of, judged, total
+from augment.counts import FINAL, FIRST, WANTED, Cells, by_value, gates_of, total
 from gen.core.files import write_bytes
 from gen.evaluate.figures import proportion
 
@@ -44,7 +44,7 @@ def draw_balance(cells: Cells, gates: Sequence[str] = ()) -> Any:
 
     everything = total(cells)
     values = by_value(cells)
-    refused = dict.fromkeys(gates, 0) | gates_of(everything)
+    refused = dict.fromkeys(gates, (0, 0)) | gates_of(everything)
     rows = [len(counts) for counts in values.values()] + [9, max(1, len(refused))]
     figure = Figure((WIDTH, 0.5 + sum(ROW * n + GAP for n in rows)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -52,7 +52,7 @@ def draw_balance(cells: Cells, gates: Sequence[str] = ()) -> Any:
     for axes, (attribute, counts) in zip(panels, values.items(), strict=False):
         _draw_values(axes, attribute, counts)
     _draw_cells(panels[-2], cells)
-    _draw_gates(panels[-1], refused, judged(everything))
+    _draw_gates(panels[-1], refused)
     figure.legend(
         _legend_handles(panels[0]),
         ["before the gates", "after"],
@@ -92,17 +92,19 @@ def _draw_cells(axes: Any, cells: Cells) -> None:
     axes.set_ylim(0, 104)
 
 
-def _draw_gates(axes: Any, refused: Mapping[str, int], n: int) -> None:
-    """The share of the images that each gate refused, with Wilson's 95 % interval."""
+def _draw_gates(axes: Any, refused: Mapping[str, tuple[int, int]]) -> None:
+    """The share of the images that each gate refused of those that it looked at, with Wilson's 95 % interval."""
     places = range(len(refused))[::-1]
-    for place, count in zip(places, refused.values(), strict=True):
+    for place, (count, n) in zip(places, refused.values(), strict=True):
         share = proportion(count, n)
         axes.plot([100 * share.low, 100 * share.high], [place, place], color="#333333", linewidth=1.4)
         axes.plot([100 * share.value], [place], "D", color="#333333", markersize=4, clip_on=False)
     axes.set_yticks(places, list(refused))
     axes.set_xlim(left=0)
     axes.set_ylim(-0.6, max(1, len(refused)) - 0.4)
-    axes.set_title(f"refused by gate, % of {n:,} images" if refused else "no gates", loc="left", fontsize=LETTERS)
+    axes.set_title(
+        "refused by gate, % of the images that it looked at" if refused else "no gates", loc="left", fontsize=LETTERS
+    )
     _tidy(axes)
 
 

@@ -73,6 +73,7 @@ def make(
         quiet=quiet,
         as_json=as_json,
         say=click.echo,
+        warn=lambda line: None if quiet else click.echo(f"warning: {line}", err=True),
     )
     made, missing, tried = (done.tally[name] for name in (FINAL, MISSING, TRIED))
     if as_json:
@@ -105,7 +106,10 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
         for line in problems:
             click.echo(line)
     if problems:
-        raise GenError(f"{folder}: {len(problems)} problem(s), as listed above")
+        raise GenError(
+            f"{folder}: {len(problems)} problem(s), as listed above",
+            hint="delete _SUCCESS and run the same `gen dataset make` again: it makes what is damaged anew",
+        )
     if not as_json:
         click.echo(f"{folder} is whole")
 

@@ -12,9 +12,9 @@ from augment import shards
 from augment.records import Entry
 
 # Of a cell: rows by the plan, rows that have an image, rows whose very first try passed, rows without an image, and
-# images: tried in all, broken ones among them, and (as "failed sex") those that a gate refused.
-WANTED, FINAL, FIRST, MISSING, TRIED, BROKEN, FAILED = (
-    "wanted", "final", "first", "missing", "tried", "broken", "failed ",
+# images: tried in all, broken ones among them, and (as "met sex", "failed sex") those that a gate saw and refused.
+WANTED, FINAL, FIRST, MISSING, TRIED, BROKEN, MET, FAILED = (
+    "wanted", "final", "first", "missing", "tried", "broken", "met ", "failed ",
 )  # fmt: skip
 
 Cells = Mapping[str, Counter[str]]
@@ -40,6 +40,7 @@ def count_cells(entries: Iterable[Entry], quota: Mapping[str, int]) -> dict[str,
             cell[FINAL] += 1
             cell[FIRST] += not record["rejected"]
             cell[TRIED] += 1
+            cell.update(MET + gate for gate in _gates(record["scores"]))
             _count_rejected(cell, record["rejected"])
         for row in entry.missing:
             cell = cells.setdefault(row["cell"], Counter())
@@ -75,17 +76,23 @@ def judged(counts: Counter[str]) -> int:
     return counts[TRIED] - counts[BROKEN]
 
 
-def gates_of(counts: Counter[str]) -> dict[str, int]:
-    """By gate that refused any: how many images it refused."""
-    return {name.removeprefix(FAILED): n for name, n in sorted(counts.items()) if name.startswith(FAILED)}
+def gates_of(counts: Counter[str]) -> dict[str, tuple[int, int]]:
+    """By gate: how many images it refused, of how many that it looked at."""
+    met = {name.removeprefix(MET): n for name, n in sorted(counts.items()) if name.startswith(MET)}
+    return {gate: (counts[FAILED + gate], n) for gate, n in met.items()}
 
 
 def _count_rejected(cell: Counter[str], rejected: Iterable[Mapping[str, Any]]) -> None:
     for each in rejected:
         cell[TRIED] += 1
         cell[BROKEN] += "error" in each
-        # A gate looks at several things, and "finding: Edema" and "finding: Mass" are one refusal by one gate.
-        cell.update({FAILED + name.partition(":")[0].split()[0] for name in each.get("failed", ())})
+        cell.update(MET + gate for gate in _gates(each.get("scores", ())))
+        cell.update(FAILED + gate for gate in _gates(each.get("failed", ())))
+
+
+def _gates(names: Iterable[str]) -> set[str]:
+    """The gates of scores: one may look at several things, such as "finding: Edema" and "finding: Mass"."""
+    return {name.partition(":")[0].split()[0] for name in names}
 
 
 __all__ = ["Cells", "Entries", "by_value", "count_cells", "gates_of", "judged", "total", "values_of"]

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from augment.card import CARD
+from augment.card import CARD, name_of
 from augment.config import DatasetConfig, attributes_of
 from augment.index import COLUMNS, INDEX, shape_of_index
 from augment.records import Entry
@@ -68,8 +68,12 @@ _CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+OF_NOBODY = "None of a real person: sex, age and race are those that an image was asked to show."
+OF_PATIENTS = (
+    "Projections show the chests of the patients whose CTs they are made of, with those patients' own sex and age."
+)
 _RAI = {
-    "rai:dataCollection": "No patient was imaged for it: each image was sampled from a generative model of chest "
+    "rai:dataCollection": "No radiograph was taken for it: each image was sampled from a generative model of chest "
     "radiographs, or projected from a CT volume, to fill a plan of quotas; README.md and the index say how.",
     "rai:dataCollectionType": ["Others"],  # the vocabulary has no word for synthetic data
     "rai:dataAnnotationProtocol": "Labels are what each image was asked to show. No radiologist read it.",
@@ -78,12 +82,9 @@ _RAI = {
         "Not for clinical use, and not for testing a detector alone: that takes real radiographs.",
         "It has what the model lacks and what its training films had too much of; README.md quotes the model's card.",
     ],
-    "rai:dataSocialImpact": "Made to even out what real collections lack. A set that is balanced in what was asked for "
-    "can still be worse in one group than in another: measure by group on real radiographs.",
+    "rai:dataSocialImpact": "A set with the wanted shares in what was asked for can still be worse in one group than "
+    "in another: measure by group on real radiographs.",
     "rai:dataUseCases": ["Training and pretraining of classifiers", "Research on synthetic data", "Teaching"],
-    "rai:personalSensitiveInformation": [
-        "None of a real person: sex, age and race are those that an image was asked to show."
-    ],
 }
 
 
@@ -121,8 +122,9 @@ def _jsonld(
         **({} if date is None else {"datePublished": date}),
         "isLiveDataset": False,
         "inLanguage": "en",
-        "keywords": ["synthetic", "chest radiograph", "chest x-ray", "medical imaging", "balanced"],
+        "keywords": ["synthetic", "chest radiograph", "chest x-ray", "medical imaging", config.target.kind],
         **_RAI,
+        "rai:personalSensitiveInformation": [OF_PATIENTS if config.projections.cts else OF_NOBODY],
         "rai:machineAnnotationTools": _tools(config),
         "rai:dataBiases": [
             f"The plan ({config.target.kind}) fixes the counts by {attributes}; README.md has them, the rows that are "
@@ -239,7 +241,8 @@ def _pictures() -> dict[str, Any]:
 def _tools(config: DatasetConfig) -> list[str]:
     if not config.gates.names:
         return ["None: all gates were off"]
-    return [f"Gates on {', '.join(config.gates.names)} by the judge {config.gates.judge or 'that comes with cxr-gen'}"]
+    judge = name_of(config.gates.judge) or "that comes with cxr-gen"
+    return [f"Gates on {', '.join(config.gates.names)} by the judge {judge}"]
 
 
 __all__ = ["CROISSANT", "write_croissant"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from augment.config import DatasetConfig
-from augment.job import plan_job, require_room
+from augment.job import first_prompts, plan_job, require_room
 from augment.plan import Plan, cost, plan_table, plan_text
 from augment.quality import check_gates
 from augment.records import DRR, MODEL
@@ -16,7 +16,6 @@ from gen.core.errors import GenError
 from gen.core.radiograph import png_bytes
 from gen.core.run import derived_seed
 
-LOOKED_AT = 200  # rows of the plan whose prompts are looked at
 TIMED = 2  # images of each source; the first pays for loading what it needs, and does not count
 
 
@@ -34,8 +33,7 @@ def dry_run(config: DatasetConfig) -> Told:
     plan = plan_job(config)
     check_gates(config.gates)
     require_room(config, plan.rows)
-    prompts = [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
-    warnings = [*plan.warnings, *prompt_warnings(config, prompts)]
+    warnings = [*plan.warnings, *prompt_warnings(config, first_prompts(plan))]
     seconds, size = _an_image(config, plan)
     takes = cost(plan, seconds, size * (1 + len(config.formats)))
     words = [

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from augment.config import DatasetConfig
-from augment.generate import Tell, Work, Worker, make_shard
+from augment.generate import Tell, Work, Worker, make_shard, panel_for
 from augment.plan import Plan
-from augment.quality import Panel, open_panel
+from augment.quality import Panel
 from augment.shards import committed, entry_of
 from augment.sources import open_source
 from gen.core.errors import EnvironmentLacks, GenError
@@ -43,21 +44,37 @@ def run_ray(
 
     ``address`` None starts Ray on this machine, for this job alone; "auto" and others are those of `ray.init`. A GPU
     is taken by each actor where the cluster has any. Shards that kill their worker `DEATHS` times are named in the
-    GenError that is raised once all others are made; an error in a worker's own words is raised at once.
+    GenError that is raised once all others are made; an error in a worker's own words is raised when it comes twice
+    for one shard.
     """
     ray = _import_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own = address is None
     if own:
-        cpus = None if workers is None else max(workers * config.threads, os.cpu_count() or 1)
-        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
+        cpus = max((workers or 1) * config.threads, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     elif not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, logging_level="error")
     try:
-        yield from _over_actors(ray, out, config, plan, shards, workers)
+        yield from _over_actors(ray, out.absolute(), absolute(config), plan, shards, workers)
     finally:
         if own:
             ray.shutdown()
+
+
+def absolute(config: DatasetConfig) -> DatasetConfig:
+    """``config`` with absolute paths: an actor's working folder is where its node was started."""
+
+    def path(given: str | None) -> str | None:
+        return str(Path(given).absolute()) if given and Path(given).exists() else given
+
+    return replace(
+        config,
+        model=path(config.model),
+        target=replace(config.target, real=path(config.target.real)),
+        gates=replace(config.gates, real=path(config.gates.real), judge=path(config.gates.judge) or ""),
+        projections=replace(config.projections, cts=[str(Path(ct).absolute()) for ct in config.projections.cts]),
+    )
 
 
 class _Maker:
@@ -70,7 +87,7 @@ class _Maker:
     def make(self, shard: int) -> tuple[float, float]:
         if self._worker is None:  # not loaded in __init__, where an error would look as if the process had died
             out, config, plan = self._given
-            self._worker = open_worker(out, config, plan, open_panel(config.gates, device=config.device))
+            self._worker = open_worker(out, config, plan, panel_for(out, config))
         work = make_shard(self._worker, shard)
         return work.seconds, work.gate_seconds
 
@@ -79,16 +96,22 @@ def _over_actors(
     ray: Any, out: Path, config: DatasetConfig, plan: Plan, shards: Sequence[int], workers: int | None
 ) -> Iterator[Work]:
     gpus = 1 if config.device != "cpu" and ray.cluster_resources().get("GPU") else 0
+    need = {"CPU": config.threads, "GPU": gpus}
     kind = ray.remote(num_cpus=config.threads, num_gpus=gpus, max_restarts=0, max_task_retries=0)(_Maker)
     shared = ray.put(plan)  # once, not once an actor
-    waiting, deaths = deque(shards), Counter[int]()
+    waiting, failures = deque(shards), Counter[int]()
     deadly: dict[int, str] = {}
     running: dict[Any, tuple[Any, int]] = {}  # by the future of its shard: the actor and the shard
     looked = -LOOK_EVERY_S
     while waiting or running:
         if time.monotonic() - looked >= LOOK_EVERY_S:
             looked = time.monotonic()
-            room = workers or _room(ray, config.threads, gpus)
+            room = min(workers or len(shards), _room(ray, need))
+            if not running and not room:
+                raise EnvironmentLacks(
+                    f"no node of the Ray cluster has {config.threads} CPU(s){' and a GPU' if gpus else ''}",
+                    hint="lower threads in the config (in a new folder), or add a node",
+                )
         while waiting and len(running) < room:
             running.update([_start(kind, out, config, shared, waiting.popleft())])
         done, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY_S)
@@ -97,13 +120,14 @@ def _over_actors(
             seconds = gate_seconds = 0.0
             try:
                 seconds, gate_seconds = ray.get(future)
-            except ray.exceptions.RayTaskError as error:  # its own words; what stops one worker (a full disk) stops all
-                raise error.cause from error
-            except ray.exceptions.RayError as error:  # the worker died; the shard may be there all the same
+            except ray.exceptions.RayError as error:
                 actor = None
-                if shard not in committed(out):
-                    deaths[shard] += 1
-                    if deaths[shard] < DEATHS:
+                own_words = error.cause if isinstance(error, ray.exceptions.RayTaskError) else None
+                if shard not in committed(out):  # a worker may die just after its commit
+                    failures[shard] += 1
+                    if own_words is not None and failures[shard] > 1:  # elsewhere too: it is not one node's fault
+                        raise own_words from error
+                    if failures[shard] < DEATHS:
                         waiting.append(shard)
                     else:
                         deadly[shard] = " ".join(str(error).split())[:200]
@@ -125,11 +149,10 @@ def _start(kind: Any, out: Path, config: DatasetConfig, plan: Any, shard: int) -
     return actor.make.remote(shard), (actor, shard)
 
 
-def _room(ray: Any, threads: int, gpus: int) -> int:
-    """How many actors the whole cluster holds."""
-    resources = ray.cluster_resources()
-    by_cpu = int(resources.get("CPU", 0)) // threads
-    return max(1, min(by_cpu, int(resources["GPU"])) if gpus else by_cpu)
+def _room(ray: Any, need: Mapping[str, int]) -> int:
+    """How many actors the nodes hold that are alive now; an actor lives on one node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min(int(node.get(kind, 0)) // count for kind, count in need.items() if count) for node in nodes)
 
 
 def _import_ray() -> Any:

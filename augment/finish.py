@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.card import write_card
-from augment.charts import write_balance
+from augment.card import CARD, write_card
+from augment.charts import BALANCE, write_balance
 from augment.config import DatasetConfig
 from augment.counts import Entries, count_cells
-from augment.croissant import write_croissant
+from augment.croissant import CROISSANT, write_croissant
 from augment.formats import export, finish_format
-from augment.index import write_index
-from augment.shards import SUCCESS, WHOLE, locked, read_marker, summary
+from augment.index import INDEX, write_index
+from augment.shards import SUCCESS, WHOLE, locked, read_marker, summary, sync_folders
 from augment.sources import weights_may_learn
 from gen.core.files import write_json
-from gen.model.folder import read_json
+
+GATES = "gates.json"
+DERIVED = (INDEX, CARD, CROISSANT, BALANCE)
 
 
 def finish(
@@ -30,17 +34,29 @@ def finish(
     entries = Entries(out)
     with locked(out, WHOLE):  # of several jobs that made the last shards, one does it
         told = summary(out)
-        if (out / SUCCESS).exists() and read_json(out / SUCCESS) == told:
+        there = (*DERIVED, *config.formats)
+        if _vouched(out) == told and all((out / name).exists() for name in there):
             return True
         write_index(out, entries)
         for format_ in config.formats:
             for entry in entries:
                 export(out, entry, format_)
-            finish_format(out, format_, entries, weights_may_learn=weights_may_learn(config))
+            finish_format(out, format_, entries, twins=config.twins, weights_may_learn=weights_may_learn(config))
         cells = count_cells(entries, read_marker(out)["cells"])
+        if panel is not None:
+            write_json(out / GATES, panel)
         write_balance(out, cells, config.gates.names)
         write_card(out, config, cells, panel, sources, entries)
         write_croissant(out, config, entries, date=date)
-        if not told["missing"]:
+        if not told["missing"] and summary(out) == told:  # nobody withdrew a damaged shard meanwhile
+            sync_folders(Path(folder) for format_ in config.formats for folder, _, _ in os.walk(out / format_))
             write_json(out / SUCCESS, told)
     return not told["missing"]
+
+
+def _vouched(out: Path) -> object:
+    """What _SUCCESS says; None where it is absent or damaged, and so vouches for nothing."""
+    try:
+        return json.loads((out / SUCCESS).read_bytes())
+    except (OSError, ValueError):
+        return None

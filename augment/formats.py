@@ -50,17 +50,19 @@ def finish_format(
     fmt: str,
     entries: Iterable[Entry],
     *,
+    twins: Sequence[str] = (),
     licence: str = LICENCE,
     weights_may_learn: Mapping[str, bool] | None = None,
 ) -> None:
     """Write what vouches for all files of ``fmt``, once they are there: the metadata.csv of an imagefolder.
 
+    ``twins`` are the names of those that each image has.
     ``weights_may_learn`` says by source whether it is allowed: whoever learns from a model's images learns from what
     the model learnt from. The licence of a projection is that of its CT.
     """
     if fmt == "imagefolder":
         folder = (Path(out) / fmt).absolute()
-        twins = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != IMAGES)
+        folder.mkdir(exist_ok=True)  # of a set of which nothing could be made there is none
         records = (record for entry in entries for record in entry.records)
         write_manifest(folder, (manifest_row(folder, twins, record, licence, weights_may_learn) for record in records))
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from augment.config import GATES, Gates
-from augment.counts import Cells, by_value, gates_of, judged, total
+from augment.counts import Cells, by_value, gates_of, total
 from gen.evaluate.figures import proportion
 from gen.evaluate.verdict import figure_text
 
@@ -34,13 +34,11 @@ def gate_lines(cells: Cells, panel: Mapping[str, Any] | None, gates: Gates, look
     ]
     if off := [name for name in GATES if name not in panel["gates"]]:
         lines += [f"Gates that were off: {', '.join(off)}.", ""]
-    n = judged(counts)
-    refused = dict.fromkeys(panel["gates"], 0) | gates_of(counts)
     rows = [
-        (name, f"{count:,}", figure_text(proportion(n - count, n).as_dict(), 1, percent=True))
-        for name, count in refused.items()
+        (name, f"{met:,}", f"{refused:,}", figure_text(proportion(met - refused, met).as_dict(), 1, percent=True))
+        for name, (refused, met) in (dict.fromkeys(panel["gates"], (0, 0)) | gates_of(counts)).items()
     ]
-    lines += table(("gate", "refused", f"passed, of {n:,} images judged"), rows, numbers=1)
+    lines += table(("gate", "images seen", "refused", "passed"), rows, numbers=2)
     asked = by_value(cells)
     relevant = {value for values in asked.values() for value in values}
     lines += ["", *_thresholds(panel, relevant, looked_at), *_unseen(panel["without"], relevant, "race" in asked)]

@@ -14,16 +14,16 @@ from typing import Any
 
 from augment.config import DatasetConfig
 from augment.plan import Plan
-from augment.quality import Panel
-from augment.records import Entry, Made, PlanRow, Verdict
-from augment.shards import commit
+from augment.quality import Panel, open_panel
+from augment.records import Entry, Made, PlanRow
+from augment.shards import WHOLE, commit, locked
 from augment.sources import Sources
 from gen.core.errors import GenError
-from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
 
-TOGETHER = 32  # images that pass the gates together; the judge is quicker so, and memory stays small
-BROKEN = 4  # rows: where the first try of so many, and of all in the shard, is broken, the set-up is, and not the rows
+BROKEN = 4  # rows one after another whose images come out broken: then it is not the rows, and the job stops
+
+MEASURED = "gates.csv"  # the films of `Gates.real` as the judge sees them
 
 Tell = Callable[[int, int], object]  # gets the number of tries and of rows that are done since it was last called
 
@@ -55,6 +55,14 @@ class Work:
     entry: Entry
     seconds: float
     gate_seconds: float
+
+
+def panel_for(out: Path, config: DatasetConfig) -> Panel | None:
+    """The gates of the data set in ``out``. Films of `Gates.real` are judged by the first who asks, for all others."""
+    if config.gates.real is None or not config.gates.names:
+        return open_panel(config.gates, device=config.device)
+    with locked(out, WHOLE):
+        return open_panel(config.gates, device=config.device, table=out / MEASURED)
 
 
 def shard_count(plan: Plan, config: DatasetConfig) -> int:
@@ -93,7 +101,7 @@ def fill(
     rejected: dict[int, list[Mapping[str, Any]]] = {number: [] for number in numbers}
     made: dict[int, Made] = {}
     gate_seconds = 0.0
-    first = True
+    streak: set[int] = set()  # rows whose tries have come out broken since the last that did not
     while chains:
         batch = []
         for number in list(chains):
@@ -103,49 +111,38 @@ def fill(
                 tell(0, 1)
             else:
                 batch.append(attempt)
-        broken: list[str] = []
-        for attempt, outcome, verdict, seconds in _judged(worker, batch):
-            gate_seconds += seconds
+        outcomes = worker.sources.make([each.row for each in batch], [each.seed for each in batch])
+        for attempt, outcome in zip(batch, outcomes, strict=True):
             number = attempt.row.number
             if isinstance(outcome, GenError):
-                broken.append(str(outcome))
+                streak.add(number)
+                if len(streak) == BROKEN:
+                    raise GenError(f"{BROKEN} images one after another could not be made: {outcome}")
                 rejected[number].append(_rejection(attempt) | {"error": str(outcome)})
-            elif verdict is not None and verdict.failed:
-                rejected[number].append(_rejection(attempt) | {"failed": list(verdict.failed)})
-            else:
-                image, twins = outcome
-                facts = tuple(rejected.pop(number))
-                made[number] = Made(attempt.row, attempt.attempt, attempt.seed, image, twins, verdict, facts)
-                del chains[number]
-            tell(1, int(number in made))
-        if first and len(broken) == len(batch) >= BROKEN:
-            raise GenError(f"no image of the first {len(batch)} could be made: {broken[0]}")
-        first = False
+                tell(1, 0)
+                continue
+            streak.clear()
+            image, twins = outcome
+            started = time.monotonic()
+            verdict = None if worker.panel is None else worker.panel.check([image.pixels], [attempt.row])[0]
+            gate_seconds += time.monotonic() - started
+            if verdict is not None and verdict.failed:
+                facts = {"failed": list(verdict.failed), "scores": dict(verdict.scores)}
+                rejected[number].append(_rejection(attempt) | facts)
+                tell(1, 0)
+                continue
+            facts_before = tuple(rejected.pop(number))
+            made[number] = Made(attempt.row, attempt.attempt, attempt.seed, image, twins, verdict, facts_before)
+            del chains[number]
+            tell(1, 1)
     missing: list[Mapping[str, Any]] = [
         {"number": number, "cell": worker.plan.row(number).cell, "rejected": rejected[number]}
         for number in numbers
         if number not in made
     ]
+    if streak and not made and all("error" in each for row in missing for each in row["rejected"]):
+        raise GenError(f"not one image could be made: {missing[-1]['rejected'][-1]['error']}")
     return [made[number] for number in sorted(made)], missing, gate_seconds
-
-
-Outcome = tuple[Radiograph, Mapping[str, Radiograph]] | GenError
-
-
-def _judged(worker: Worker, batch: Sequence[Try]) -> Iterator[tuple[Try, Outcome, Verdict | None, float]]:
-    """Each try with what came of it, the verdict of the gates, and its share of their seconds."""
-    outcomes = worker.sources.make([each.row for each in batch], [each.seed for each in batch])
-    for start in range(0, len(batch), TOGETHER):
-        some = batch[start : start + TOGETHER]
-        results: list[Outcome] = [next(outcomes) for _ in some]
-        whole = [(each.row, result[0]) for each, result in zip(some, results, strict=True) if isinstance(result, tuple)]
-        started = time.monotonic()
-        verdicts: Iterator[Verdict] = iter(())
-        if worker.panel is not None and whole:
-            verdicts = iter(worker.panel.check([image.pixels for _, image in whole], [row for row, _ in whole]))
-        seconds = (time.monotonic() - started) / len(some)
-        for each, result in zip(some, results, strict=True):
-            yield each, result, next(verdicts, None) if isinstance(result, tuple) else None, seconds
 
 
 def _rejection(attempt: Try) -> dict[str, Any]:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from augment.config import FORMATS, DatasetConfig
-from augment.counts import Entries
 from augment.executors import open_worker, run_ray, run_serial
 from augment.finish import finish
-from augment.generate import Tell, Work, shard_count
+from augment.generate import Tell, Work, panel_for, shard_count
 from augment.plan import Plan, plan_of
 from augment.progress import Progress, tally_of
 from augment.projected import projectable
-from augment.quality import Panel, open_panel
-from augment.shards import committed, create, damaged, read_marker, sweep, withdraw
-from augment.sources import capabilities_of, identity_of, size_of
+from augment.quality import identity_of_gates
+from augment.shards import committed, create, damaged, entry_of, read_marker, sweep, withdraw
+from augment.sources import capabilities_of, identity_of, prompt_warnings, size_of
 from augment.target import one_of
 from gen.core.config import to_dict
 from gen.core.errors import BadInput
@@ -29,6 +28,7 @@ from gen.core.run import Run, open_run
 BYTES_A_PIXEL = 0.8  # of an image with its record, 8-bit PNG; each further format, and each twin, takes as much again
 # What the images depend on a little, and what the nodes of one job may differ in: it stands in each record instead.
 _OF_THE_MACHINE = ("network", "projector")
+LOOKED_AT = 200  # rows of the plan whose prompts are looked at
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Done:
-    """Counts over the whole folder (`augment.counts`); ``complete`` once each of its rows was made or given up."""
+    """Counts (`augment.counts`) over the whole folder once it is ``complete``: each of its rows was made or given up.
+    Before that, over the part."""
 
     tally: Counter[str]
     complete: bool
@@ -72,31 +73,35 @@ def make_dataset(
     quiet: bool = False,
     as_json: bool = False,
     say: Callable[[str], object] = print,
+    warn: Callable[[str], object] = lambda line: None,
 ) -> Done:
     """Make what is missing of the data set in ``config.out``, and finish it once every shard is there.
 
-    ``executor`` is "serial" or "ray" (see `run_ray` for ``workers`` and ``address``). ``say`` gets the JSON lines.
-    BadInput for a config, a model or a folder that cannot be used; GenError for work that failed: what is committed
-    stays, and the same call goes on.
+    ``executor`` is "serial" or "ray" (see `run_ray` for ``workers`` and ``address``). ``say`` gets the JSON lines,
+    ``warn`` what a user should know before the work. BadInput for a config, a model or a folder that cannot be used;
+    GenError for work that failed: what is committed stays, and the same call goes on.
     """
     out = Path(config.out)
     plan = plan_job(config)
-    panel = open_panel(config.gates, device=config.device)
+    for warning in (*plan.warnings, *prompt_warnings(config, first_prompts(plan))):
+        warn(warning)
     identity = identity_of(config)
-    create(out, marker_of(config, plan, panel, identity), begun=time.strftime("%Y-%m-%d", time.gmtime()))
+    gates = identity_of_gates(config.gates, device=config.device)
+    require_room(config, plan.rows - len(committed(out)) * config.shard_size)
+    create(out, marker_of(config, plan, gates, identity), begun=time.strftime("%Y-%m-%d", time.gmtime()))
     with open_run(out / "run" / f"part-{part.number}-of-{part.of}", config, command=command, plan=plan.digest) as run:
         sweep(out)
-        for shard in damaged(out):
+        count = shard_count(plan, config)
+        mine = part.shards(count)
+        for shard in damaged(out, mine):
             if withdraw(out, shard):
                 run.log(event="withdrawn", shard=shard)
-        count = shard_count(plan, config)
         there = committed(out)
-        todo = [shard for shard in part.shards(count) if shard not in there]
-        require_room(config, len(todo) * config.shard_size)
-        mine = set(part.shards(count))
-        already = tally_of(entry for entry in Entries(out) if entry.shard in mine)
+        todo = [shard for shard in mine if shard not in there]
+        panel = panel_for(out, config)
+        already = tally_of(entry_of(out, shard) for shard in mine if shard in there)
         rows = sum(min(config.shard_size, plan.rows - shard * config.shard_size) for shard in mine)
-        progress = Progress(out, rows, already, quiet=quiet, as_json=as_json, say=say)
+        progress = Progress(out, run.folder, rows, already, quiet=quiet, as_json=as_json, say=say)
 
         def work(tell: Tell) -> Iterator[Work]:
             if executor == "ray":
@@ -108,13 +113,21 @@ def make_dataset(
                 _follow(work(progress.row), progress, run, counted=executor == "serial")
         finally:
             progress.close()
-        complete = len(committed(out)) == count
+        everything = range(count)
+        complete = len(committed(out)) == count and not damaged(out, everything, hashed=False)
         if complete:
+            sweep(out, config.formats)
             finish(out, config, None if panel is None else panel.describe(), identity, str(read_marker(out)["begun"]))
-    return Done(tally_of(Entries(out)), complete)
+        known = everything if complete else [shard for shard in mine if shard in committed(out)]
+        return Done(tally_of(entry_of(out, shard) for shard in known), complete)
 
 
-def marker_of(config: DatasetConfig, plan: Plan, panel: Panel | None, identity: Mapping[str, str]) -> dict[str, Any]:
+def first_prompts(plan: Plan) -> list[str]:
+    """Some prompts of the plan, to be looked at before the work."""
+    return [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
+
+
+def marker_of(config: DatasetConfig, plan: Plan, gates: str, identity: Mapping[str, str]) -> dict[str, Any]:
     """What decides the images, for dataset.json: a folder is continued by the same and refused to any other."""
     inputs = {key: value for key, value in identity.items() if key not in _OF_THE_MACHINE}
     return {
@@ -123,7 +136,7 @@ def marker_of(config: DatasetConfig, plan: Plan, panel: Panel | None, identity: 
         "rows": plan.rows,
         "shard_size": config.shard_size,
         "cells": {stratum.key: stratum.quota for stratum in plan.strata},
-        "inputs": inputs | {"gates": "none" if panel is None else panel.identity},
+        "inputs": inputs | {"gates": gates},
     }
 
 

@@ -39,9 +39,12 @@ class Makers:
 
         return study_obstacle(Study(findings=dict.fromkeys([cell["finding"], *further], Finding())), self.config)
 
-    def refusal(self, cell: Cell, further: Sequence[str] = ()) -> BadInput:
-        """The error for a cell that neither source can make: one line, the first thing that the model lacks first."""
-        (name, value), *others = self.model_lacks(cell, further)
+    def refusal(self, unmet: Sequence[tuple[Cell, Sequence[str]]]) -> BadInput:
+        """The error for cells (with findings beside their own) that neither source can make: one line, what is lacking
+        in the first of them with the reason, and then what else is."""
+        cell, further = unmet[0]
+        lacking = dict.fromkeys(pair for each in unmet for pair in self.model_lacks(*each))
+        (name, value), *others = lacking
         beside = name == "finding" and value != cell[name]
         what = f"finding {value!r} beside {cell[name]!r}" if beside else f"target.{name} {value!r}"
         also = f" (nor can {', '.join(f'{n} {v!r}' for n, v in others)})" if others else ""

@@ -7,12 +7,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from augment.counts import BROKEN, FINAL, MISSING, TRIED, count_cells, gates_of, judged, total
+from augment.counts import BROKEN, FINAL, MISSING, TRIED, count_cells, gates_of, total
 from augment.records import Entry
 from augment.shards import read_shard
+from gen.core.errors import GenError
 from gen.core.radiograph import Radiograph, read_image
 
 SHEET, SHEET_IMAGES, SHEET_EVERY_S = "latest.png", 16, 20.0
@@ -24,26 +26,38 @@ def tally_of(entries: Iterable[Entry]) -> Counter[str]:
 
 
 def pass_rates(tally: Counter[str]) -> dict[str, float]:
-    """By gate that refused any: the share of the images made that passed it."""
-    return {gate: 1 - count / judged(tally) for gate, count in gates_of(tally).items()}
+    """By gate that looked at any: the share of the images that it looked at which passed it."""
+    return {gate: 1 - refused / met for gate, (refused, met) in gates_of(tally).items()}
 
 
 class Progress:
     """Says on stderr, or as JSON lines on stdout, what was done; holds the bar, and so is closed at the end."""
 
     def __init__(
-        self, out: Path, rows: int, already: Counter[str], *, quiet: bool, as_json: bool, say: Callable[[str], object]
+        self,
+        out: Path,
+        folder: Path,
+        rows: int,
+        already: Counter[str],
+        *,
+        quiet: bool,
+        as_json: bool,
+        say: Callable[[str], object],
     ) -> None:
         from tqdm import tqdm
 
-        self._out, self._rows, self._tally, self._say, self._json = out, rows, Counter(already), say, as_json
-        self._before, self._started, self._sheet = already, time.monotonic(), -SHEET_EVERY_S
+        self._out, self._folder, self._rows = out, folder, rows
+        self._tally, self._before, self._tries = Counter(already), already, already[TRIED]
+        self._started, self._sheet = time.monotonic(), -SHEET_EVERY_S
+        self._say, self._json = say, as_json
         done = already[FINAL] + already[MISSING]
         hidden = quiet or as_json
         self._bar: Any = tqdm(total=rows, initial=done, unit="row", disable=hidden, leave=False, smoothing=0.05)
 
     def row(self, tries: int, rows: int) -> None:
         """Called while a shard is made, where the executor can."""
+        self._tries += tries
+        self._bar.set_postfix(self._postfix(), refresh=False)
         self._bar.update(rows)
 
     def shard(self, entry: Entry, *, counted: bool) -> None:
@@ -51,13 +65,19 @@ class Progress:
         self._tally.update(tally_of([entry]))
         if not counted:
             self._bar.update(len(entry.records) + len(entry.missing))
-        rates = {gate: f"{rate:.0%}" for gate, rate in pass_rates(self._tally).items()}
-        self._bar.set_postfix(committed=self._tally[FINAL], missing=self._tally[MISSING], **rates)
+        self._tries = self._tally[TRIED]
+        self._bar.set_postfix(self._postfix())
         if self._json:
             self._say(json.dumps({"event": "shard", "shard": entry.shard, **self.facts()}))
         if time.monotonic() - self._sheet >= SHEET_EVERY_S:
             self._sheet = time.monotonic()
-            write_latest(self._out, entry)
+            with suppress(GenError, OSError):  # a preview, which must not stop the night
+                write_latest(self._out, self._folder / SHEET, entry)
+
+    def _postfix(self) -> dict[str, Any]:
+        """Of the bar: images tried and committed, rows missing, pass rate by gate."""
+        rates = {gate: f"{rate:.0%}" for gate, rate in pass_rates(self._tally).items()}
+        return {"tried": self._tries, "committed": self._tally[FINAL], "missing": self._tally[MISSING], **rates}
 
     def facts(self) -> dict[str, Any]:
         """Rows done, rejected and missing, images a second, seconds left, pass rate by gate."""
@@ -81,8 +101,8 @@ class Progress:
         self._bar.close()
 
 
-def write_latest(out: Path, entry: Entry) -> None:
-    """The contact sheet of a shard's first images in the run folder; a shard without images leaves the old one."""
+def write_latest(out: Path, sheet: Path, entry: Entry) -> None:
+    """The contact sheet of a shard's first images; a shard without images leaves the old one."""
     from gen.model.sheet import write_sheet
 
     pictures: list[Radiograph] = []
@@ -93,7 +113,7 @@ def write_latest(out: Path, entry: Entry) -> None:
         if len(pictures) == SHEET_IMAGES:
             break
     if pictures:
-        write_sheet(out / "run" / SHEET, pictures, captions)
+        write_sheet(sheet, pictures, captions)
 
 
 def caption_of(record: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ seconds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -138,6 +139,7 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     )
     pitch_mm = projection.geometry.pitch_mm[0] * max(projection.image.shape) / size
     facts = projection.provenance | {
+        "patient": _public(str(projection.truth["patient_id"])) if cts else str(projection.truth["patient_id"]),
         "notice": "synthetic image made by projection; not for clinical use",
         "prompt": row.prompt,
         "image_seed": str(seed),
@@ -153,6 +155,11 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
 
     twins = {name: framed(getattr(projection, name), shows=name) for name in wanted}
     return framed(projection.image), twins, projection.truth
+
+
+def _public(key: str) -> str:
+    """Another name of the patient of a CT, the same each time: that of a file may be a person's."""
+    return f"ct-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def licence_of(config: DatasetConfig) -> str:

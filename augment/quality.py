@@ -42,13 +42,15 @@ from augment.scores import (
     spoken,
     states_of,
     unlearnt,
+    write_table,
 )
 from gen.core.errors import BadInput
-from gen.core.manifest import read_manifest
+from gen.core.manifest import Row, read_manifest
 from gen.core.terms import FINDINGS, VIEWS, did_you_mean
-from gen.evaluate.privacy import calibrate as copy_threshold
+from gen.data.split import data_digest
 from gen.judge.judge import Judge
 from gen.judge.plugins import open_judge
+from gen.judge.reference import calibrate as copy_threshold
 from gen.judge.sight import AnyJudge
 
 # A probability from which on an image is good enough. Real films often have more, but a threshold up there would keep
@@ -100,7 +102,7 @@ class Panel:
             thresholds=thresholds,
             # Written so that a score which is no number fails.
             failed=tuple(name for name in scores if not scores[name] >= thresholds[name]),
-            nearest=nearest,
+            nearest=None if nearest is None else rounded(nearest),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -127,22 +129,45 @@ class Panel:
         return limits_of(films, self.gates.pass_rate, 1)[0]
 
 
-def open_panel(gates: Gates, *, device: str = "auto") -> Panel | None:
+def open_panel(gates: Gates, *, device: str = "auto", table: Path | None = None) -> Panel | None:
     """The judge and the thresholds that ``gates`` asks for, or None where it asks for no gate.
 
-    Films of ``gates.real`` are judged here and now, with a progress bar; patients whose films are in the judge's
-    reference index are left out, for it learnt from them. What else a judge learnt from nobody can see here: it must
-    not be in ``gates.real``. BadInput for settings that cannot be, and for gates that the judge has no eyes for;
-    EnvironmentLacks as of `open_judge`.
+    Films of ``gates.real`` are judged here and now, with a progress bar, unless ``table`` has what was measured, which
+    is written there; patients whose films are in the judge's reference index are left out, for it learnt from them.
+    What else a judge learnt from nobody can see here: it must not be in ``gates.real``. BadInput for settings that
+    cannot be, and for gates that the judge has no eyes for; EnvironmentLacks as of `open_judge`.
     """
     check_gates(gates)
     if not gates.names:
         return None
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
-    if gates.real is not None:
-        return panel_of(judge, gates, *_films_of(judge, gates.real))
-    return panel_of(judge, gates, *_films_with(judge))
+    if gates.real is None:
+        return panel_of(judge, gates, *_films_with(judge))
+    if table is None or not table.is_file():
+        films, source = measure(judge, (rows := _strangers(judge, gates.real)[0])), _source(judge, gates.real)
+        if table is None or not rows:
+            return panel_of(judge, gates, films, source)
+        write_table(table, films, source)
+    return panel_of(judge, gates, read_table(table), _source(judge, gates.real))
+
+
+def identity_of_gates(gates: Gates, *, device: str = "auto") -> str:
+    """A hash of what decides the verdicts, known before any film of ``gates.real`` is judged; "none" without gates.
+
+    Raises what `open_panel` does.
+    """
+    if not gates.names or gates.real is None:
+        panel = open_panel(gates, device=device)
+        return "none" if panel is None else panel.identity
+    check_gates(gates)
+    judge = open_judge(gates.judge, device=device)
+    _check_sight(judge, gates)
+    rows, _ = _strangers(judge, gates.real)
+    reference = reference_of(judge)
+    index = "" if reference is None else hashlib.sha256(reference.codes.tobytes()).hexdigest()
+    facts = json.dumps([judge.identity, index, data_digest({"real": rows})])
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def panel_of(judge: AnyJudge, gates: Gates, films: Sequence[Film], source: str) -> Panel:
@@ -222,7 +247,8 @@ def _without_copy(film: Film) -> Film:
     return replace(film, scores={kind: score for kind, score in film.scores.items() if kind != "copy"})
 
 
-def _films_of(judge: AnyJudge, folder: str) -> tuple[list[Film], str]:
+def _strangers(judge: AnyJudge, folder: str) -> tuple[list[Row], int]:
+    """The films of ``folder`` that ``judge`` did not learn from, as far as it says, and how many there are in all."""
     every = read_manifest(folder).rows
     rows = unlearnt(judge, every)
     if not rows:
@@ -230,10 +256,13 @@ def _films_of(judge: AnyJudge, folder: str) -> tuple[list[Film], str]:
             f"gates.real: the judge {judge.name} learnt from films of every patient of {folder}",
             hint="name films of other patients",
         )
-    left_out = (
-        f", without {len(every) - len(rows)} of patients that the judge learnt from" if len(rows) < len(every) else ""
-    )
-    return measure(judge, rows), f"{len(rows)} films of {Path(folder).name}{left_out}"
+    return rows, len(every)
+
+
+def _source(judge: AnyJudge, folder: str) -> str:
+    rows, every = _strangers(judge, folder)
+    left_out = f", without {every - len(rows)} of patients that the judge learnt from" if len(rows) < every else ""
+    return f"{len(rows)} films of {Path(folder).name}{left_out}"
 
 
 def _check_sight(judge: AnyJudge, gates: Gates) -> None:
@@ -274,6 +303,7 @@ __all__ = [
     "OF_PROJECTIONS",
     "Panel",
     "check_gates",
+    "identity_of_gates",
     "limits_of",
     "open_panel",
     "panel_of",

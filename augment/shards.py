@@ -7,6 +7,7 @@ and a temporary file that nobody holds a lock for is nobody's. (POSIX locks belo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -14,12 +15,12 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from augment.config import FORMATS, DatasetConfig
+from augment.config import DatasetConfig
 from augment.records import Entry, Made
 from augment.samples import is_record, shard_bytes
 from gen.core.config import load_config
@@ -129,8 +130,8 @@ def locked(out: str | Path, byte: int) -> Iterator[None]:
         yield
 
 
-def sweep(out: str | Path) -> int:
-    """Remove temporary files that killed writers left, and return how many; none while somebody is writing.
+def sweep(out: str | Path, folders: Sequence[str] = (DATA, ENTRIES)) -> int:
+    """Remove temporary files that killed writers left in ``folders``, and return how many; none while somebody writes.
 
     The lock tells the living from the dead, on whichever node they are, where the process id in the name would not.
     """
@@ -140,7 +141,7 @@ def sweep(out: str | Path) -> int:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # every byte
         except OSError:
             return 0
-        ours = (Path(folder) for top in (DATA, ENTRIES, *FORMATS) for folder, _, _ in os.walk(out / top))
+        ours = (Path(folder) for top in folders for folder, _, _ in os.walk(out / top))
         for path in (path for folder in (out, *ours) for path in folder.iterdir()):
             if _TEMPORARY.fullmatch(path.name) and path.is_file():
                 with suppress(OSError):
@@ -182,6 +183,7 @@ def commit(out: str | Path, shard: int, made: Sequence[Made], missing: Sequence[
         if not path.exists():
             _make_folders(path.parent, out / DATA)
             write_bytes(out / tar_name(shard), content)
+            sync_folders([out, out / ENTRIES])  # where those two folders have their names
             digest = hashlib.sha256(content).hexdigest()
             entry = Entry(shard, tar_name(shard), digest, len(content), tuple(records), tuple(missing))
             write_text(path, json.dumps(vars(entry), ensure_ascii=False, allow_nan=False) + "\n")
@@ -269,9 +271,9 @@ def damage_of(out: str | Path, shard: int, *, hashed: bool) -> str | None:
     return None
 
 
-def damaged(out: str | Path, *, hashed: bool = False) -> list[int]:
-    """The committed shards that are not whole any more; ``hashed`` reads every byte."""
-    return [shard for shard in sorted(committed(out)) if damage_of(out, shard, hashed=hashed)]
+def damaged(out: str | Path, among: Container[int], *, hashed: bool = True) -> list[int]:
+    """The committed shards ``among`` those that are not whole any more; ``hashed`` reads every byte."""
+    return [shard for shard in sorted(committed(out)) if shard in among and damage_of(out, shard, hashed=hashed)]
 
 
 def withdraw(out: str | Path, shard: int) -> bool:
@@ -306,6 +308,23 @@ def summary(out: str | Path) -> dict[str, Any]:
         counts["images"] += len(entry.records)
         counts["missing"] += len(entry.missing)
     return {**counts, "sha256": total.hexdigest()}
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Flush the names in ``folders`` to the disk: that a file is safe there says nothing of the folders it is in.
+
+    GenError, naming the folder, where that fails.
+    """
+    for folder in folders:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some file systems cannot, and need not
+                raise GenError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _make_folders(*folders: Path) -> None:

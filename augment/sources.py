@@ -155,12 +155,13 @@ def identity_of(config: DatasetConfig) -> dict[str, str]:
         "software": _versions(_DECIDING),
     }
     if config.projections.use != "never":
-        from drr.job import digest_of, patient_keys
+        from drr.job import digest_of
         from drr.projector import pick_backend
 
         cts = config.projections.cts
         identity |= {"projector": f"{pick_backend()}, {config.threads} threads", "patients": "" if cts else "phantom"}
-        identity |= {f"ct {key}": digest_of(Path(ct)) for key, ct in zip(patient_keys(cts), cts, strict=True)}
+        # By number: a file's name may be a person's.
+        identity |= {f"ct {number}": digest_of(Path(ct)) for number, ct in enumerate(cts, 1)}
         identity["projecting software"] = _versions(_DECIDING_PROJECTIONS)
     points = entry_points(group=TWINS)
     for name in _twins(config):

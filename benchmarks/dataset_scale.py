@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from augment.generate import Work
     from augment.plan import Plan
 
+JOB = "job, no gates"  # a side of the overhead, and a step of the end, that count on paper too
+DRIVEN = "read and count shards, as a driver does"
 SHARDS = 12  # of the set that is made over and over
 MOST_ROUNDS = 3
 IN_FLIGHT = 1000  # receipts that the driver waits for at a time
@@ -179,26 +181,33 @@ def tell_scaling(figures: Mapping[str, Any]) -> None:
 # On paper
 
 
+def growth(small: float, large: float, sizes: Sequence[int]) -> float:
+    """Seconds of a further 1,000 images, from those of two sets of ``sizes``."""
+    return (large - small) / (sizes[1] - sizes[0]) * 1000
+
+
 def on_paper(gpus: int, size: int, costs: Mapping[str, float], rate: float = RATE) -> dict[str, float]:
     """The load that ``gpus`` of ``rate`` images a second put on what they share, with shards of ``size`` rows.
 
-    ``costs``: "image", "entry" (bytes an image), "commit" (seconds an image), "receipt" (seconds a shard), "listing"
-    (seconds a thousand shards), "finish" (seconds a thousand images). ``gpus_a_driver`` is where the driver is busy all
-    the time. "an_hour" is of a set that takes one.
+    ``costs``: "image", "entry" (bytes an image), "commit" and "driver" (seconds an image), "receipt" (seconds a shard),
+    "listing" (seconds a thousand shards), "resume" and "finish" (seconds a thousand images). "gpus_a_driver" are those
+    that keep the driver busy all the time. "an_hour" is of a set that takes one.
     """
     shards = gpus * rate / size
     images = gpus * rate * 3600
+    busy = shards * costs["receipt"] + gpus * rate * costs["driver"]
     return {
         "shards_a_second": shards,
         "megabytes_a_second": gpus * rate * (costs["image"] + costs["entry"]) / 1e6,
-        "driver_busy": shards * costs["receipt"],
-        "gpus_a_driver": size / rate / costs["receipt"],
+        "driver_busy": busy,
+        "gpus_a_driver": gpus / busy,
         "commit_share": costs["commit"] * rate / (1 + costs["commit"] * rate),
         "seconds_a_shard": size / rate,
         "kilobytes_an_entry": size * costs["entry"] / 1000,
         "shards_an_hour": images / size,
         "gigabytes_of_entries_an_hour": images * costs["entry"] / 1e9,
         "seconds_to_list_an_hour": images / size / 1000 * costs["listing"],
+        "hours_to_resume_an_hour": images / 1000 * costs["resume"] / 3600,
         "hours_to_finish_an_hour": images / 1000 * costs["finish"] / 3600,
     }
 
@@ -206,17 +215,19 @@ def on_paper(gpus: int, size: int, costs: Mapping[str, float], rate: float = RAT
 def costs_of(figures: Mapping[str, Any]) -> dict[str, float]:
     """What `on_paper` needs, from what was measured here; "finish" without further formats."""
     finish, ray, sides = figures["finish"], figures["ray"], figures["overhead"]
-    small, large = finish["sizes"]
-    first, second = (finish["seconds"][str(size)] for size in (small, large))
-    steps = [name for name in first if name.endswith((".parquet", ".png", ".md", ".json", "_SUCCESS"))]
-    commits = sides["seconds"]["job, no gates"]["commit"]
+    small, large = (finish["seconds"][str(size)] for size in finish["sizes"])
+    grown = {name: growth(small[name], large[name], finish["sizes"]) for name in small}
+    files = ("index.parquet", "README.md", "croissant.json", "hash for _SUCCESS")
+    commits = sides["seconds"][JOB]["commit"]
     return {
         "image": finish["bytes"]["data"],
         "entry": finish["bytes"]["manifest"],
         "commit": sum(commits) / len(commits) / sides["images"],
+        "driver": grown[DRIVEN] / 1000,
         "receipt": ray["receipt_s"],
         "listing": ray["listing_s"],
-        "finish": sum(second[name] - first[name] for name in steps) / (large - small) * 1000,
+        "resume": grown["what a resume looks at"],
+        "finish": sum(grown[name] for name in files),
     }
 
 

@@ -56,7 +56,7 @@ class FaultyDisk:
 
     def install(self) -> None:
         """Take the place of this process's file calls, for good."""
-        builtins.open = io.open = self._opened  # type: ignore[assignment]
+        builtins.open = io.open = self._opened
         kinds = {"fsync": "fsync", "mkdir": "mkdir", "unlink": "unlink", "remove": "unlink", "rmdir": "rmdir"}
         kinds |= {"listdir": "list", "scandir": "list", "stat": "stat", "lstat": "stat"}
         for name, kind in kinds.items():
@@ -115,7 +115,7 @@ class FaultyDisk:
         def guarded(*args: Any, **options: Any) -> Any:
             path = _path_of(args[0] if args else ".")
             undo: Callable[[], object] | None = None
-            if kind == "mkdir" and not _there(path):
+            if kind == "mkdir" and _inside(path, self.folder) and not _there(path):
                 undo = partial(shutil.rmtree, path)
             elif kind == "unlink" and _inside(path, self.folder) and (old := _content(path)) is not None:
                 undo = partial(_restore, path, old)
@@ -164,7 +164,8 @@ class FaultyDisk:
         if buffering == 0:
             return raw
         buffer = io.BufferedRandom if "+" in mode else io.BufferedReader if mode[0] == "r" else io.BufferedWriter
-        return buffer(raw) if "b" in mode else io.TextIOWrapper(buffer(raw), *text, **options)
+        binary = buffer(raw, os.fstat(raw.fileno()).st_blksize)  # as io.open has it
+        return binary if "b" in mode else io.TextIOWrapper(binary, *text, **options)
 
 
 class _File(io.FileIO):

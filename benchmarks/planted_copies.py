@@ -34,8 +34,8 @@ from gen.data.split import patient_of
 from gen.evaluate.copies import Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import embed
 from gen.evaluate.figures import proportion
-from gen.evaluate.privacy import calibrate
 from gen.judge.judge import bundled_judge
+from gen.judge.reference import calibrate
 
 SIZE = 256  # pixels
 DRAWS = 1000

@@ -19,6 +19,8 @@ sys.path.insert(0, str(BENCHMARKS))  # as Python itself does for a script
 
 import autoencoder  # noqa: E402
 import common  # noqa: E402
+import dataset_scale  # noqa: E402
+import dataset_speed  # noqa: E402
 import describe_calls  # noqa: E402
 import evaluation_ladder  # noqa: E402
 import extractors  # noqa: E402
@@ -343,3 +345,55 @@ def test_a_run_without_a_log_is_refused_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error:")
     assert len(done.stderr.splitlines()) == 1
+
+
+# --- the data set job
+
+
+def test_a_cost_that_is_the_same_share_of_every_round_is_known_exactly_however_the_rounds_differ() -> None:
+    seconds = np.random.default_rng(7).lognormal(0, 1, 12)
+    found = dataset_speed.ratio(1.04 * seconds, seconds)
+    assert (found.value, found.low, found.high) == pytest.approx((1.04, 1.04, 1.04))
+    uneven = dataset_speed.ratio(seconds + 0.04 * seconds.mean() * (np.arange(12) % 2) * 2, seconds)
+    assert uneven.value == pytest.approx(1.04)
+    assert uneven.low < 1.04 < uneven.high
+
+
+def test_every_side_of_the_job_stands_in_the_middle_on_average() -> None:
+    orders = dataset_speed.in_turn(4)
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    for side in orders[0]:
+        places = [order.index(side) for order in orders]
+        assert sum(places) == len(orders)  # so that a drift of the machine cancels
+
+
+def test_growth_leaves_out_what_does_not_grow() -> None:
+    took = {images: 3.0 + 0.5 * images / 1000 for images in (100, 1000)}
+    assert dataset_scale.growth(took[100], took[1000], (100, 1000)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_rate_once_warm_does_not_know_the_start(workers: int) -> None:
+    for start in (0.0, 11.0):
+        times = sorted(start + 2.0 * (turn + 1) for turn in range(4) for _ in range(workers))
+        assert dataset_scale.steady(times, workers, 5) == pytest.approx(workers * 5 / 2.0)
+    assert np.isnan(dataset_scale.steady(times[:workers], workers, 5))
+
+
+def test_on_paper_the_driver_is_busy_all_the_time_where_it_is_said_to_be() -> None:
+    costs = {"image": 3e4, "entry": 2e3, "commit": 1e-2, "driver": 3e-5, "receipt": 2e-3, "listing": 1e-3}
+    costs |= {"resume": 0.04, "finish": 0.5}
+    one, ten = (dataset_scale.on_paper(gpus, 100, costs) for gpus in (100, 1000))
+    assert one["gpus_a_driver"] == pytest.approx(ten["gpus_a_driver"])
+    most = round(one["gpus_a_driver"])
+    assert dataset_scale.on_paper(most, 100, costs)["driver_busy"] == pytest.approx(1, rel=1e-3)
+    assert ten["driver_busy"] == pytest.approx(10 * one["driver_busy"])
+    assert ten["commit_share"] == one["commit_share"]  # of a worker's own time
+    larger = dataset_scale.on_paper(1000, 1000, costs)
+    assert larger["shards_a_second"] == pytest.approx(one["shards_a_second"])
+    assert larger["megabytes_a_second"] == pytest.approx(ten["megabytes_a_second"])
+    assert one["driver_busy"] < larger["driver_busy"] < ten["driver_busy"]  # it reads the records of every image
+
+
+def test_a_listed_set_has_all_its_shards(tmp_path: Path) -> None:
+    assert 0 < dataset_scale.listing_seconds(tmp_path, 2000) < 5

@@ -7,7 +7,6 @@ about attacks with the weights in hand, and none of this is a guarantee.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from gen.evaluate.copies import BLOCK, PLANTED, Nearest, nearest_aligned, neares
 from gen.evaluate.extractors import Extractor, embed
 from gen.evaluate.figures import Figure, proportion, unknown
 from gen.evaluate.images import ImageSet
+from gen.judge.reference import calibrate
 
 if TYPE_CHECKING:
     from gen.judge.reference import Reference
@@ -179,21 +179,6 @@ def privacy_by_index(embeddings: np.ndarray, reference: Reference, rate: float =
     control = reference.held_out
     found = {"synthetic": Nearest(distances, nearest), "held-out": Nearest(control, np.zeros(len(control), np.int64))}
     return _channel("reference index", found, [str(k) for k in range(len(control))], rate, true)
-
-
-def calibrate(distances: np.ndarray, rate: float) -> tuple[float, float]:
-    """The threshold below which a new film of an unseen patient falls with a probability of at most ``rate``, and that.
-
-    Of n + 1 exchangeable distances the new one is below the k-th smallest of the others with probability k / (n + 1)
-    (Vovk et al. 2005, conformal prediction), and k is the largest that ``rate`` allows. Where that is none, the
-    threshold is the smallest distance, and the rate 1 / (n + 1) is higher than wished. Exact for one film a patient;
-    where a patient's films are near each other the rate is somewhat higher. It is one over draws of the held-out films
-    too: behind a given threshold it is Beta(k, n + 1 - k), for small k wide.
-    """
-    if not len(distances):
-        return math.nan, math.nan
-    k = max(1, math.floor(rate * (len(distances) + 1) + 1e-9))
-    return float(np.partition(distances, k - 1)[k - 1]), k / (len(distances) + 1)
 
 
 def authentic(found: Nearest, training: np.ndarray, patients: np.ndarray) -> np.ndarray:

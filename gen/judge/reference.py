@@ -7,6 +7,7 @@ of films of other patients to their nearest neighbour in the index: what "too ne
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,24 @@ class Reference:
         return np.concatenate(distances), np.concatenate(places)
 
     def threshold(self, false_alarms: float = 0.01) -> float:
-        """The distance below which a share ``false_alarms`` of other patients' real films lies."""
-        return float(np.quantile(self.held_out, false_alarms))
+        """The distance below which a real film of another patient lies with a probability of ``false_alarms`` at most
+        (`calibrate`)."""
+        return calibrate(self.held_out, false_alarms)[0]
+
+
+def calibrate(distances: np.ndarray, rate: float) -> tuple[float, float]:
+    """The threshold below which a new film of an unseen patient falls with a probability of at most ``rate``, and that.
+
+    Of n + 1 exchangeable distances the new one is below the k-th smallest of the others with probability k / (n + 1)
+    (Vovk et al. 2005, conformal prediction), and k is the largest that ``rate`` allows. Where that is none, the
+    threshold is the smallest distance, and the rate 1 / (n + 1) is higher than wished. Exact for one film a patient;
+    where a patient's films are near each other the rate is somewhat higher. It is one over draws of the held-out films
+    too: behind a given threshold it is Beta(k, n + 1 - k), for small k wide.
+    """
+    if not len(distances):
+        return math.nan, math.nan
+    k = max(1, math.floor(rate * (len(distances) + 1) + 1e-9))
+    return float(np.partition(distances, k - 1)[k - 1]), k / (len(distances) + 1)
 
 
 def build_reference(judge: AnyJudge, rows: Sequence[Row], held_out: Sequence[Row]) -> Reference:

@@ -25,7 +25,7 @@ from augment.calibration import (
     patient_share,
 )
 from gen.evaluate.figures import proportion
-from gen.evaluate.privacy import calibrate as below
+from gen.judge.reference import calibrate as below
 from gen.language.study import Study
 
 RATES = st.sampled_from([0.5, 0.8, 0.9, 0.95])

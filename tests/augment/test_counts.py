@@ -25,10 +25,11 @@ from augment.counts import (
 )
 from augment.records import Entry
 
+SCORES = {"finding: Edema": 0.5, "copy": 0.5}
 refusals = st.lists(
     st.one_of(
         st.lists(st.sampled_from(["finding: Edema", "finding: no Mass", "sex", "age group", "copy"]), min_size=1).map(
-            lambda failed: {"failed": failed}
+            lambda failed: {"failed": failed, "scores": dict.fromkeys((*failed, "quality: anatomy"), 0.5)}
         ),
         st.just({"error": "flat"}),
     ),
@@ -39,7 +40,7 @@ rows = st.lists(st.tuples(st.sampled_from(CELLS), refusals, st.booleans()), max_
 
 @given(rows)
 def test_every_row_and_every_image_is_counted_once(rows: list) -> None:
-    records = tuple({"cell": cell, "rejected": rejected} for cell, rejected, lost in rows if not lost)
+    records = tuple({"cell": cell, "rejected": rejected, "scores": SCORES} for cell, rejected, lost in rows if not lost)
     missing = tuple({"cell": cell, "rejected": rejected} for cell, rejected, lost in rows if lost)
     quota = Counter(cell for cell, _, _ in rows)
     cells = count_cells([Entry(0, "", "", 0, records, missing)], quota)
@@ -52,7 +53,8 @@ def test_every_row_and_every_image_is_counted_once(rows: list) -> None:
     assert counts[FINAL] <= judged(counts)
     for gate in ("finding", "sex", "age", "copy"):  # several failings of one gate are one refusal by it
         refused = [each for each in images if any(name.startswith(gate) for name in each.get("failed", ()))]
-        assert gates_of(counts).get(gate, 0) == len(refused)
+        met = [each for each in (*images, *records) if any(name.startswith(gate) for name in each.get("scores", ()))]
+        assert gates_of(counts).get(gate, (0, 0)) == (len(refused), len(met))
     for values in by_value(cells).values():  # each attribute divides the whole set
         assert +sum(values.values(), Counter()) == +counts
 

@@ -8,22 +8,30 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_job import digests, toy_job
+from toy_job import ROWS, digests, toy_job
 
 from augment import executors
+from augment.config import Gates
+from augment.counts import TRIED
 from augment.executors import DEATHS
 from augment.job import make_dataset
-from augment.shards import committed
-from augment.verify import verify_dataset
+from augment.shards import committed, entries
 from gen.core.errors import EnvironmentLacks, GenError
 
 
-def test_two_workers_make_what_one_process_makes(toy_model: Path, tmp_path: Path) -> None:
-    make_dataset(toy_job(tmp_path / "serial", toy_model), quiet=True)
-    done = make_dataset(toy_job(tmp_path / "ray", toy_model), executor="ray", workers=2, quiet=True)
+def test_two_workers_make_what_one_process_makes(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # a cluster that nobody asked us to join
+    gates = Gates(names=["sex", "view", "copy"], attempts=2, substitutes=1)
+    make_dataset(toy_job(tmp_path / "serial", toy_model, gates=gates), quiet=True)
+    done = make_dataset(toy_job(tmp_path / "ray", toy_model, gates=gates), executor="ray", workers=2, quiet=True)
     assert done.complete
+    assert done.tally[TRIED] > ROWS  # or the gates refused nothing, and the test shows less
+    assert [entry.missing for entry in entries(tmp_path / "ray")] == [
+        entry.missing for entry in entries(tmp_path / "serial")
+    ]
     assert digests(tmp_path / "ray") == digests(tmp_path / "serial")
-    assert verify_dataset(tmp_path / "ray") == []
 
 
 class Deadly(executors._Maker):

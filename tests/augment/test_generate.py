@@ -59,7 +59,7 @@ def config(toy_model: Path, tmp_path: Path) -> DatasetConfig:
 
 def worker_of(config: DatasetConfig, limit: int) -> Worker:
     plan = plan_job(config)
-    create(config.out, marker_of(config, plan, None, {}))
+    create(config.out, marker_of(config, plan, "rule", {}))
     return Worker(Path(config.out), config, plan, open_source(config), Rule(limit))
 
 
@@ -154,6 +154,6 @@ def test_where_nothing_can_be_made_the_job_stops_at_once(
         yield from (GenError("out of memory") for _ in rows)
 
     monkeypatch.setattr(Sources, "make", make)
-    with pytest.raises(GenError, match="no image of the first 4 could be made: out of memory"):
+    with pytest.raises(GenError, match="4 images one after another could not be made: out of memory"):
         make_shard(worker_of(config, 0), 0)
     assert calls == [4]

@@ -68,6 +68,58 @@ def test_a_job_that_was_killed_anywhere_goes_on_to_the_same_set(
     assert verify_dataset(tmp_path / "set") == []
 
 
+def test_what_vouches_for_a_file_comes_after_the_names_of_its_folders_are_on_the_disk(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    out = tmp_path / "set"
+    loose: set[Path] = set()  # folders that a power cut may take away
+    vouched: list[str] = []
+    mkdir, fsync, replace = os.mkdir, os.fsync, os.replace
+
+    def made(path: Path, *rest: object) -> None:
+        mkdir(path, *rest)
+        loose.update([Path(path)] if out in Path(path).parents else [])
+
+    def synced(handle: int) -> None:
+        fsync(handle)
+        folder = Path(f"/proc/self/fd/{handle}").readlink()
+        loose.difference_update([path for path in loose if path.parent == folder])
+
+    def named(old: Path, new: Path) -> None:
+        kept = [path.relative_to(out).parts[0] for path in loose]
+        if Path(new).name == "_SUCCESS":
+            assert set(kept) <= {"run"}
+            vouched.append("all")
+        elif "manifest" in Path(new).parts:
+            assert not {"data", "manifest"} & set(kept)
+            vouched.append("shard")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "mkdir", made)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", named)
+    make_dataset(toy_job(out, toy_model, formats=["imagefolder", "parquet", "dicom"]), quiet=True)
+    assert vouched == ["shard", "shard", "shard", "all"]
+
+
+@pytest.mark.parametrize("harm", [b"", b'{"images": ', b"\xff", None])
+def test_a_success_that_cannot_be_read_vouches_for_nothing_and_is_written_again(
+    whole: Path, toy_model: Path, tmp_path: Path, harm: bytes | None
+) -> None:
+    import shutil
+
+    out = tmp_path / "set"
+    shutil.copytree(whole, out)
+    wanted = content(out)
+    (out / "_SUCCESS").unlink() if harm is None else (out / "_SUCCESS").write_bytes(harm)
+    config = toy_job(out, toy_model, formats=["imagefolder", "parquet", "dicom"])
+    assert make_dataset(config, quiet=True).complete
+    assert (out / "_SUCCESS").read_bytes() == wanted["_SUCCESS"]
+    assert verify_dataset(out) == []
+
+
 @pytest.mark.parametrize("damage", ["truncated", "gone", "entry"])
 def test_a_damaged_shard_is_made_anew(whole: Path, toy_model: Path, tmp_path: Path, damage: str) -> None:
     config = toy_job(tmp_path / "set", toy_model)
@@ -93,6 +145,52 @@ def test_parts_make_the_same_set_in_any_order_and_the_last_finishes_it(
     assert make_dataset(config, part=Slice(1, 2), quiet=True).complete
     assert digests(tmp_path / "set") == digests(whole)
     assert verify_dataset(tmp_path / "set") == []
+
+
+def test_a_damaged_shard_of_another_part_is_left_to_that_part_and_the_set_is_not_finished(
+    whole: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    config = toy_job(tmp_path / "set", toy_model)
+    make_dataset(config, part=Slice(1, 3), quiet=True)
+    tar = tmp_path / "set" / "data" / "shard-000000.tar"
+    tar.write_bytes(tar.read_bytes()[:-700])
+    assert not make_dataset(config, part=Slice(2, 3), quiet=True).complete
+    assert not make_dataset(config, part=Slice(3, 3), quiet=True).complete
+    assert committed(tmp_path / "set") == {0, 1, 2}
+    assert make_dataset(config, part=Slice(1, 3), quiet=True).complete
+    assert digests(tmp_path / "set") == digests(whole)
+    assert verify_dataset(tmp_path / "set") == []
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "README.md", "croissant.json", "balance.png"])
+def test_what_was_made_of_the_shards_is_made_again_where_it_is_gone(
+    whole: Path, toy_model: Path, tmp_path: Path, name: str
+) -> None:
+    import shutil
+
+    out = tmp_path / "whole"  # of the same name, which stands in the card
+    shutil.copytree(whole, out)
+    before = content(out)
+    (out / name).unlink()
+    config = toy_job(out, toy_model, formats=["imagefolder", "parquet", "dicom"])
+    assert make_dataset(config, quiet=True).complete
+    assert content(out) == before
+
+
+def test_a_set_of_which_nothing_passes_still_lists_what_is_missing(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_generate import Rule
+
+    monkeypatch.setattr(job, "panel_for", lambda out, config: None)
+    make = job.open_worker
+    monkeypatch.setattr(job, "open_worker", lambda *those: make(*those[:3], Rule(256)))
+    gates = Gates(names=[], attempts=1, substitutes=1)
+    config = toy_job(tmp_path / "set", toy_model, gates=gates, formats=["imagefolder", "parquet", "dicom"])
+    done = make_dataset(config, quiet=True)
+    assert (done.complete, done.tally[FINAL], done.tally[MISSING]) == (True, 0, ROWS)
+    assert all(str(number) in (tmp_path / "set" / "README.md").read_text() for number in range(ROWS))
+    assert not (tmp_path / "set" / "_SUCCESS").exists()
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
@@ -176,14 +274,10 @@ def test_too_little_room_is_known_before_the_start(
 def test_rows_that_nothing_fills_are_listed_and_the_set_is_no_success(
     toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = executors.Worker.__init__
+    from test_generate import Rule
 
-    def with_rule(self: Worker, *arguments: object) -> None:
-        from test_generate import Rule
-
-        make(self, *arguments[:4], Rule(200))
-
-    monkeypatch.setattr(executors.Worker, "__init__", with_rule)
+    make = job.open_worker
+    monkeypatch.setattr(job, "open_worker", lambda *those: make(*those[:3], Rule(200)))
     config = toy_job(tmp_path / "set", toy_model, gates=Gates(names=[], attempts=2, substitutes=1))
     done = make_dataset(config, quiet=True)
     assert done.complete

@@ -20,10 +20,10 @@ from augment.scores import TABLES, gate_of, measure, opposite_of, read_table, un
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
-from gen.evaluate.privacy import calibrate as below
 from gen.judge.judge import load_judge
 from gen.judge.network import QUALITIES
 from gen.judge.reference import Reference, index_of
+from gen.judge.reference import calibrate as below
 from gen.judge.sight import AnyJudge, Readings, batches
 from gen.language.study import Finding, Study
 

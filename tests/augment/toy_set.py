@@ -95,7 +95,8 @@ def toy_made(number: int, cell: str, seed: int = 3, twins: Sequence[str] = ()) -
 def _refusal(made: Made, attempt: int) -> dict[str, Any]:
     """Each failed another gate, one of them two of its parts; every seventh came out broken."""
     k = made.row.number + attempt
-    what: Mapping[str, Any] = {"failed": ["finding: Edema", "finding: Mass", GATES[k % 3]]}
+    failed = ["finding: Edema", "finding: Mass", GATES[k % 3]]
+    what: Mapping[str, Any] = {"failed": failed, "scores": dict.fromkeys((*failed, "copy"), 0.25)}
     if k % 7 == 0:
         what = {"error": "the image came out flat"}
     return {"id": made.row.id, "substitute": 0, "attempt": attempt, **what}

@@ -14,7 +14,7 @@ from toy_set import CELLS, toy_config, toy_made, toy_quota
 from augment.formats import export, finish_format
 from augment.index import write_index
 from augment.records import Entry, Made
-from augment.shards import commit, create, entries, summary
+from augment.shards import commit, config_of, create, entries, summary
 from gen.core.config import to_dict
 from gen.core.files import write_json
 
@@ -60,7 +60,7 @@ def finish(out: Path, formats: Sequence[str] = ()) -> None:
     for fmt in formats:
         for entry in all_entries:
             export(out, entry, fmt)
-        finish_format(out, fmt, all_entries)
+        finish_format(out, fmt, all_entries, twins=config_of(out).twins)
     write_json(out / "_SUCCESS", summary(out))
 
 

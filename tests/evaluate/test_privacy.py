@@ -18,8 +18,8 @@ from gen.evaluate import privacy as module
 from gen.evaluate.copies import Nearest, planted
 from gen.evaluate.extractors import extractor_of
 from gen.evaluate.images import ImageSet, digests
-from gen.evaluate.privacy import PIXELS, authentic, calibrate, privacy, privacy_by_index, rare_words, share, words_of
-from gen.judge.reference import index_of
+from gen.evaluate.privacy import PIXELS, authentic, privacy, privacy_by_index, rare_words, share, words_of
+from gen.judge.reference import calibrate, index_of
 
 
 def chests(count: int, seed: int) -> np.ndarray:

@@ -14,9 +14,9 @@ import pytest
 from gen.evaluate import charts
 from gen.evaluate.evaluation import Picture, Pictures, hashed_id, plain
 from gen.evaluate.figures import Figure, proportion
-from gen.evaluate.privacy import calibrate
 from gen.evaluate.report import METRICS, to_html
 from gen.evaluate.verdict import above, beyond_chance, figure_text, verdict
+from gen.judge.reference import calibrate
 
 VOID = {"meta", "img"}
 
