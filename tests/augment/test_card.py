@@ -197,10 +197,13 @@ def test_weights_may_learn_from_images_as_far_as_from_what_they_were_made_from(
     projected = out, (*entries[1:], replace(entries[0], records=(dict(entries[0].records[0]) | {"source": DRR},)))
     assert cleared in text_of(projected)
     assert "1 of the images are projections (of the phantom)" in text_of(projected)
+    assert "No image here shows a patient" in text_of(projected)
     scans = toy_config(out, projections=Projections(use="where needed", cts=[str(tmp_path / "ct.nii.gz")]))
     text = text_of(projected, config=scans)
     assert f"{DRR}." in text.partition(barred)[2].partition("\n")[0]
     assert str(tmp_path) not in text
+    assert "No image here shows a patient" not in text
+    assert "The projections show the chests of the patients" in text
 
 
 def test_the_front_matter_is_yaml_and_the_card_a_function_of_the_set(toy: tuple[Path, tuple[Entry, ...]]) -> None:

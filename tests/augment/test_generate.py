@@ -157,3 +157,28 @@ def test_where_nothing_can_be_made_the_job_stops_at_once(
     with pytest.raises(GenError, match="4 images one after another could not be made: out of memory"):
         make_shard(worker_of(config, 0), 0)
     assert calls == [4]
+
+
+def test_a_source_that_dies_on_the_way_stops_the_job_and_uses_up_no_row(
+    config: DatasetConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, alive = Sources.make, 3  # images
+
+    def dying(self: Sources, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Any]:
+        for k, outcome in enumerate(make(self, rows, seeds)):
+            yield outcome if k < alive else GenError("the device is lost")
+
+    monkeypatch.setattr(Sources, "make", dying)
+    worker = worker_of(config, 0)
+    with pytest.raises(GenError, match="4 images one after another could not be made: the device is lost"):
+        fill(worker, range(ROWS))
+    alive = 0
+    with pytest.raises(GenError, match="the device is lost"):  # a shard of fewer rows than that
+        fill(worker, range(2))
+
+
+def test_what_was_refused_is_on_record_with_its_scores(config: DatasetConfig) -> None:
+    made, missing, _ = fill(worker_of(config, 128), range(ROWS))
+    refused = [each for row in made for each in row.rejected] + [each for row in missing for each in row["rejected"]]
+    assert refused
+    assert all(each["failed"] == ["rule"] and each["scores"]["rule"] < 128 for each in refused)
