@@ -87,7 +87,7 @@ def make(
     if missing:
         raise GenError(
             f"{missing} row(s) could not be filled: no try of theirs passed the gates; the set's README.md lists them",
-            hint="a new set with more gates.attempts, or without the cells that fail, would be complete",
+            hint="raise gates.substitutes and run the command again: what is filled stays, what is missing is tried on",
         )
 
 

@@ -50,7 +50,7 @@ class Gates:
     judge: str = ""  # as of `gen describe --judge`; "" is the bundled one
     real: str | None = None  # a real data set to calibrate with; None: what was measured for the bundled judge
     attempts: int = 4
-    substitutes: int = 3
+    substitutes: int = 7  # may be raised when the job is run again: filled rows stay, missing ones are tried further
 
 
 @dataclass(frozen=True)

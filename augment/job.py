@@ -17,6 +17,7 @@ from augment.plan import Plan, plan_of
 from augment.progress import Progress, tally_of
 from augment.projected import projectable
 from augment.quality import identity_of_gates
+from augment.records import Entry
 from augment.shards import committed, create, damaged, entry_of, read_marker, sweep, withdraw
 from augment.sources import capabilities_of, identity_of, prompt_warnings, size_of
 from augment.target import one_of
@@ -89,13 +90,17 @@ def make_dataset(
     gates = identity_of_gates(config.gates, device=config.device)
     require_room(config, plan.rows - len(committed(out)) * config.shard_size)
     create(out, marker_of(config, plan, gates, identity), begun=time.strftime("%Y-%m-%d", time.gmtime()))
-    with open_run(out / "run" / f"part-{part.number}-of-{part.of}", config, command=command, plan=plan.digest) as run:
+    name = f"part-{part.number}-of-{part.of}"  # its config is in dataset.json
+    with open_run(out / "run" / name, {"part": name}, command=command) as run:
         sweep(out)
         count = shard_count(plan, config)
         mine = part.shards(count)
         for shard in damaged(out, mine):
             if withdraw(out, shard):
                 run.log(event="withdrawn", shard=shard)
+        for shard in sorted(committed(out) & set(mine)):
+            if can_be_filled(entry_of(out, shard), config) and withdraw(out, shard, whole=True):
+                run.log(event="reopened", shard=shard)
         there = committed(out)
         todo = [shard for shard in mine if shard not in there]
         panel = panel_for(out, config)
@@ -125,6 +130,12 @@ def make_dataset(
 def first_prompts(plan: Plan) -> list[str]:
     """Some prompts of the plan, to be looked at before the work."""
     return [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
+
+
+def can_be_filled(entry: Entry, config: DatasetConfig) -> bool:
+    """Whether a row is missing that had fewer tries than ``config`` allows: substitutes may be added to a job."""
+    tries = config.gates.attempts * (config.gates.substitutes + 1)
+    return any(len(row["rejected"]) < tries for row in entry.missing)
 
 
 def marker_of(config: DatasetConfig, plan: Plan, gates: str, identity: Mapping[str, str]) -> dict[str, Any]:

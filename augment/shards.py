@@ -33,6 +33,7 @@ SUCCESS = "_SUCCESS"
 LOCK = f"{RUN}/commit.lock"
 WHOLE = 1 << 40  # the byte of the lock for what concerns the whole set, beyond the numbers of all shards
 _PLACES = ("config.out", "config.device", "begun")  # say where and when, not what: a data set may move
+_MAY_GROW = "config.gates.substitutes"
 _TEMPORARY = re.compile(r"\..+\.tmp-\d{1,9}")  # of gen.core.files
 _ENTRY = re.compile(r"shard-(\d{6,})\.json")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -57,10 +58,13 @@ def create(out: str | Path, marker: Mapping[str, Any], *, begun: str = "") -> bo
         raise BadInput(f"cannot use {out} as the folder of a data set: {error.strerror}") from error
     with locked(out, WHOLE):
         if resumed := (out / MARKER).exists():
-            changes = _differences(read_marker(out), new)
+            old = read_marker(out)
+            changes = _differences(old, new)
             if changes:
                 what = f"{out} was started as another data set ({', '.join(changes)})"
                 raise BadInput(what, hint="choose another folder, or what it was started with")
+            if _more(old, new):
+                write_json(out / MARKER, {**new, "begun": old.get("begun", begun)})
         else:
             _require_ours(out)  # once more, for now nobody else of us can write there
             write_json(out / MARKER, new)
@@ -87,6 +91,13 @@ def config_of(out: str | Path) -> DatasetConfig:
     return load_config(DatasetConfig, None, [f"{key}={json.dumps(value)}" for key, value in stored.items()])
 
 
+def _more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether ``new`` differs in nothing but more substitutes: rows that are filled stay what they are, for the chain
+    of each begins alike, and those that are missing may be filled."""
+    before, after = (_flat(each).get(_MAY_GROW) for each in (old, new))
+    return isinstance(before, int) and isinstance(after, int) and before < after
+
+
 def _require_ours(out: Path) -> None:
     if os.path.lexists(out) and not out.is_dir():
         raise BadInput(f"{out} is not a folder, so it cannot hold a data set")
@@ -104,7 +115,10 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys, dotted, whose values differ, as "key: old -> new"."""
     flat = [_flat(each) for each in (old, new)]
     pairs = {key: [each.get(key, "(absent)") for each in flat] for key in flat[0] | flat[1] if key not in _PLACES}
-    return [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
+    changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if _more(old, new):
+        changed.pop(_MAY_GROW)
+    return [f"{key}: {before} -> {after}" for key, (before, after) in changed.items()]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -276,15 +290,16 @@ def damaged(out: str | Path, among: Container[int], *, hashed: bool = True) -> l
     return [shard for shard in sorted(committed(out)) if shard in among and damage_of(out, shard, hashed=hashed)]
 
 
-def withdraw(out: str | Path, shard: int) -> bool:
-    """Move the entry of a damaged ``shard`` to run/withdrawn, so that it is made anew; returns whether it was damaged.
+def withdraw(out: str | Path, shard: int, *, whole: bool = False) -> bool:
+    """Move the entry of a damaged ``shard`` to run/withdrawn, so that it is made anew; returns whether it was moved.
 
-    With it goes _SUCCESS, so that what was made of the shards is made anew too. Where somebody else has made it anew in
-    the meantime, nothing is done.
+    ``whole``: also that of one without damage, whose missing rows are to be tried further. With it goes _SUCCESS, so
+    that what was made of the shards is made anew too. Where somebody else has made it anew in the meantime, nothing is
+    done.
     """
     out, path = Path(out), entry_path(out, shard)
     with locked(out, shard):
-        if not path.exists() or damage_of(out, shard, hashed=True) is None:
+        if not path.exists() or not (whole or damage_of(out, shard, hashed=True)):
             return False
         withdrawn = out / RUN / "withdrawn"
         _make_folders(withdrawn)

@@ -12,7 +12,7 @@ from toy_job import ROWS, SHARD, digests, toy_job
 from whole_set import content
 
 from augment import executors, job
-from augment.config import Gates, Target
+from augment.config import DatasetConfig, Gates, Target
 from augment.counts import FINAL, MISSING, TRIED
 from augment.generate import Work, Worker
 from augment.job import Slice, make_dataset
@@ -191,6 +191,29 @@ def test_a_set_of_which_nothing_passes_still_lists_what_is_missing(
     assert (done.complete, done.tally[FINAL], done.tally[MISSING]) == (True, 0, ROWS)
     assert all(str(number) in (tmp_path / "set" / "README.md").read_text() for number in range(ROWS))
     assert not (tmp_path / "set" / "_SUCCESS").exists()
+
+
+def test_more_substitutes_fill_what_is_missing_and_leave_the_rest_as_it_is(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_generate import Rule
+
+    make = job.open_worker
+    monkeypatch.setattr(job, "open_worker", lambda *those: make(*those[:3], Rule(200)))
+
+    def gated(out: str, substitutes: int) -> DatasetConfig:
+        return toy_job(tmp_path / out, toy_model, gates=Gates(names=[], attempts=2, substitutes=substitutes))
+
+    assert make_dataset(gated("grown", 0), quiet=True).tally[MISSING]
+    before = {record["number"]: record for entry in entries(tmp_path / "grown") for record in entry.records}
+    assert not make_dataset(gated("grown", 30), quiet=True).tally[MISSING]
+    assert verify_dataset(tmp_path / "grown") == []
+    after = {record["number"]: record for entry in entries(tmp_path / "grown") for record in entry.records}
+    assert {number: after[number] for number in before} == before
+    make_dataset(gated("at once", 30), quiet=True)
+    assert digests(tmp_path / "grown") == digests(tmp_path / "at once")
+    with pytest.raises(BadInput, match=r"config\.gates\.substitutes: 30 -> 1"):  # fewer would be another set
+        make_dataset(gated("grown", 1), quiet=True)
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
