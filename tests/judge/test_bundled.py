@@ -22,7 +22,7 @@ def test_it_is_whole_and_small_and_hides_no_model_from_sampling() -> None:
 
 def test_its_card_and_figures_are_its_own() -> None:
     judge = load_judge(device="cpu")
-    card = (bundled_judge() / "README.md").read_text()
+    card = (bundled_judge() / "README.md").read_text(encoding="utf-8")
     assert judge.reference is not None
     assert judge.reference.key == judge.identity
     assert f"a row for each of the {len(judge.reference.codes)} training films" in card
