@@ -18,6 +18,7 @@ import torch
 from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 
+from augment.config import DatasetConfig
 from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import Row
@@ -49,7 +50,7 @@ def tuning_config(out: Path, data: Path, init: Path, *overrides: str) -> Denoise
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_loads(path: Path) -> None:
-    kinds = {"autoencoder": AutoencoderConfig, "judge": JudgeConfig}
+    kinds = {"autoencoder": AutoencoderConfig, "dataset": DatasetConfig, "judge": JudgeConfig}
     load_config(kinds.get(path.stem.partition("_")[0], DenoiserConfig), path)
 
 
