@@ -97,8 +97,10 @@ def make(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def verify(folder: Path, quick: bool, as_json: bool) -> None:
     """Check every hash, count and quota of the data set in FOLDER; exits 1 where anything is amiss."""
+    from augment.shards import read_marker
     from augment.verify import verify_dataset
 
+    read_marker(folder)  # what is no data set has no damage to mend
     problems = verify_dataset(folder, quick=quick)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "problems": problems}))

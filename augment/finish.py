@@ -25,8 +25,8 @@ DERIVED = (INDEX, CARD, CROISSANT, BALANCE)
 
 def finish(
     out: Path, config: DatasetConfig, panel: Mapping[str, Any] | None, sources: Mapping[str, Any], date: str
-) -> bool:
-    """Write index, formats, picture, card and metadata; and _SUCCESS where no row is missing, which is returned.
+) -> None:
+    """Write index, formats, picture, card and metadata; and _SUCCESS where no row is missing.
 
     Everything is a function of the committed shards and of ``date``, the day (YYYY-MM-DD) that the set was begun, so
     that a finish that was killed is done again from the start.
@@ -36,7 +36,7 @@ def finish(
         told = summary(out)
         there = (*DERIVED, *config.formats)
         if _vouched(out) == told and all((out / name).exists() for name in there):
-            return True
+            return
         write_index(out, entries)
         for format_ in config.formats:
             for entry in entries:
@@ -51,7 +51,6 @@ def finish(
         if not told["missing"] and summary(out) == told:  # nobody withdrew a damaged shard meanwhile
             sync_folders(Path(folder) for format_ in config.formats for folder, _, _ in os.walk(out / format_))
             write_json(out / SUCCESS, told)
-    return not told["missing"]
 
 
 def _vouched(out: Path) -> object:

@@ -118,7 +118,9 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if _more(old, new):
         changed.pop(_MAY_GROW)
-    return [f"{key}: {before} -> {after}" for key, (before, after) in changed.items()]
+    # What follows from the config (the plan, the quota of each cell) is named only where nothing else differs.
+    causes = {key: pair for key, pair in changed.items() if key.startswith(("config.", "inputs."))}
+    return [f"{key}: {before} -> {after}" for key, (before, after) in (causes or changed).items()]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
