@@ -40,7 +40,7 @@ def dry_run(config: DatasetConfig) -> Told:
         plan_text(plan),
         "",
         f"{plan.rows:,} images, {seconds:.2f} s and {size / 1e3:.0f} kB each: about {_spoken(takes['seconds'])} "
-        f"for one worker of {config.threads} thread(s), and {takes['bytes'] / 1e9:.2f} GB.",
+        f"for one worker of {config.threads} thread(s), and {takes['bytes'] / 1e6:,.0f} MB.",
     ]
     if config.gates.names:
         words.append("What the gates refuse is made again, and that takes its time besides.")

@@ -11,7 +11,7 @@ from toy_job import ROWS, toy_job
 
 from augment.cli import dataset
 from augment.config import DatasetConfig
-from augment.job import make_dataset
+from augment.job import make_dataset, plan_job
 from gen.core.config import load_config, to_yaml
 from gen.core.errors import BadInput, GenError
 
@@ -37,8 +37,11 @@ def made(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["dataset.yaml", "dataset_toy.yaml"])
-def test_the_configs_load(name: str) -> None:
-    assert load_config(DatasetConfig, CONFIGS / name).images
+def test_the_configs_can_be_made_with_the_bundled_model(name: str) -> None:
+    config = load_config(DatasetConfig, CONFIGS / name)
+    plan = plan_job(config)
+    assert sum(stratum.quota for stratum in plan.strata) == config.images
+    assert plan.warnings == ()
 
 
 def test_the_result_is_the_folder_and_all_else_is_on_the_other_stream(config: Path, tmp_path: Path) -> None:
