@@ -23,7 +23,7 @@ from augment.sources import open_source
 from gen.core.errors import EnvironmentLacks, GenError
 
 DEATHS = 3  # of workers over one shard, after which it is left alone and named
-LOOK_EVERY_S = 10.0  # how often a job without a fixed number of workers looks whether the cluster has grown
+LOOK_EVERY_S = 10.0  # how often a job looks whether the cluster has grown or shrunk
 
 
 def open_worker(out: Path, config: DatasetConfig, plan: Plan, panel: Panel | None) -> Worker:
@@ -104,10 +104,10 @@ def _over_actors(
     running: dict[Any, tuple[Any, int]] = {}  # by the future of its shard: the actor and the shard
     looked = -LOOK_EVERY_S
     while waiting or running:
-        if time.monotonic() - looked >= LOOK_EVERY_S:
+        if not running or time.monotonic() - looked >= LOOK_EVERY_S:
             looked = time.monotonic()
             room = min(workers or len(shards), _room(ray, need))
-            if not running and not room:
+            if not room:
                 raise EnvironmentLacks(
                     f"no node of the Ray cluster has {config.threads} CPU(s){' and a GPU' if gpus else ''}",
                     hint="lower threads in the config (in a new folder), or add a node",
@@ -136,6 +136,7 @@ def _over_actors(
             if waiting and actor is not None and len(running) < room:
                 shard = waiting.popleft()
                 running[actor.make.remote(shard)] = actor, shard
+            actor = None  # an actor lives as long as somebody holds it, and another may be waiting for its room
     if deadly:
         shard, reason = min(deadly.items())
         raise GenError(

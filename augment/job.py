@@ -82,6 +82,8 @@ def make_dataset(
     ``warn`` what a user should know before the work. BadInput for a config, a model or a folder that cannot be used;
     GenError for work that failed: what is committed stays, and the same call goes on.
     """
+    if executor == "ray" and ":" in config.device:
+        raise BadInput(f"device {config.device!r} is one GPU, and Ray gives each worker its own", hint="device=cuda")
     out = Path(config.out)
     plan = plan_job(config)
     for warning in (*plan.warnings, *prompt_warnings(config, first_prompts(plan))):

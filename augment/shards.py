@@ -26,6 +26,7 @@ from augment.samples import is_record, shard_bytes
 from gen.core.config import load_config
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.core.files import sha256_file, write_bytes, write_json, write_text
+from gen.core.run import changed
 
 FORMAT = "cxr-gen dataset 1"
 MARKER, DATA, ENTRIES, RUN = "dataset.json", "data", "manifest", "run"
@@ -94,7 +95,7 @@ def config_of(out: str | Path) -> DatasetConfig:
 def _more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether ``new`` differs in nothing but more substitutes: rows that are filled stay what they are, for the chain
     of each begins alike, and those that are missing may be filled."""
-    before, after = (_flat(each).get(_MAY_GROW) for each in (old, new))
+    before, after = changed(old, new).get(_MAY_GROW, (None, None))
     return isinstance(before, int) and isinstance(after, int) and before < after
 
 
@@ -113,22 +114,11 @@ def _require_ours(out: Path) -> None:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys, dotted, whose values differ, as "key: old -> new"."""
-    flat = [_flat(each) for each in (old, new)]
-    pairs = {key: [each.get(key, "(absent)") for each in flat] for key in flat[0] | flat[1] if key not in _PLACES}
-    changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-    if _more(old, new):
-        changed.pop(_MAY_GROW)
+    harmless = (*_PLACES, _MAY_GROW) if _more(old, new) else _PLACES
+    pairs = {key: pair for key, pair in changed(old, new).items() if key not in harmless}
     # What follows from the config (the plan, the quota of each cell) is named only where nothing else differs.
-    causes = {key: pair for key, pair in changed.items() if key.startswith(("config.", "inputs."))}
-    return [f"{key}: {before} -> {after}" for key, (before, after) in (causes or changed).items()]
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested objects as one level of dotted keys; lists are leaves."""
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    rows = [_flat(item, f"{prefix}.{key}" if prefix else key) for key, item in value.items()]
-    return dict(pair for row in rows for pair in row.items())
+    causes = {key: pair for key, pair in pairs.items() if key.startswith(("config.", "inputs."))}
+    return [f"{key}: {before} -> {after}" for key, (before, after) in (causes or pairs).items()]
 
 
 @contextmanager

@@ -154,13 +154,10 @@ def sha256_file(path: str | Path) -> str:
 def require_free_space(folder: str | Path, needed_bytes: int, what: str) -> None:
     """Raise EnvironmentLacks where the disk of ``folder`` (which may not exist yet) has less than ``needed_bytes``."""
     folder = Path(folder).absolute()
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if free < needed_bytes:
-        raise EnvironmentLacks(
-            f"{what} needs {needed_bytes / 1e9:.2f} GB in {folder} and {free / 1e9:.2f} GB is free",
-            hint="free some space or choose another folder",
-        )
+        needs = f"{what} needs {needed_bytes / 1e6:,.0f} MB in {folder} and {free / 1e6:,.0f} MB is free"
+        raise EnvironmentLacks(needs, hint="free some space or choose another folder")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -100,8 +101,6 @@ def _require_run_folder(folder: Path) -> None:
 
 def _hold(lock: IO[str], folder: Path) -> None:
     """Lock until the file is closed. A POSIX lock, since a flock would live on in forked data loaders after a kill."""
-    import fcntl
-
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -119,19 +118,23 @@ def _require_equal(folder: Path, inputs: Mapping[str, Any], new: Mapping[str, An
         old = {**yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")), "inputs": inputs}
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise BadInput(f"{folder / CONFIG} is not readable YAML: {error}") from error
-    flat = [_flat(each) for each in (old, new)]
-    pairs = {key: [each.get(key, "(absent)") for each in flat] for key in flat[0] | flat[1] if key not in _PLACES}
-    changes = [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
-    if changes:
+    if changes := [f"{key}: {was} -> {now}" for key, (was, now) in changed(old, new).items() if key not in _PLACES]:
         raise BadInput(f"{folder} was started with another config ({', '.join(changes)})", hint="choose another folder")
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The values before and after, by dotted key, of those that differ between two trees of mappings."""
+    before, after = _flat(old), _flat(new)
+    pairs = {key: (before.get(key, "(absent)"), after.get(key, "(absent)")) for key in before | after}
+    return {key: (was, now) for key, (was, now) in pairs.items() if was != now}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level of dotted keys; lists are leaves."""
     if not isinstance(value, Mapping) or not value:
         return {prefix: value}
-    rows = [_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
-    return dict(pair for row in rows for pair in row.items())
+    rows = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+    return {key: leaf for row in rows for key, leaf in row.items()}
 
 
 def _read_record(path: Path) -> dict[str, Any]:

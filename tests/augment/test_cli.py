@@ -67,7 +67,15 @@ def test_a_dry_run_shows_plan_and_cost_and_writes_nothing(config: Path, tmp_path
     assert sum(row["quota"] for row in facts["plan"]) == facts["images"] == ROWS
     assert facts["seconds"] > 0
     assert facts["bytes"] > 0
+    assert facts["passed"] == facts["tried"] == 8
     assert not (tmp_path / "set").exists()
+
+
+def test_a_dry_run_counts_what_the_gates_refuse_and_warns_of_rows_that_may_stay_empty(config: Path) -> None:
+    ended = call("make", config, "--dry-run", "gates.names=[quality,view]")  # which no noise of a toy model passes
+    assert "Of 8 tries 0 passed the gates" in ended.stdout
+    assert ": at least " in ended.stdout
+    assert "none of 8 tries passed the gates" in ended.stderr
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "1/2/3", "a/b", "-1/2"])
@@ -89,6 +97,7 @@ def test_what_is_no_part_is_refused(config: Path, part: str) -> None:
         (["projections.use=maybe"], "'maybe'"),
         (["gates.judge=nowhere", "gates.names=[sex]"], "nowhere"),
         (["--workers", "2"], "--executor ray"),
+        (["--executor", "ray", "device=cuda:1"], "'cuda:1'"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_that_names_it(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from toy_job import ROWS, digests, toy_job
@@ -14,8 +18,9 @@ from augment import executors
 from augment.config import Gates
 from augment.counts import MET
 from augment.executors import DEATHS
-from augment.job import make_dataset
-from augment.shards import committed
+from augment.generate import shard_count
+from augment.job import make_dataset, marker_of, plan_job
+from augment.shards import committed, create
 from gen.core.errors import EnvironmentLacks, GenError
 
 
@@ -57,6 +62,83 @@ def test_a_worker_that_dies_costs_nothing_and_a_shard_that_kills_them_all_is_nam
     assert committed(tmp_path / "ray") == {0, 2}
     assert make_dataset(config, quiet=True).complete
     assert digests(tmp_path / "ray") == digests(tmp_path / "serial")
+
+
+class FakeRay:
+    """A cluster of ``nodes`` nodes of one CPU, of which actors are references to be counted and shards are made at
+    once. A node is lost, with its actor, during the third wait, and the cluster says so from the wait
+    ``noticed`` on."""
+
+    exceptions = SimpleNamespace(RayError=RuntimeError, RayTaskError=KeyError)
+
+    def __init__(self, nodes: int, noticed: int) -> None:
+        self.cpus, self.noticed, self.waits = nodes, noticed, 0
+        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.most_idle = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0}} for _ in range(self.cpus)]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": float(self.cpus)}
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def remote(self, **options: Any) -> Callable[[type], Any]:
+        return lambda cls: SimpleNamespace(remote=lambda *given: self._actor(cls(*given)))
+
+    def _actor(self, maker: Any) -> Any:
+        actor = SimpleNamespace(make=SimpleNamespace(remote=lambda shard: (maker, shard, object())))
+        handle = Handle(actor)
+        self.alive.add(handle)
+        return handle
+
+    def wait(self, futures: list[Any], **options: Any) -> tuple[list[Any], list[Any]]:
+        self.waits += 1
+        self.most_idle = max(self.most_idle, len(self.alive) - len(futures))
+        if self.waits == self.noticed:
+            self.cpus -= 1
+        return futures[:1], futures[1:]
+
+    def get(self, future: Any) -> tuple[float, float]:
+        maker, shard, _ = future
+        if self.waits == 3:
+            raise RuntimeError("the node was lost")
+        done: tuple[float, float] = maker.make(shard)
+        return done
+
+
+class Handle:
+    def __init__(self, actor: Any) -> None:
+        self.make = actor.make
+
+
+def test_an_actor_without_a_shard_is_let_go_for_its_room_is_anothers(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A node that is lost before anybody notices leaves a shard waiting for the room of an idle actor, for ever.
+    monkeypatch.setattr(executors, "LOOK_EVERY_S", 0.0)
+    config = toy_job(tmp_path / "set", toy_model, shard_size=2)
+    plan = plan_job(config)
+    create(tmp_path / "set", marker_of(config, plan, "", {}))
+    ray = FakeRay(nodes=2, noticed=4)
+    shards = range(shard_count(plan, config))
+    works = list(executors._over_actors(ray, tmp_path / "set", config, plan, shards, None))
+    assert sorted(work.entry.shard for work in works) == list(shards)
+    assert (ray.cpus, ray.most_idle) == (1, 0)
+
+
+def test_a_cluster_that_lost_all_its_nodes_ends_the_job_in_words(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_job(tmp_path / "set", toy_model, shard_size=2)
+    plan = plan_job(config)
+    create(tmp_path / "set", marker_of(config, plan, "", {}))
+    ray = FakeRay(nodes=1, noticed=3)
+    with pytest.raises(EnvironmentLacks, match="no node of the Ray cluster has"):
+        list(executors._over_actors(ray, tmp_path / "set", config, plan, range(5), None))
+    assert committed(tmp_path / "set") == {0, 1}
 
 
 def test_without_ray_the_remedy_is_named(toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_set import finish, made_of, make, marker
+from whole_set import ROWS, finish, made_of, make, marker
 
 from augment.config import FORMATS
 from augment.records import Made, row_id
@@ -55,6 +55,10 @@ def test_missing_rows_are_no_damage_but_the_set_is_not_finished(tmp_path: Path) 
     assert verify_dataset(out) == []
     (out / "_SUCCESS").unlink()
     assert verify_dataset(out) == [f"{out / '_SUCCESS'}: missing: 2 row(s) could not be filled"]
+
+
+def test_a_set_of_which_nothing_could_be_made_lacks_no_table(tmp_path: Path) -> None:
+    assert verify_dataset(make(tmp_path / "set", missing=range(ROWS), formats=FORMATS)) == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

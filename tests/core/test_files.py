@@ -308,7 +308,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_free_space_is_checked_where_the_folder_will_be(tmp_path: Path) -> None:
     files.require_free_space(tmp_path / "not" / "yet", 1, "a test")
-    with pytest.raises(EnvironmentLacks, match=r"training needs .* GB in .*not/yet"):
+    with pytest.raises(EnvironmentLacks, match=r"training needs .* MB in .*not/yet"):
         files.require_free_space(tmp_path / "not" / "yet", 10**18, "training")
 
 
