@@ -78,7 +78,7 @@ class DatasetConfig:
     steps: int = 20
     guidance: float = 1.5
     size: int | None = None  # pixels a side; None: the model's
-    shard_size: int = 100  # rows; what a kill can lose
+    shard_size: int = 100  # rows; what a kill can lose. A GPU, whose batches the last retries do not fill, wants 1000
     formats: list[str] = field(default_factory=list)  # of FORMATS, besides WebDataset
     # Further images of each row, by name, from functions of the entry-point group `cxr_gen.twins`.
     twins: list[str] = field(default_factory=list)

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from common import print_table
 
 from augment.config import DatasetConfig
@@ -28,6 +29,7 @@ MOST_ROUNDS = 3
 IN_FLIGHT = 1000  # receipts that the driver waits for at a time
 LISTED = 10_000  # shards of the set that is only listed
 RATE = 20.0  # images a second of a GPU, assumed
+BATCH, PASSING, TRIES = 8, (0.2, 0.75), 32  # rows that a GPU takes at once, pass rates of rows (even between), tries
 CLUSTERS = ((10, 100), (100, 100), (1000, 100), (1000, 1000))  # GPUs, and rows of a shard
 
 Times = list[float]  # seconds from the start to each committed shard
@@ -202,6 +204,7 @@ def on_paper(gpus: int, size: int, costs: Mapping[str, float], rate: float = RAT
         "driver_busy": busy,
         "gpus_a_driver": gpus / busy,
         "commit_share": costs["commit"] * rate / (1 + costs["commit"] * rate),
+        "padding_share": padding(size),
         "seconds_a_shard": size / rate,
         "kilobytes_an_entry": size * costs["entry"] / 1000,
         "shards_an_hour": images / size,
@@ -210,6 +213,16 @@ def on_paper(gpus: int, size: int, costs: Mapping[str, float], rate: float = RAT
         "hours_to_resume_an_hour": images / 1000 * costs["resume"] / 3600,
         "hours_to_finish_an_hour": images / 1000 * costs["finish"] / 3600,
     }
+
+
+def padding(size: int, shards: int = 200) -> float:
+    """The share of a GPU's work that is no row: the last tries of a shard of ``size`` rows do not fill its batches."""
+    rng = np.random.default_rng(0)
+    rates = rng.uniform(*PASSING, (shards, size))
+    tries = np.minimum(rng.geometric(rates), TRIES)
+    open_rows = (tries[:, None] > np.arange(TRIES)[:, None]).sum(-1)  # (shards, round)
+    padded = -(-open_rows // BATCH) * BATCH
+    return float(1 - open_rows.sum() / padded.sum())
 
 
 def costs_of(figures: Mapping[str, Any]) -> dict[str, float]:

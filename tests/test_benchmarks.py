@@ -395,5 +395,13 @@ def test_on_paper_the_driver_is_busy_all_the_time_where_it_is_said_to_be() -> No
     assert one["driver_busy"] < larger["driver_busy"] < ten["driver_busy"]  # it reads the records of every image
 
 
+def test_the_larger_a_shard_the_less_of_the_batches_is_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = [dataset_scale.padding(size) for size in (8, 100, 1000)]
+    assert shares == sorted(shares, reverse=True)
+    monkeypatch.setattr(dataset_scale, "TRIES", 1)  # nothing is tried again
+    assert dataset_scale.padding(16) == 0
+    assert dataset_scale.padding(12) == pytest.approx(1 / 4)
+
+
 def test_a_listed_set_has_all_its_shards(tmp_path: Path) -> None:
     assert 0 < dataset_scale.listing_seconds(tmp_path, 2000) < 5
