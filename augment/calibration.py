@@ -80,12 +80,15 @@ def by_size(key: str) -> tuple[bool, int, str]:
     return key != ALL, key.count("|"), key
 
 
-def calibrate(films: Sequence[Film], pass_rate: float, least_films: int) -> tuple[dict[str, Limits], dict[str, str]]:
+def calibrate(
+    films: Sequence[Film], pass_rate: float, least_films: int, least_patients: int
+) -> tuple[dict[str, Limits], dict[str, str]]:
     """The limits of each kind that ``films`` have scores of, and for the kinds that get none, why.
 
     Every group that is listed passes at ``pass_rate`` or more: an image's threshold is at most its group's own, and
-    that one has the rate (`conformal`). A group is listed from ``least_films`` films on, of so many patients that the
-    rate can be had. One with the films of a wider group and no others would repeat it, and is not listed.
+    that one has the rate (`conformal`). A group is listed from ``least_films`` films of ``least_patients`` patients on,
+    and all films together from `fewest_patients` on. One with the films of a wider group and no others would repeat it,
+    and is not listed.
     """
     kinds: dict[str, list[Film]] = {}
     for film in films:
@@ -107,7 +110,8 @@ def calibrate(films: Sequence[Film], pass_rate: float, least_films: int) -> tupl
             seen.add(tuple(places))
             units = [members[place].patient for place in places]
             threshold = conformal([members[place].scores[kind] for place in places], units, pass_rate)
-            if not math.isnan(threshold) and (key == ALL or len(places) >= least_films):
+            large = len(places) >= least_films and len(set(units)) >= least_patients
+            if not math.isnan(threshold) and (key == ALL or large):
                 listed[key] = Limit(threshold, len(places), len(set(units)))
             else:
                 pooled[key] = len(places)
@@ -123,6 +127,12 @@ def calibrate(films: Sequence[Film], pass_rate: float, least_films: int) -> tupl
 def fewest_patients(pass_rate: float) -> int:
     """From how many patients on `conformal` has a threshold: one in n + 1 falls below the lowest of n."""
     return max(FEWEST_PATIENTS, math.ceil(1 / (1 - pass_rate) - _TINY) - 1)
+
+
+def own_patients(pass_rate: float) -> int:
+    """From how many patients on a group is worth a threshold of its own: that is then not its lowest film's, of which
+    one odd film would make a gate that lets everything pass."""
+    return max(FEWEST_PATIENTS, math.ceil(2 / (1 - pass_rate) - _TINY) - 1)
 
 
 def conformal(scores: Sequence[float], patients: Sequence[str], pass_rate: float) -> float:
@@ -191,6 +201,7 @@ __all__ = [
     "cross_fitted",
     "fewest_patients",
     "groups_of",
+    "own_patients",
     "passes",
     "patient_share",
 ]

@@ -14,7 +14,6 @@ from typing import Any
 
 from augment.counts import FINAL, FIRST, WANTED, Cells, by_value, gates_of, total
 from gen.core.files import write_bytes
-from gen.evaluate.figures import proportion
 
 BALANCE = "balance.png"
 WIDTH, DPI = 4.2, 200  # inches, and pixels an inch: letters stay legible where the picture is 360 px wide
@@ -27,8 +26,8 @@ _LONG = 26  # letters of a label
 def write_balance(out: str | Path, cells: Cells, gates: Sequence[str] = ()) -> Path:
     """Draw ``out``/balance.png from the counts by cell (`augment.counts.count_cells`), atomically; returns its path.
 
-    "Before the gates" are the rows whose first try passed: the set of who throws away what is refused. "After" is the
-    set as it is. ``gates`` are those that were on, for one that refused nothing is shown too.
+    "Before" are the rows whose first try passed: the set of who throws away what the gates refuse. "After" is the set
+    as it is. ``gates`` are those that were on, for one that refused nothing is shown too.
     """
     stream = io.BytesIO()
     draw_balance(cells, gates).savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
@@ -55,7 +54,7 @@ def draw_balance(cells: Cells, gates: Sequence[str] = ()) -> Any:
     _draw_gates(panels[-1], refused)
     figure.legend(
         _legend_handles(panels[0]),
-        ["before the gates", "after"],
+        ["first tries that passed", "the finished set"],
         loc="outside upper center",
         ncols=2,
         frameon=False,
@@ -93,12 +92,10 @@ def _draw_cells(axes: Any, cells: Cells) -> None:
 
 
 def _draw_gates(axes: Any, refused: Mapping[str, tuple[int, int]]) -> None:
-    """The share of the images that each gate refused of those that it looked at, with Wilson's 95 % interval."""
+    """The share of the images that each gate refused of those that it looked at."""
     places = range(len(refused))[::-1]
     for place, (count, n) in zip(places, refused.values(), strict=True):
-        share = proportion(count, n)
-        axes.plot([100 * share.low, 100 * share.high], [place, place], color="#333333", linewidth=1.4)
-        axes.plot([100 * share.value], [place], "D", color="#333333", markersize=4, clip_on=False)
+        axes.plot([100 * count / max(n, 1)], [place], "D", color="#333333", markersize=4, clip_on=False)
     axes.set_yticks(places, list(refused))
     axes.set_xlim(left=0)
     axes.set_ylim(-0.6, max(1, len(refused)) - 0.4)

@@ -60,6 +60,7 @@ def make(
         raise BadInput("--workers and --address are for --executor ray", hint="leave them out, or add it")
     places = [] if out is None else [f"out={json.dumps(str(out))}"]
     wanted = load_config(DatasetConfig, config, [*overrides, *places])
+    slice_ = Slice() if part is None else _part(part)
     if dry_run:
         _dry_run(wanted, as_json)
         return
@@ -68,7 +69,7 @@ def make(
         executor=executor,
         workers=workers,
         address=address,
-        part=Slice() if part is None else _part(part),
+        part=slice_,
         command=sys.argv,
         quiet=quiet,
         as_json=as_json,
@@ -97,7 +98,7 @@ def make(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def verify(folder: Path, quick: bool, as_json: bool) -> None:
     """Check every hash, count and quota of the data set in FOLDER; exits 1 where anything is amiss."""
-    from augment.shards import read_marker
+    from augment.shards import SUCCESS, read_marker
     from augment.verify import verify_dataset
 
     read_marker(folder)  # what is no data set has no damage to mend
@@ -108,9 +109,11 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
         for line in problems:
             click.echo(line)
     if problems:
+        again = "run the same `gen dataset make` again"
+        lacks_only_rows = len(problems) == 1 and problems[0].startswith(f"{folder / SUCCESS}: missing")
         raise GenError(
             f"{folder}: {len(problems)} problem(s), as listed above",
-            hint="delete _SUCCESS and run the same `gen dataset make` again: it makes what is damaged anew",
+            hint=again if lacks_only_rows else f"delete {SUCCESS} and {again}: it makes what is damaged anew",
         )
     if not as_json:
         click.echo(f"{folder} is whole")

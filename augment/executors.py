@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from augment.config import DatasetConfig
-from augment.generate import Tell, Work, Worker, make_shard, panel_for
+from augment.generate import Tell, Work, Worker, is_open, make_shard, panel_for
 from augment.plan import Plan
 from augment.quality import Panel
-from augment.shards import committed, entry_of
+from augment.shards import entry_of
 from augment.sources import open_source
 from gen.core.errors import EnvironmentLacks, GenError
+from gen.judge.plugins import XRV
 
 DEATHS = 3  # of workers over one shard, after which it is left alone and named
 LOOK_EVERY_S = 10.0  # how often a job looks whether the cluster has grown or shrunk
@@ -54,7 +55,11 @@ def run_ray(
         cpus = max((workers or 1) * config.threads, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     elif not ray.is_initialized():
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error")
+        except (ConnectionError, ValueError) as error:
+            what = f"no Ray cluster answers at {address}: {' '.join(str(error).split())[:200]}"
+            raise EnvironmentLacks(what, hint="start one with `ray start --head`, or leave --address out") from error
     try:
         yield from _over_actors(ray, out.absolute(), absolute(config), plan, shards, workers)
     finally:
@@ -68,11 +73,13 @@ def absolute(config: DatasetConfig) -> DatasetConfig:
     def path(given: str | None) -> str | None:
         return str(Path(given).absolute()) if given and Path(given).exists() else given
 
+    judge = config.gates.judge
+    name, at, weights = judge.partition("@") if judge.startswith(XRV) else ("", "", judge)
     return replace(
         config,
         model=path(config.model),
         target=replace(config.target, real=path(config.target.real)),
-        gates=replace(config.gates, real=path(config.gates.real), judge=path(config.gates.judge) or ""),
+        gates=replace(config.gates, real=path(config.gates.real), judge=f"{name}{at}{path(weights) or weights}"),
         projections=replace(config.projections, cts=[str(Path(ct).absolute()) for ct in config.projections.cts]),
     )
 
@@ -99,7 +106,7 @@ def _over_actors(
     need = {"CPU": config.threads, "GPU": gpus}
     kind = ray.remote(num_cpus=config.threads, num_gpus=gpus, max_restarts=0, max_task_retries=0)(_Maker)
     shared = ray.put(plan)  # once, not once an actor
-    waiting, failures = deque(shards), Counter[int]()
+    waiting, failures, complaints = deque(shards), Counter[int](), Counter[int]()
     deadly: dict[int, str] = {}
     running: dict[Any, tuple[Any, int]] = {}  # by the future of its shard: the actor and the shard
     looked = -LOOK_EVERY_S
@@ -123,10 +130,12 @@ def _over_actors(
             except ray.exceptions.RayError as error:
                 actor = None
                 own_words = error.cause if isinstance(error, ray.exceptions.RayTaskError) else None
-                if shard not in committed(out):  # a worker may die just after its commit
+                if is_open(out, config, shard):  # a worker may die just after its commit
                     failures[shard] += 1
-                    if own_words is not None and failures[shard] > 1:  # elsewhere too: it is not one node's fault
-                        raise own_words from error
+                    if own_words is not None:
+                        complaints[shard] += 1
+                        if complaints[shard] > 1:  # twice: it is not a worker's bad moment
+                            raise own_words from error
                     if failures[shard] < DEATHS:
                         waiting.append(shard)
                     else:

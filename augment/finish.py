@@ -20,7 +20,6 @@ from augment.sources import weights_may_learn
 from gen.core.files import write_json
 
 GATES = "gates.json"
-DERIVED = (INDEX, CARD, CROISSANT, BALANCE)
 
 
 def finish(
@@ -34,7 +33,7 @@ def finish(
     entries = Entries(out)
     with locked(out, WHOLE):  # of several jobs that made the last shards, one does it
         told = summary(out)
-        there = (*DERIVED, *config.formats)
+        there = (*derived(config), *config.formats)
         if _vouched(out) == told and all((out / name).exists() for name in there):
             return
         write_index(out, entries)
@@ -51,6 +50,11 @@ def finish(
         if not told["missing"] and summary(out) == told:  # nobody withdrew a damaged shard meanwhile
             sync_folders(Path(folder) for format_ in config.formats for folder, _, _ in os.walk(out / format_))
             write_json(out / SUCCESS, told)
+
+
+def derived(config: DatasetConfig) -> list[str]:
+    """The files that are made of the shards, but for the further formats."""
+    return [INDEX, CARD, CROISSANT, BALANCE, *([GATES] if config.gates.names else [])]
 
 
 def _vouched(out: Path) -> object:

@@ -7,7 +7,6 @@ from typing import Any
 
 from augment.config import GATES, Gates
 from augment.counts import Cells, by_value, gates_of, total
-from gen.evaluate.figures import proportion
 from gen.evaluate.verdict import figure_text
 
 _ONLY = """
@@ -35,10 +34,11 @@ def gate_lines(cells: Cells, panel: Mapping[str, Any] | None, gates: Gates, look
     if off := [name for name in GATES if name not in panel["gates"]]:
         lines += [f"Gates that were off: {', '.join(off)}.", ""]
     rows = [
-        (name, f"{met:,}", f"{refused:,}", figure_text(proportion(met - refused, met).as_dict(), 1, percent=True))
+        (name, f"{met:,}", f"{refused:,}", f"{(met - refused) / met:.1%}" if met else "")
         for name, (refused, met) in (dict.fromkeys(panel["gates"], (0, 0)) | gates_of(counts)).items()
     ]
-    lines += table(("gate", "images seen", "refused", "passed"), rows, numbers=2)
+    lines += table(("gate", "images seen", "refused", "passed"), rows, numbers=3)
+    lines += ["", "Of all tries, of which a row that is hard to fill has more than others."]
     asked = by_value(cells)
     relevant = {value for values in asked.values() for value in values}
     lines += ["", *_thresholds(panel, relevant, looked_at), *_unseen(panel["without"], relevant, "race" in asked)]
@@ -62,10 +62,10 @@ def _thresholds(panel: Mapping[str, Any], asked: Collection[str], looked_at: Col
     lines = [
         f"At the thresholds, {100 * panel['pass_rate']:g} % of real films of the same kind pass each gate in every "
         f"group: {real['films']:,} films of {real['patients']:,} patients ({real['source']}). A group of "
-        f"{panel['least_films']} films and more has thresholds of its own, smaller ones are pooled with those around "
-        f"them, and an image has the lowest of its groups; for a probability it is at most {panel['enough']:g}. For "
-        f"copies it is the distance that {100 * panel['copy_false_alarms']:g} % of other patients' films fall below. "
-        "Each record has those that it met.",
+        f"{panel['least_films']} films and {panel['least_patients']} patients has thresholds of its own, smaller ones "
+        f"are pooled with those around them, and an image has the lowest of its groups; for a probability it is at "
+        f"most {panel['enough']:g}. For copies it is the distance that {100 * panel['copy_false_alarms']:g} % of other "
+        "patients' films fall below. Each record has those that it met.",
         "",
     ]
     rows = []
@@ -75,7 +75,8 @@ def _thresholds(panel: Mapping[str, Any], asked: Collection[str], looked_at: Col
             continue
         groups = facts["groups"]
         limits = [group["threshold"] for group in groups.values()]
-        worst = min(groups, key=lambda key: _or_one(groups[key]["passed"]["value"]))
+        worst = min(groups, key=lambda key: _share(groups[key]["passed"], 1.0))
+        blindest = max(groups, key=lambda key: _share(groups[key]["others"], 0.0))
         rows.append(
             (
                 kind,
@@ -85,10 +86,19 @@ def _thresholds(panel: Mapping[str, Any], asked: Collection[str], looked_at: Col
                 figure_text(groups["all"]["passed"], 1, percent=True),
                 "" if len(groups) == 1 else f"{figure_text(groups[worst]['passed'], 1, percent=True)} ({worst})",
                 figure_text(groups["all"]["others"], 1, percent=True),
+                "" if len(groups) == 1 else f"{figure_text(groups[blindest]['others'], 1, percent=True)} ({blindest})",
             )
         )
     columns = ("score", "threshold", "groups of their own", "pooled groups", "real films that pass")
-    return [*lines, *table((*columns, "in the worst group", "of the opposite kind that pass"), rows, numbers=3), ""]
+    passing = ("in the worst group", "of the opposite kind that pass", "in the worst group")
+    lines += [*table((*columns, *passing), rows, numbers=3), ""]
+    if "age" in looked_at:
+        years = max(-group["threshold"] for group in panel["kinds"]["age"]["groups"].values())
+        lines += [
+            f"**The age is hardly tested**: an image passes up to {years:.0f} years off, as the judge sees it.",
+            "",
+        ]
+    return lines
 
 
 def _unseen(without: Mapping[str, str], asked: Collection[str], race: bool) -> list[str]:
@@ -107,7 +117,7 @@ def _joint(panel: Mapping[str, Any]) -> list[str]:
         for key, figure in panel["joint"].items()
         if "|" not in key
     ]
-    head = ["Real films that pass all gates together, by thresholds from other patients:", ""]
+    head = ["Real films that pass all gates together, by thresholds from other patients (but for copies):", ""]
     return [*head, *table(("group", "patients", "pass"), rows, numbers=1), ""] if rows else []
 
 
@@ -131,8 +141,9 @@ def _triple(triple: Sequence[float | None], digits: int) -> str:
     return figure_text(dict(zip(("value", "low", "high"), triple, strict=True)), digits)
 
 
-def _or_one(share: float | None) -> float:
-    return 1.0 if share is None else share
+def _share(figure: Mapping[str, Any], unknown: float) -> float:
+    value: float | None = figure["value"]
+    return unknown if value is None else value
 
 
 __all__ = ["gate_lines", "table"]

@@ -1,11 +1,13 @@
 """One shard of a data set: from the rows of the plan to a committed tar. Whoever makes it, it is the same.
 
 A row is filled by a chain that depends on nothing but the plan: its attempts, each from its own seed, then those of its
-substitutes. So the images do not depend on the executor, the number of workers, or where a job was killed.
+substitutes. So the images do not depend on the executor, the number of workers, or where a job was killed: a fault of
+the machine stops the shard, and is never taken for a try that came to nothing.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +18,13 @@ from augment.config import DatasetConfig
 from augment.plan import Plan
 from augment.quality import Panel, open_panel
 from augment.records import Entry, Made, PlanRow
-from augment.shards import WHOLE, commit, locked
+from augment.shards import RUN, WHOLE, commit, entry_of, entry_path, locked, withdraw
 from augment.sources import Sources
 from gen.core.errors import GenError
 from gen.core.run import derived_seed
 
-BROKEN = 4  # rows one after another whose images come out broken: then it is not the rows, and the job stops
-
-MEASURED = "gates.csv"  # the films of `Gates.real` as the judge sees them
+HOPELESS = 16  # first tries of a shard of which not one gave an image: then the model is broken, and the job stops
+MEASURED = f"{RUN}/gates.csv"  # the films of `Gates.real` as the judge sees them: of patients, so not to be published
 
 Tell = Callable[[int, int], object]  # gets the number of tries and of rows that are done since it was last called
 
@@ -75,10 +76,21 @@ def rows_of(shard: int, plan: Plan, config: DatasetConfig) -> range:
     return range(shard * config.shard_size, min((shard + 1) * config.shard_size, plan.rows))
 
 
+def is_open(out: Path, config: DatasetConfig, shard: int) -> bool:
+    """Whether ``shard`` is still to be made, or a row of it is missing that had fewer tries than ``config`` allows."""
+    tries = config.gates.attempts * (config.gates.substitutes + 1)
+    return not entry_path(out, shard).exists() or any(
+        len(row["rejected"]) < tries for row in entry_of(out, shard).missing
+    )
+
+
 def make_shard(worker: Worker, shard: int, tell: Tell = lambda tries, rows: None) -> Work:
-    """Fill the rows of ``shard`` and commit it. GenError where not one image can be made, or nothing be written."""
+    """Fill the rows of ``shard`` and commit it. GenError where none of many images can be made, where the machine
+    fails, and where nothing can be written."""
     started = time.monotonic()
     made, missing, gate_seconds = fill(worker, rows_of(shard, worker.plan, worker.config), tell)
+    if entry_path(worker.out, shard).exists() and is_open(worker.out, worker.config, shard):
+        withdraw(worker.out, shard, whole=True)  # only now that there is something better
     entry = commit(worker.out, shard, made, missing)
     return Work(entry, time.monotonic() - started, gate_seconds)
 
@@ -101,7 +113,7 @@ def fill(
     rejected: dict[int, list[Mapping[str, Any]]] = {number: [] for number in numbers}
     made: dict[int, Made] = {}
     gate_seconds = 0.0
-    streak: set[int] = set()  # rows whose tries have come out broken since the last that did not
+    tried = broken = 0
     while chains:
         batch = []
         for number in list(chains):
@@ -114,20 +126,21 @@ def fill(
         outcomes = worker.sources.make([each.row for each in batch], [each.seed for each in batch])
         for attempt, outcome in zip(batch, outcomes, strict=True):
             number = attempt.row.number
+            tried += 1
             if isinstance(outcome, GenError):
-                streak.add(number)
-                if len(streak) == BROKEN:
-                    raise GenError(f"{BROKEN} images one after another could not be made: {outcome}")
+                broken += 1
+                if broken == tried == HOPELESS:
+                    raise GenError(f"not one of {tried} images could be made: {outcome}")
                 rejected[number].append(_rejection(attempt) | {"error": str(outcome)})
                 tell(1, 0)
                 continue
-            streak.clear()
             image, twins = outcome
             started = time.monotonic()
             verdict = None if worker.panel is None else worker.panel.check([image.pixels], [attempt.row])[0]
             gate_seconds += time.monotonic() - started
             if verdict is not None and verdict.failed:
-                facts = {"failed": list(verdict.failed), "scores": dict(verdict.scores)}
+                scores = {name: score if math.isfinite(score) else None for name, score in verdict.scores.items()}
+                facts = {"failed": list(verdict.failed), "scores": scores}
                 rejected[number].append(_rejection(attempt) | facts)
                 tell(1, 0)
                 continue
@@ -140,8 +153,6 @@ def fill(
         for number in numbers
         if number not in made
     ]
-    if streak and not made and all("error" in each for row in missing for each in row["rejected"]):
-        raise GenError(f"not one image could be made: {missing[-1]['rejected'][-1]['error']}")
     return [made[number] for number in sorted(made)], missing, gate_seconds
 
 

@@ -8,17 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from augment.records import Entry
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file
-
-if TYPE_CHECKING:
-    import pyarrow
 
 INDEX = "index.parquet"
 ROW_GROUP = 50_000  # rows that are in memory together
@@ -87,28 +83,17 @@ def write_index(out: str | Path, entries: Iterable[Entry]) -> Path:
     return path
 
 
-def read_index(out: str | Path) -> pyarrow.Table:
-    """The index of a finished data set as an Arrow table (``.to_pandas()``, ``.to_pylist()``).
+def shape_of_index(out: str | Path) -> tuple[int, list[str]]:
+    """The number of rows of the index and the names of its columns, without reading them.
 
     BadInput where there is none or it is damaged.
     """
-    with _opened(Path(out) / INDEX) as file:
-        return file.read()
-
-
-def shape_of_index(out: str | Path) -> tuple[int, list[str]]:
-    """The number of rows of the index and the names of its columns, without reading them; errors as of `read_index`."""
-    with _opened(Path(out) / INDEX) as file:
-        return file.metadata.num_rows, list(file.schema_arrow.names)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
     from pyarrow import ArrowException, parquet
 
+    path = Path(out) / INDEX
     try:
         with parquet.ParquetFile(path) as file:
-            yield file
+            return file.metadata.num_rows, list(file.schema_arrow.names)
     except OSError as error:
         reason = error.strerror or "damaged"
         raise BadInput(f"{path}: {reason}", hint="a data set has an index once it is finished") from error
@@ -162,4 +147,4 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
-__all__ = ["COLUMNS", "INDEX", "read_index", "row_of", "score_columns", "shape_of_index", "write_index"]
+__all__ = ["COLUMNS", "INDEX", "row_of", "score_columns", "shape_of_index", "write_index"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,12 +13,11 @@ from typing import Any
 from augment.config import FORMATS, DatasetConfig
 from augment.executors import open_worker, run_ray, run_serial
 from augment.finish import finish
-from augment.generate import Tell, Work, panel_for, shard_count
+from augment.generate import Tell, Work, is_open, panel_for, shard_count
 from augment.plan import Plan, plan_of
 from augment.progress import Progress, tally_of
 from augment.projected import projectable
 from augment.quality import identity_of_gates
-from augment.records import Entry
 from augment.shards import committed, create, damaged, entry_of, read_marker, sweep, withdraw
 from augment.sources import capabilities_of, identity_of, prompt_warnings, size_of
 from augment.target import one_of
@@ -58,6 +58,8 @@ def plan_job(config: DatasetConfig) -> Plan:
     for name in ("shard_size", "threads"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} is {getattr(config, name)}", hint="use a whole number above 0")
+    if not math.isfinite(config.guidance):
+        raise BadInput(f"guidance is {config.guidance}", hint="use a number such as 1.5; 1 is no guidance")
     for name in config.formats:
         one_of("format", name, FORMATS)
     return plan_of(config, capabilities_of(config), projectable(config))
@@ -83,7 +85,9 @@ def make_dataset(
     GenError for work that failed: what is committed stays, and the same call goes on.
     """
     if executor == "ray" and ":" in config.device:
-        raise BadInput(f"device {config.device!r} is one GPU, and Ray gives each worker its own", hint="device=cuda")
+        raise BadInput(
+            f"device {config.device!r} is one GPU, and Ray gives each worker its own", hint="use device=auto"
+        )
     out = Path(config.out)
     plan = plan_job(config)
     for warning in (*plan.warnings, *prompt_warnings(config, first_prompts(plan))):
@@ -100,13 +104,11 @@ def make_dataset(
         for shard in damaged(out, mine):
             if withdraw(out, shard):
                 run.log(event="withdrawn", shard=shard)
-        for shard in sorted(committed(out) & set(mine)):
-            if can_be_filled(entry_of(out, shard), config) and withdraw(out, shard, whole=True):
-                run.log(event="reopened", shard=shard)
-        there = committed(out)
-        todo = [shard for shard in mine if shard not in there]
+        todo = [shard for shard in mine if is_open(out, config, shard)]
+        for shard in sorted(committed(out).intersection(todo)):
+            run.log(event="reopened", shard=shard)
         panel = panel_for(out, config)
-        already = tally_of(entry_of(out, shard) for shard in mine if shard in there)
+        already = tally_of(entry_of(out, shard) for shard in sorted(set(mine).difference(todo)))
         rows = sum(min(config.shard_size, plan.rows - shard * config.shard_size) for shard in mine)
         progress = Progress(out, run.folder, rows, already, quiet=quiet, as_json=as_json, say=say)
 
@@ -125,19 +127,13 @@ def make_dataset(
         if complete:
             sweep(out, config.formats)
             finish(out, config, None if panel is None else panel.describe(), identity, str(read_marker(out)["begun"]))
-        known = everything if complete else [shard for shard in mine if shard in committed(out)]
+        known = everything if complete else sorted(committed(out).intersection(mine))
         return Done(tally_of(entry_of(out, shard) for shard in known), complete)
 
 
 def first_prompts(plan: Plan) -> list[str]:
     """Some prompts of the plan, to be looked at before the work."""
     return [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
-
-
-def can_be_filled(entry: Entry, config: DatasetConfig) -> bool:
-    """Whether a row is missing that had fewer tries than ``config`` allows: substitutes may be added to a job."""
-    tries = config.gates.attempts * (config.gates.substitutes + 1)
-    return any(len(row["rejected"]) < tries for row in entry.missing)
 
 
 def marker_of(config: DatasetConfig, plan: Plan, gates: str, identity: Mapping[str, str]) -> dict[str, Any]:

@@ -9,15 +9,13 @@ from itertools import chain
 from augment.charts import BALANCE
 from augment.counts import BROKEN, FINAL, FIRST, MISSING, TRIED, WANTED, Cells, by_value, judged, total, values_of
 from augment.gate_card import table
-from gen.evaluate.figures import proportion
-from gen.evaluate.verdict import figure_text
 
 CELLS_LISTED = 500  # more are a file's matter, index.parquet; a cell off its quota is always listed
 NUMBERS_LISTED = 200  # missing rows of one cell, by number; manifest/ has them all
 _COLUMNS = ("quota", "images", "missing", "first try", "images made", "accepted")
 _COLUMNS_MEAN = """
 "First try" is the set that would be left if what the gates refused had been thrown away. "Accepted" is the share of
-the images made that passed all gates, with its 95 % interval (Wilson).
+the images made that passed all gates; a row that is hard to fill has more of them than others.
 """.strip()
 
 
@@ -40,8 +38,8 @@ def plan_lines(cells: Cells, shown: Mapping[str, int], missing: Mapping[str, Seq
     lines += [_COLUMNS_MEAN, ""]
     for attribute, values in by_value(cells).items():
         rows = [(value, *_counted(counts)) for value, counts in values.items()]
-        lines += [*table((attribute, *_COLUMNS), rows, numbers=5), ""]
-    lines += [*table(("", *_COLUMNS), [("all", *_counted(everything))], numbers=5), ""]
+        lines += [*table((attribute, *_COLUMNS), rows, numbers=6), ""]
+    lines += [*table(("", *_COLUMNS), [("all", *_counted(everything))], numbers=6), ""]
     if everything[BROKEN]:
         lines += [f"{everything[BROKEN]:,} images came out broken (flat or not finite) before any gate saw them.", ""]
     if shown:
@@ -75,7 +73,7 @@ def _cell_lines(cells: Cells) -> list[str]:
     return [
         f"<details><summary>{head}</summary>",
         "",
-        *table((*names, *_COLUMNS), rows, numbers=5, first_number=len(names)),
+        *table((*names, *_COLUMNS), rows, numbers=6, first_number=len(names)),
         "",
         "</details>",
         "",
@@ -88,7 +86,7 @@ def _off(cells: Cells) -> dict[str, Counter[str]]:
 
 def _counted(counts: Counter[str]) -> tuple[str, ...]:
     numbers = (f"{counts[name]:,}" for name in (WANTED, FINAL, MISSING, FIRST, TRIED))
-    return (*numbers, figure_text(proportion(counts[FINAL], judged(counts)).as_dict(), 1, percent=True))
+    return (*numbers, f"{counts[FINAL] / judged(counts):.1%}" if judged(counts) else "")
 
 
 def _spoken(cell: str) -> str:

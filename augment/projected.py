@@ -19,6 +19,7 @@ import numpy as np
 from augment.config import DatasetConfig
 from augment.records import PlanRow
 from augment.target import band
+from augment.tried import tried
 from drr.geometry import FIELD_MM, VIEWS, jitter
 from drr.request import KINDS, LesionRequest, parse_lesion
 from gen.core.errors import BadInput, GenError
@@ -92,13 +93,17 @@ def study_obstacle(study: Study, config: DatasetConfig) -> str | None:
 def project_each(
     rows: Sequence[PlanRow], seeds: Sequence[int], config: DatasetConfig
 ) -> Iterator[Projected | GenError]:
-    """`project` of each row, in order; what went wrong with one is a GenError in its place, and the others go on."""
+    """`project` of each row, in order; what went wrong with one is a GenError in its place, and the others go on.
+
+    GenError is raised where disk or memory failed (`augment.tried`).
+    """
     together = _TOGETHER if config.projections.cts else 1
     for start in range(0, len(rows), together):
         some = list(zip(rows[start : start + together], seeds[start : start + together], strict=True))
         results: dict[int, Projected | GenError] = {}
         for k in sorted(range(len(some)), key=lambda k: _choice(*some[k], config) or ""):
-            results[k] = _tried(*some[k], config)
+            row, seed = some[k]
+            results[k] = tried(f"the projection of row {row.number}", project, row, seed, config)
         yield from (results[k] for k in range(len(some)))
 
 
@@ -167,17 +172,6 @@ def licence_of(config: DatasetConfig) -> str:
     from drr.job import PHANTOM_LICENCE
 
     return config.projections.licence if config.projections.cts else PHANTOM_LICENCE
-
-
-def _tried(row: PlanRow, seed: int, config: DatasetConfig) -> Projected | GenError:
-    from drr.job import reason_of
-
-    try:
-        return project(row, seed, config)
-    except GenError as error:
-        return error
-    except Exception as error:  # whatever one patient does to a library, the others are projected
-        return GenError(f"row {row.number} could not be projected: {reason_of(error)}")
 
 
 # Findings

@@ -26,6 +26,8 @@ from augment.calibration import (
     Limits,
     attributes_of,
     calibrate,
+    fewest_patients,
+    own_patients,
 )
 from augment.config import GATES, Gates
 from augment.rates import rates
@@ -44,9 +46,10 @@ from augment.scores import (
     unlearnt,
     write_table,
 )
+from augment.target import one_of
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
-from gen.core.terms import FINDINGS, VIEWS, did_you_mean
+from gen.core.terms import FINDINGS, VIEWS
 from gen.data.split import data_digest
 from gen.judge.judge import Judge
 from gen.judge.plugins import open_judge
@@ -102,7 +105,7 @@ class Panel:
             thresholds=thresholds,
             # Written so that a score which is no number fails.
             failed=tuple(name for name in scores if not scores[name] >= thresholds[name]),
-            nearest=None if nearest is None else rounded(nearest),
+            nearest=None if nearest is None or not np.isfinite(nearest) else rounded(nearest),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -114,6 +117,7 @@ class Panel:
             "pass_rate": self.gates.pass_rate,
             "enough": ENOUGH,
             "least_films": self.gates.least_films,
+            "least_patients": own_patients(self.gates.pass_rate),
             "copy_false_alarms": self.gates.copy_false_alarms,
             "real": {
                 "source": self.source,
@@ -126,7 +130,7 @@ class Panel:
 
     def fit(self, films: Sequence[Film]) -> dict[str, Limits]:
         """The limits that ``films`` give at the same rate, of all groups that have enough patients."""
-        return limits_of(films, self.gates.pass_rate, 1)[0]
+        return limits_of(films, self.gates.pass_rate, 1, fewest_patients(self.gates.pass_rate))[0]
 
 
 def open_panel(gates: Gates, *, device: str = "auto", table: Path | None = None) -> Panel | None:
@@ -145,8 +149,8 @@ def open_panel(gates: Gates, *, device: str = "auto", table: Path | None = None)
     if gates.real is None:
         return panel_of(judge, gates, *_films_with(judge))
     if table is None or not table.is_file():
-        films, source = measure(judge, (rows := _strangers(judge, gates.real)[0])), _source(judge, gates.real)
-        if table is None or not rows:
+        films, source = measure(judge, _strangers(judge, gates.real)[0]), _source(judge, gates.real)
+        if table is None:
             return panel_of(judge, gates, films, source)
         write_table(table, films, source)
     return panel_of(judge, gates, read_table(table), _source(judge, gates.real))
@@ -164,9 +168,7 @@ def identity_of_gates(gates: Gates, *, device: str = "auto") -> str:
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
     rows, _ = _strangers(judge, gates.real)
-    reference = reference_of(judge)
-    index = "" if reference is None else hashlib.sha256(reference.codes.tobytes()).hexdigest()
-    facts = json.dumps([judge.identity, index, data_digest({"real": rows})])
+    facts = json.dumps([judge.identity, _index_hash(judge), data_digest({"real": rows})])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
@@ -176,7 +178,7 @@ def panel_of(judge: AnyJudge, gates: Gates, films: Sequence[Film], source: str) 
         replace(film, scores={kind: score for kind, score in film.scores.items() if gate_of(kind) in gates.names})
         for film in films
     )
-    limits, without = limits_of(wanted, gates.pass_rate, gates.least_films)
+    limits, without = limits_of(wanted, gates.pass_rate, gates.least_films, own_patients(gates.pass_rate))
     reference = reference_of(judge)
     if "copy" in gates.names and reference is not None:
         distances = np.array([rounded(distance) for distance in reference.held_out])
@@ -193,15 +195,21 @@ def panel_of(judge: AnyJudge, gates: Gates, films: Sequence[Film], source: str) 
             without[f"view: {view}"] = "there is no real film of it, so its images pass the gate of copies only"
     thresholds = {kind: {key: limit.threshold for key, limit in each.groups.items()} for kind, each in limits.items()}
     views = sorted({film.attributes.get("view", "") for film in films})
-    index = "" if reference is None else hashlib.sha256(reference.codes.tobytes()).hexdigest()
-    facts = json.dumps([judge.identity, index, views, thresholds], sort_keys=True)
+    facts = json.dumps([judge.identity, _index_hash(judge), views, thresholds], sort_keys=True)
     identity = hashlib.sha256(facts.encode()).hexdigest()[:16]
     return Panel(judge, gates, wanted, source, limits, dict(sorted(without.items())), identity)
 
 
-def limits_of(films: Sequence[Film], pass_rate: float, least_films: int) -> tuple[dict[str, Limits], dict[str, str]]:
+def _index_hash(judge: AnyJudge) -> str:
+    reference = reference_of(judge)
+    return "" if reference is None else hashlib.sha256(reference.codes.tobytes()).hexdigest()
+
+
+def limits_of(
+    films: Sequence[Film], pass_rate: float, least_films: int, least_patients: int
+) -> tuple[dict[str, Limits], dict[str, str]]:
     """As of `calibrate`, no threshold of a probability above ENOUGH, and none for copies: that is not up to groups."""
-    limits, without = calibrate([_without_copy(film) for film in films], pass_rate, least_films)
+    limits, without = calibrate([_without_copy(film) for film in films], pass_rate, least_films, least_patients)
     for kind, each in limits.items():
         groups = {key: replace(limit, threshold=min(limit.threshold, ENOUGH)) for key, limit in each.groups.items()}
         limits[kind] = replace(each, groups=groups)  # scores of ages are never above 0
@@ -211,10 +219,7 @@ def limits_of(films: Sequence[Film], pass_rate: float, least_films: int) -> tupl
 def check_gates(gates: Gates) -> None:
     """BadInput, naming the key, for what no gate can be."""
     for name in gates.names:
-        if name not in GATES:
-            near = did_you_mean(name, GATES)
-            hint = f"did you mean {near!r}?" if near else f"they are {', '.join(GATES)}"
-            raise BadInput(f"gates.names: unknown gate {name!r}", hint=hint)
+        one_of("gates.names", name, GATES)
     for key in ("pass_rate", "copy_false_alarms"):
         if not 0 < getattr(gates, key) < 1:
             raise BadInput(f"gates.{key} is {getattr(gates, key):g}", hint="a share lies between 0 and 1")

@@ -51,7 +51,7 @@ def rates(films: Sequence[Film], limits: Mapping[str, Limits], least_films: int,
 def outcomes(films: Sequence[Film], limits: Mapping[str, Limits], fit: Fit) -> list[dict[str, bool]]:
     """By film, what it passes by the limits that ``fit`` makes of other patients' films, for the groups of ``limits``.
 
-    The limit for copies stays as it is, for it comes from elsewhere.
+    The limit for copies stays as it is: it came with the judge, whose held-out films may be these.
     """
 
     def of_others(chosen: Sequence[Film]) -> dict[str, Limits]:

@@ -93,8 +93,8 @@ def config_of(out: str | Path) -> DatasetConfig:
 
 
 def _more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether ``new`` differs in nothing but more substitutes: rows that are filled stay what they are, for the chain
-    of each begins alike, and those that are missing may be filled."""
+    """Whether ``new`` has more substitutes: rows that are filled stay what they are, for the chain of each begins
+    alike, and those that are missing may be filled."""
     before, after = changed(old, new).get(_MAY_GROW, (None, None))
     return isinstance(before, int) and isinstance(after, int) and before < after
 
@@ -122,14 +122,15 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def locked(out: str | Path, byte: int) -> Iterator[None]:
-    """Hold one byte of the lock of ``out``, the number of a shard or ``WHOLE``; waits for who has it.
+def locked(out: str | Path, *places: int) -> Iterator[None]:
+    """Hold bytes of the lock of ``out``, the number of a shard and ``WHOLE``, in this order; waits for who has them.
 
-    Never one inside another: POSIX gives up all locks of a process on a file as soon as it closes that file once.
+    Never one call inside another: POSIX gives up all locks of a process on a file as soon as it closes that file once.
     """
     with _lock_file(Path(out)) as stream:
         try:
-            fcntl.lockf(stream, fcntl.LOCK_EX, 1, byte)
+            for place in places:
+                fcntl.lockf(stream, fcntl.LOCK_EX, 1, place)
         except OSError as error:
             what = f"cannot lock {stream.name}: {error.strerror}"
             raise EnvironmentLacks(what, hint="choose a folder on a file system with POSIX locks") from error
@@ -290,7 +291,7 @@ def withdraw(out: str | Path, shard: int, *, whole: bool = False) -> bool:
     done.
     """
     out, path = Path(out), entry_path(out, shard)
-    with locked(out, shard):
+    with locked(out, shard, WHOLE):  # WHOLE, or `augment.finish` might write the _SUCCESS that is taken away here
         if not path.exists() or not (whole or damage_of(out, shard, hashed=True)):
             return False
         withdrawn = out / RUN / "withdrawn"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from augment.config import DatasetConfig
 from augment.records import DRR, MODEL, PlanRow
 from augment.samples import require_twin_names
+from augment.tried import AGAIN, tried
 from gen.core.errors import BadInput, GenError
 from gen.core.radiograph import Radiograph
 from gen.language.prompt import token_budget_warning
@@ -55,7 +56,9 @@ class Sources:
     def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Outcome]:
         """The image of each row and its twins by name, in order, as they are finished.
 
-        What went wrong with a row, or with the batch that it was in, is a GenError in its place; the others go on.
+        What is wrong with a row and its seed, such as an image that came out flat, is a GenError in its place, and the
+        others go on. What fails for another reason is tried once more; GenError is raised where the model fails again,
+        or the disk or the memory, for that is no row's fault and must not cost it a try.
         """
         chosen = list(zip(rows, seeds, strict=True))
         made = {
@@ -72,15 +75,18 @@ class Sources:
         from gen.model.pipeline import sample_each
 
         config = self.config
-        images = sample_each(
-            self.pipeline,
-            [row.prompt for row, _ in pairs],
-            [seed for _, seed in pairs],
-            steps=config.steps,
-            guidance=config.guidance,
-            size=config.size,
-        )
-        yield from (image if isinstance(image, GenError) else (image, {}) for image in images)
+
+        def sampled(some: Sequence[tuple[PlanRow, int]]) -> Iterator[Radiograph | GenError]:
+            prompts, seeds = [row.prompt for row, _ in some], [seed for _, seed in some]
+            steps, guidance, size = config.steps, config.guidance, config.size
+            return sample_each(self.pipeline, prompts, seeds, steps=steps, guidance=guidance, size=size)
+
+        for pair, image in zip(pairs, sampled(pairs), strict=True):
+            if isinstance(image, GenError) and image.__cause__ is not None:
+                [image] = sampled([pair])
+                if isinstance(image, GenError) and image.__cause__ is not None:
+                    raise GenError(str(image), hint=AGAIN) from image.__cause__
+            yield image if isinstance(image, GenError) else (image, {})
 
     def _projected(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
         if not pairs:
@@ -94,18 +100,14 @@ class Sources:
         """``image`` with its twins: those that its source made, and the others by their functions."""
         twins = {}
         for name in self.config.twins:
-            if name in own:
-                twins[name] = own[name]
-            elif name not in self.twins:
+            if name not in own and name not in self.twins:
                 return GenError(f"row {row.number} has no twin {name!r}: only projections have one of themselves")
-            else:
-                try:
-                    twins[name] = self.twins[name](image)
-                except Exception as error:  # a function of anybody's
-                    reason = " ".join(str(error).split())[:200]
-                    return GenError(f"row {row.number}: its twin {name!r} failed: {type(error).__name__}: {reason}")
-                if twins[name].pixels.shape != image.pixels.shape:
-                    return GenError(f"row {row.number}: its twin {name!r} has the shape {twins[name].pixels.shape}")
+            twin = own[name] if name in own else tried(f"row {row.number}: its twin {name!r}", self.twins[name], image)
+            if isinstance(twin, GenError):
+                return twin
+            if twin.pixels.shape != image.pixels.shape:
+                return GenError(f"row {row.number}: its twin {name!r} has the shape {twin.pixels.shape}")
+            twins[name] = twin
         return image, twins
 
 

@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from augment.config import DatasetConfig
+from augment.croissant import CROISSANT
+from augment.finish import derived
 from augment.formats import files_of, manifest_row, table_of, twins_of
 from augment.index import INDEX, row_of, score_columns
 from augment.records import Entry, planned_study, row_id
@@ -27,6 +30,7 @@ from augment.shards import (
     FORMAT,
     SUCCESS,
     committed,
+    config_of,
     damage_of,
     entries,
     entry_of,
@@ -36,6 +40,7 @@ from augment.shards import (
     tar_name,
 )
 from gen.core.errors import GenError
+from gen.core.files import sha256_file
 from gen.core.manifest import METADATA, Row
 from gen.core.radiograph import read_image
 
@@ -56,7 +61,8 @@ def _problems(out: Path, quick: bool) -> Iterator[str]:
         if marker["format"] != FORMAT:
             raise GenError(f"{out} is a data set of the format {marker['format']!r}, not {FORMAT!r}")
         rows, size, quotas = int(marker["rows"]), int(marker["shard_size"]), dict(marker["cells"])
-        seed, formats = int(marker["config"]["seed"]), list(marker["config"]["formats"])
+        config = config_of(out)
+        seed, formats = config.seed, config.formats
     except GenError as error:
         yield str(error)
         return
@@ -101,6 +107,8 @@ def _problems(out: Path, quick: bool) -> Iterator[str]:
         yield from _success_problems(out)
         if not quick:
             yield from _index_problems(out)
+            if not lacking:  # else it was never finished
+                yield from _derived_problems(out, config)
             if "imagefolder" in formats:
                 files["imagefolder"] += 1
                 yield from _table_problems(out)
@@ -224,6 +232,23 @@ def _index_problems(out: Path) -> Iterator[str]:
         yield f"{path}: missing"
     except (OSError, pyarrow.ArrowException) as error:
         yield f"{path}: not readable ({error})"
+
+
+def _derived_problems(out: Path, config: DatasetConfig) -> Iterator[str]:
+    """What is made of all shards: whether it is there, and the hashes that croissant.json tells readers to check."""
+    yield from (f"{out / name}: missing" for name in derived(config) if name != INDEX and not (out / name).is_file())
+    path = out / CROISSANT
+    try:
+        files = json.loads(path.read_bytes())["distribution"]
+        told = {each["contentUrl"]: each["sha256"] for each in files if "sha256" in each}
+        has = {entry.file: entry.sha256 for entry in entries(out) if entry.file in told}
+        has |= {INDEX: sha256_file(out / INDEX)}
+        if odd := sorted(name for name in told.keys() | has.keys() if told.get(name, "") != has.get(name)):
+            yield f"{path}: another hash than the file has, of {_some(odd)}"
+    except FileNotFoundError:
+        return  # which was said
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        yield f"{path}: not readable ({error!r})"
 
 
 def _table_problems(out: Path) -> Iterator[str]:

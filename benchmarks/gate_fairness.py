@@ -16,7 +16,7 @@ import click
 import numpy as np
 from common import json_option, launch, print_table, save_json
 
-from augment.calibration import ALL, Film, Limit, Limits, calibrate, passes
+from augment.calibration import ALL, Film, Limit, Limits, calibrate, own_patients, passes
 from augment.config import Gates
 from augment.quality import Panel, open_panel
 from augment.rates import Fit, all_of_its_own, at, large_groups, outcomes, share_of
@@ -110,7 +110,8 @@ def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None
     print_table(["group", "patients", *fits], detail)
     if samples is not None:
         made = measure(panel.judge, read_manifest(samples).rows)
-        uncapped = calibrate(panel.films, pass_rate, panel.gates.least_films)[0] | {"copy": panel.limits["copy"]}
+        uncapped, _ = calibrate(panel.films, pass_rate, panel.gates.least_films, own_patients(pass_rate))
+        uncapped |= {"copy": panel.limits["copy"]}
         shares, strict = of_samples(made, panel.limits), of_samples(made, uncapped)
         print(f"\n{len(made)} samples:\n")
         print_table(

@@ -60,7 +60,7 @@ def weight_at(scores: Sequence[float], patients: Sequence[str], threshold: float
 def test_every_listed_group_passes_at_the_stated_rate_on_any_scores(
     some: list[Film], rate: float, least_films: int
 ) -> None:
-    limits, _ = calibrate(some, rate, least_films)
+    limits, _ = calibrate(some, rate, least_films, fewest_patients(rate))
     for kind, each in limits.items():
         for key, limit in each.groups.items():
             members = [film for film in some if kind in film.scores and key in groups_of(film.attributes)]
@@ -110,7 +110,7 @@ def test_neither_order_nor_names_nor_a_patients_repeated_films_decide(
     again = [Film(f"x{film.patient}", dict(reversed(list(film.attributes.items()))), film.scores) for film in some]
     again += [film for film in again if film.patient == "x0"]
     random.shuffle(again)
-    first, second = (calibrate(each, rate, 1)[0] for each in (some, again))
+    first, second = (calibrate(each, rate, 1, 1)[0] for each in (some, again))
     for kind, limits in first.items():
         assert {key: limit.threshold for key, limit in limits.groups.items()} == {
             key: limit.threshold for key, limit in second[kind].groups.items()
@@ -122,7 +122,7 @@ def test_neither_order_nor_names_nor_a_patients_repeated_films_decide(
 def test_every_group_of_films_is_listed_or_pooled_or_has_the_films_of_a_wider_one(
     some: list[Film], rate: float, least_films: int
 ) -> None:
-    limits, _ = calibrate(some, rate, least_films)
+    limits, _ = calibrate(some, rate, least_films, fewest_patients(rate))
     members = {
         key: [place for place, film in enumerate(some) if key in groups_of(film.attributes)]
         for key in {key for film in some for key in groups_of(film.attributes)}
@@ -139,7 +139,7 @@ def test_every_group_of_films_is_listed_or_pooled_or_has_the_films_of_a_wider_on
 @given(films(), RATES)
 @settings(max_examples=30, deadline=None)
 def test_knowing_more_of_an_image_never_makes_it_harder(some: list[Film], rate: float) -> None:
-    limits, _ = calibrate(some, rate, 5)
+    limits, _ = calibrate(some, rate, 5, 1)
     for film in some:
         known = dict(film.attributes)
         bar = limits["a"].threshold(known)
@@ -150,7 +150,7 @@ def test_knowing_more_of_an_image_never_makes_it_harder(some: list[Film], rate: 
 
 def test_few_patients_give_no_threshold_however_many_films_they_have() -> None:
     few = [Film(str(k % 19), {}, {"a": float(k)}) for k in range(500)]
-    limits, without = calibrate(few, 0.95, 50)
+    limits, without = calibrate(few, 0.95, 50, 1)
     assert limits == {}
     assert "19 patient(s)" in without["a"]
     assert "takes 20" in without["a"]
@@ -165,8 +165,8 @@ def test_a_group_that_the_judge_is_worse_at_is_not_rejected_more() -> None:
     some = [
         Film(str(k), {"sex": sex}, {"a": float(generator.normal(2 * (sex == "M")))}) for k, sex in enumerate("FM" * 300)
     ]
-    together = {"a": calibrate([Film(f.patient, {}, f.scores) for f in some], 0.9, 50)[0]["a"]}
-    apart = calibrate(some, 0.9, 50)[0]
+    together = {"a": calibrate([Film(f.patient, {}, f.scores) for f in some], 0.9, 50, 1)[0]["a"]}
+    apart = calibrate(some, 0.9, 50, 1)[0]
 
     def rejected(limits: dict[str, Limits], sex: str) -> float:
         return float(np.mean([not passes(film, limits)["a"] for film in some if film.attributes["sex"] == sex]))
@@ -179,7 +179,7 @@ def test_a_group_that_the_judge_is_worse_at_is_not_rejected_more() -> None:
 @given(films(fewest=30), SCORES)
 def test_a_film_is_judged_once_and_never_by_films_of_its_own_patient(some: list[Film], other: float) -> None:
     def fit(chosen: Sequence[Film]) -> dict[str, Limits]:
-        return calibrate(chosen, 0.5, 1)[0]
+        return calibrate(chosen, 0.5, 1, 1)[0]
 
     found = dict(cross_fitted(some, fit))
     assert sorted(found) == list(range(len(some)))

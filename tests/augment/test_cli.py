@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from toy_job import ROWS, toy_job
 
 from augment.cli import dataset
 from augment.config import DatasetConfig
+from augment.dry_run import Trial
 from augment.job import make_dataset, plan_job
 from gen.core.config import load_config, to_yaml
 from gen.core.errors import BadInput, GenError
@@ -67,15 +69,24 @@ def test_a_dry_run_shows_plan_and_cost_and_writes_nothing(config: Path, tmp_path
     assert sum(row["quota"] for row in facts["plan"]) == facts["images"] == ROWS
     assert facts["seconds"] > 0
     assert facts["bytes"] > 0
-    assert facts["passed"] == facts["tried"] == 8
+    assert (facts["passed"], facts["tried"]) == (None, 8)  # nothing looked
+    assert facts["seconds_low"] == facts["seconds"] == facts["seconds_high"]
     assert not (tmp_path / "set").exists()
 
 
 def test_a_dry_run_counts_what_the_gates_refuse_and_warns_of_rows_that_may_stay_empty(config: Path) -> None:
     ended = call("make", config, "--dry-run", "gates.names=[quality,view]")  # which no noise of a toy model passes
-    assert "Of 8 tries 0 passed the gates" in ended.stdout
-    assert ": at least " in ended.stdout
-    assert "none of 8 tries passed the gates" in ended.stderr
+    assert "Of 8 tries by the model 0 passed the gates" in ended.stdout
+    assert ": more than " in ended.stdout
+    assert "none of 8 tries by the model passed the gates" in ended.stderr
+
+
+def test_what_is_tried_again_takes_its_time() -> None:
+    likely, least, most = Trial("model", 1.0, 8, 4, 1.0, 1.0).tries()
+    assert likely == 2
+    assert 1 < least < likely < most < 8
+    assert Trial("model", 1.0, 8, 0, 1.0, 1.0).tries()[2] == math.inf
+    assert Trial("model", 1.0, 8, None, 1.0, 1.0).tries() == (1, 1, 1)
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "1/2/3", "a/b", "-1/2"])
@@ -97,6 +108,9 @@ def test_what_is_no_part_is_refused(config: Path, part: str) -> None:
         (["projections.use=maybe"], "'maybe'"),
         (["gates.judge=nowhere", "gates.names=[sex]"], "nowhere"),
         (["--workers", "2"], "--executor ray"),
+        (["guidance=.inf"], "guidance is inf"),
+        (["--dry-run", "--shard", "9/2"], "--shard 9/2"),
+        (["--dry-run", "gates.real=nowhere", "gates.names=[sex]"], "nowhere"),
         (["--executor", "ray", "device=cuda:1"], "'cuda:1'"),
     ],
 )

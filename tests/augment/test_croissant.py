@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from toy_set import toy_config, toy_set
 
 from augment.croissant import CROISSANT, LISTED, write_croissant
-from augment.index import INDEX, read_index, write_index
+from augment.index import INDEX, write_index
 from augment.records import Entry
 from augment.shards import read_shard
 from gen.core.errors import BadInput
@@ -53,7 +54,7 @@ def test_it_is_valid_without_a_warning(toy: tuple[Path, tuple[Entry, ...]], capl
 
 def test_its_records_are_the_index(toy: tuple[Path, tuple[Entry, ...]], caplog: pytest.LogCaptureFixture) -> None:
     out, _ = toy
-    rows = read_index(out).to_pylist()
+    rows = parquet.read_table(out / INDEX).to_pylist()
     records = [*opened(out).records("index")]
     assert len(records) == len(rows) == 28
     for record, row in zip(records, rows, strict=True):

@@ -13,10 +13,10 @@ import pytest
 
 from augment.config import DatasetConfig, Gates, Target
 from augment.executors import run_serial
-from augment.generate import Worker, fill, make_shard, rows_of, shard_count, tries
+from augment.generate import Worker, fill, is_open, make_shard, rows_of, shard_count, tries
 from augment.job import marker_of, plan_job
 from augment.records import PlanRow, Verdict
-from augment.shards import create, entries
+from augment.shards import create, entries, entry_of
 from augment.sources import Sources, open_source
 from gen.core.errors import GenError
 from gen.core.run import derived_seed
@@ -144,37 +144,59 @@ def test_a_broken_row_costs_itself_alone_and_its_substitute_takes_its_place(conf
     assert [trial["error"] for trial in by_number[6].rejected] == ["the image came out flat"] * 3
 
 
-def test_where_nothing_can_be_made_the_job_stops_at_once(
-    config: DatasetConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_break_for_good_are_listed_and_the_others_are_made(config: DatasetConfig) -> None:
+    class Many(Sources):
+        def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Any]:
+            for row, outcome in zip(rows, super().make(rows, seeds), strict=True):
+                yield GenError("the image came out flat") if row.number < 8 else outcome
+
+    made, missing, _ = fill(replace(worker_of(config, 0), sources=Many(config, {})), range(ROWS))
+    assert [each.row.number for each in made] == list(range(8, ROWS))
+    assert [row["number"] for row in missing] == list(range(8))
+
+
+def test_where_nothing_can_be_made_the_job_stops_soon(config: DatasetConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def make(self: Sources, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Any]:
         calls.append(len(rows))
-        yield from (GenError("out of memory") for _ in rows)
+        yield from (GenError("the image came out flat") for _ in rows)
 
     monkeypatch.setattr(Sources, "make", make)
-    with pytest.raises(GenError, match="4 images one after another could not be made: out of memory"):
+    with pytest.raises(GenError, match="not one of 16 images could be made: the image came out flat"):
         make_shard(worker_of(config, 0), 0)
-    assert calls == [4]
+    assert calls == [4] * 4
 
 
-def test_a_source_that_dies_on_the_way_stops_the_job_and_uses_up_no_row(
-    config: DatasetConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make, alive = Sources.make, 3  # images
+def test_a_score_that_is_no_number_is_refused_and_on_record(config: DatasetConfig) -> None:
+    class Blind(Rule):
+        def check(self, images: Sequence[np.ndarray], rows: Sequence[PlanRow]) -> list[Verdict]:
+            return [Verdict({"rule": float("nan")}, {"rule": 0.0}, ("rule",)) for _ in images]
 
-    def dying(self: Sources, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Any]:
-        for k, outcome in enumerate(make(self, rows, seeds)):
-            yield outcome if k < alive else GenError("the device is lost")
+    work = make_shard(replace(worker_of(config, 0), panel=Blind(0)), 0)
+    assert {each["scores"]["rule"] for row in work.entry.missing for each in row["rejected"]} == {None}
 
-    monkeypatch.setattr(Sources, "make", dying)
-    worker = worker_of(config, 0)
-    with pytest.raises(GenError, match="4 images one after another could not be made: the device is lost"):
-        fill(worker, range(ROWS))
-    alive = 0
-    with pytest.raises(GenError, match="the device is lost"):  # a shard of fewer rows than that
-        fill(worker, range(2))
+
+def test_a_shard_is_reopened_only_once_its_better_self_is_made(config: DatasetConfig) -> None:
+    worker = worker_of(config, 200)
+    before = make_shard(worker, 0).entry
+    assert before.missing
+    assert not is_open(worker.out, config, 0)
+    more = replace(config, gates=replace(config.gates, substitutes=40))
+    assert is_open(worker.out, more, 0)
+    with pytest.raises(GenError, match="the model is gone"):
+        make_shard(replace(worker, config=more, sources=Gone(more, {})), 0)
+    assert entry_of(worker.out, 0) == before
+    after = make_shard(replace(worker, config=more), 0).entry
+    assert not after.missing
+    kept = {record["number"]: record["sha256"] for record in after.records}
+    assert all(kept[record["number"]] == record["sha256"] for record in before.records)
+    assert not is_open(worker.out, more, 0)
+
+
+class Gone(Sources):
+    def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Any]:
+        raise GenError("the model is gone")
 
 
 def test_what_was_refused_is_on_record_with_its_scores(config: DatasetConfig) -> None:

@@ -189,7 +189,9 @@ def test_a_set_of_which_nothing_passes_still_lists_what_is_missing(
     config = toy_job(tmp_path / "set", toy_model, gates=gates, formats=["imagefolder", "parquet", "dicom"])
     done = make_dataset(config, quiet=True)
     assert (done.complete, done.tally[FINAL], done.tally[MISSING]) == (True, 0, ROWS)
-    assert all(str(number) in (tmp_path / "set" / "README.md").read_text() for number in range(ROWS))
+    card = (tmp_path / "set" / "README.md").read_text(encoding="utf-8")
+    assert "finding No Finding: 5 (" in card
+    assert "finding Pleural Effusion: 5 (" in card
     assert not (tmp_path / "set" / "_SUCCESS").exists()
 
 
@@ -308,8 +310,10 @@ def test_rows_that_nothing_fills_are_listed_and_the_set_is_no_success(
     assert done.tally[FINAL] + done.tally[MISSING] == ROWS
     assert not (tmp_path / "set" / "_SUCCESS").exists()
     card = (tmp_path / "set" / "README.md").read_text(encoding="utf-8")
-    missing = [row["number"] for entry in entries(tmp_path / "set") for row in entry.missing]
-    assert all(str(number) in card for number in missing)
+    missing = [row for entry in entries(tmp_path / "set") for row in entry.missing]
+    for cell in {row["cell"] for row in missing}:
+        numbers = [str(row["number"]) for row in missing if row["cell"] == cell]
+        assert f"finding {cell.partition('finding=')[2]}: {len(numbers)} ({', '.join(numbers)})" in card
     assert verify_dataset(tmp_path / "set")
 
 

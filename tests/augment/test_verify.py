@@ -22,7 +22,7 @@ from augment.config import FORMATS
 from augment.records import Made, row_id
 from augment.shards import commit, create, entries, entry_path, summary, tar_name
 from augment.verify import verify_dataset
-from gen.core.files import write_json
+from gen.core.files import sha256_file, write_json
 from gen.core.radiograph import Radiograph
 
 
@@ -66,7 +66,9 @@ def test_a_set_of_which_nothing_could_be_made_lacks_no_table(tmp_path: Path) -> 
 def test_a_byte_that_changed_is_found_wherever_it_is(plain: Path, data: st.DataObject) -> None:
     names = [path for path in plain.rglob("*") if path.is_file() and path.name != "commit.lock"]
     # In tables some bytes say nothing of an image, and in _SUCCESS those between the words say nothing at all.
-    names = [path for path in names if path.suffix not in (".csv", ".parquet") and path.name != "_SUCCESS"]
+    # What is written for people is there or not.
+    told = ("_SUCCESS", "README.md", "balance.png", "croissant.json")
+    names = [path for path in names if path.suffix not in (".csv", ".parquet") and path.name not in told]
     path = data.draw(st.sampled_from(sorted(names)))
     before = path.read_bytes()
     place = data.draw(st.integers(0, len(before) - 1))
@@ -171,8 +173,14 @@ def test_tables_that_do_not_agree_with_the_shards_are_found(copy: Path) -> None:
         (index.drop_columns(["nearest"]), "row 0: nearest is not that of the shard (and 13 more)"),
     ):
         parquet.write_table(harmed, copy / "index.parquet")
-        assert verify_dataset(copy) == [f"{copy / 'index.parquet'}: {words}"]
+        assert verify_dataset(copy)[0] == f"{copy / 'index.parquet'}: {words}"
+    before = (copy / "croissant.json").read_bytes()
     parquet.write_table(index, copy / "index.parquet", compression="none")  # other bytes, the same rows
+    stale = f"{copy / 'croissant.json'}: another hash than the file has, of index.parquet"
+    assert verify_dataset(copy) == [stale]
+    told = json.loads(before)
+    told["distribution"][0]["sha256"] = sha256_file(copy / "index.parquet")
+    (copy / "croissant.json").write_text(json.dumps(told))
     assert verify_dataset(copy) == []
     path = copy / "imagefolder/metadata.csv"
     with path.open(encoding="utf-8", newline="") as stream:
@@ -181,6 +189,12 @@ def test_tables_that_do_not_agree_with_the_shards_are_found(copy: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows(cells)
     assert verify_dataset(copy) == [f"{path}: row 0: view is not that of the shard"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "balance.png", "croissant.json"])
+def test_what_is_made_of_the_shards_is_missed(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    assert verify_dataset(copy) == [f"{copy / name}: missing"]
 
 
 def test_exports_by_other_versions_are_judged_by_what_they_show(copy: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from toy_set import CELLS, toy_config, toy_made, toy_quota
 
-from augment.formats import export, finish_format
-from augment.index import write_index
-from augment.records import Entry, Made
-from augment.shards import commit, config_of, create, entries, summary
+from augment import finish as job
+from augment.config import Gates
+from augment.records import Made
+from augment.shards import commit, config_of, create, summary
 from gen.core.config import to_dict
 from gen.core.files import write_json
 
@@ -22,7 +22,7 @@ ROWS, SHARD_SIZE = 14, 6
 
 
 def marker(out: Path, **changes: Any) -> dict[str, Any]:
-    config = toy_config(out, ROWS, **{"shard_size": SHARD_SIZE} | changes)
+    config = toy_config(out, ROWS, **{"shard_size": SHARD_SIZE, "gates": Gates(names=[])} | changes)
     return {
         "config": to_dict(config),
         "plan": "p" * 16,
@@ -45,22 +45,18 @@ def made_of(shard: int, twins: Sequence[str] = (), *, without: Sequence[int] = (
 
 
 def make(out: Path, *, formats: Sequence[str] = (), twins: Sequence[str] = (), missing: Sequence[int] = ()) -> Path:
-    """A finished data set of three shards in ``out``, but for the card."""
+    """A finished data set of three shards in ``out``."""
     create(out, marker(out, formats=list(formats), twins=list(twins)))
     for shard in range(3):
         lost = [{"number": n, "cell": CELLS[n % len(CELLS)], "rejected": []} for n in rows_of(shard) if n in missing]
         commit(out, shard, made_of(shard, twins, without=missing), lost)
-    finish(out, formats)
+    finish(out)
     return out
 
 
-def finish(out: Path, formats: Sequence[str] = ()) -> None:
-    all_entries: list[Entry] = list(entries(out))
-    write_index(out, all_entries)
-    for fmt in formats:
-        for entry in all_entries:
-            export(out, entry, fmt)
-        finish_format(out, fmt, all_entries, twins=config_of(out).twins)
+def finish(out: Path) -> None:
+    """All that is made of the shards; and _SUCCESS, though a row be missing."""
+    job.finish(out, config_of(out), None, {}, "2026-01-01")
     write_json(out / "_SUCCESS", summary(out))
 
 
