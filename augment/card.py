@@ -49,7 +49,8 @@ _LIMITS = """
 
 _PROJECTED = """
 {:,} of the images are projections ({}). Their labels are the recipe that they were made by, and they stood before the
-gates of quality and copies only.
+gates of quality and copies only. Where a value or a finding comes from one source alone, whoever learns to tell it may
+have learnt to tell the sources.
 """.strip()
 
 _PROVENANCE = """

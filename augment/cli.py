@@ -79,11 +79,12 @@ def make(
     made, missing, tried = (done.tally[name] for name in (FINAL, MISSING, TRIED))
     if as_json:
         counts = {"committed": made, "missing": missing, "tried": tried, "pass_rate": pass_rates(done.tally)}
-        click.echo(json.dumps({"event": "end", "complete": done.complete, **counts}))
+        click.echo(json.dumps({"event": "end", "complete": done.complete and not missing, **counts}))
     else:
         click.echo(wanted.out)
     if not quiet:
-        how = "the set is finished" if done.complete else "other parts of the set are still to be made"
+        how = "the set is finished" + (f" but for {missing} row(s)" if missing else "")
+        how = how if done.complete else "other parts of the set are still to be made"
         click.echo(f"{made} image(s) of {tried} tried are in {wanted.out}; {how}", err=True)
     if missing:
         raise GenError(
@@ -109,14 +110,14 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
         for line in problems:
             click.echo(line)
     if problems:
-        again = "run the same `gen dataset make` again"
-        lacks_only_rows = len(problems) == 1 and problems[0].startswith(f"{folder / SUCCESS}: missing")
-        raise GenError(
-            f"{folder}: {len(problems)} problem(s), as listed above",
-            hint=again if lacks_only_rows else f"delete {SUCCESS} and {again}: it makes what is damaged anew",
-        )
+        hint = "run the same `gen dataset make` again: it makes what is damaged or missing"
+        if (folder / SUCCESS).exists():
+            hint = f"delete {SUCCESS}, and {hint}"
+        elif all(str(SUCCESS) in line for line in problems):
+            hint = "raise gates.substitutes and run the command again"
+        raise GenError(f"{folder}: {len(problems)} problem(s), as listed above", hint=hint)
     if not as_json:
-        click.echo(f"{folder} is whole")
+        click.echo(f"{folder} is whole" + (" by its sizes and counts; no byte was looked at" if quick else ""))
 
 
 @dataset.command()

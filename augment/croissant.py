@@ -6,6 +6,7 @@ reader knows. Written by hand, as it is a table of names: `mlcroissant` is neede
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -100,6 +101,22 @@ def write_croissant(
     distribution = _distribution(entries, sha256_file(out / INDEX))
     write_json(out / CROISSANT, _jsonld(config, images, distribution, columns, date))
     return out / CROISSANT
+
+
+def stale_hashes(out: str | Path, entries: Iterable[Entry]) -> list[str]:
+    """The files of whose hashes croissant.json, for readers to check, says other than they are; all if it is damaged.
+
+    FileNotFoundError where it or the index is not there.
+    """
+    out = Path(out)
+    has = {INDEX: sha256_file(out / INDEX)}
+    try:
+        files = json.loads((out / CROISSANT).read_bytes())["distribution"]
+        told = {each["contentUrl"]: each["sha256"] for each in files if "sha256" in each}
+    except (ValueError, KeyError, TypeError):
+        return [CROISSANT]
+    has |= {entry.file: entry.sha256 for entry in entries if entry.file in told}
+    return sorted(name for name in told.keys() | has.keys() if told.get(name, "") != has.get(name))
 
 
 def _jsonld(

@@ -48,7 +48,7 @@ def run_ray(
     GenError that is raised once all others are made; an error in a worker's own words is raised when it comes twice
     for one shard.
     """
-    ray = _import_ray()
+    ray = import_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own = address is None
     if own:
@@ -165,7 +165,7 @@ def _room(ray: Any, need: Mapping[str, int]) -> int:
     return sum(min(int(node.get(kind, 0)) // count for kind, count in need.items() if count) for node in nodes)
 
 
-def _import_ray() -> Any:
+def import_ray() -> Any:
     try:
         import ray
     except ImportError as error:

@@ -12,7 +12,7 @@ from augment.card import CARD, write_card
 from augment.charts import BALANCE, write_balance
 from augment.config import DatasetConfig
 from augment.counts import Entries, count_cells
-from augment.croissant import CROISSANT, write_croissant
+from augment.croissant import CROISSANT, stale_hashes, write_croissant
 from augment.formats import export, finish_format
 from augment.index import INDEX, write_index
 from augment.shards import SUCCESS, WHOLE, locked, read_marker, summary, sync_folders
@@ -34,7 +34,7 @@ def finish(
     with locked(out, WHOLE):  # of several jobs that made the last shards, one does it
         told = summary(out)
         there = (*derived(config), *config.formats)
-        if _vouched(out) == told and all((out / name).exists() for name in there):
+        if _vouched(out) == told and all((out / name).exists() for name in there) and not stale_hashes(out, entries):
             return
         write_index(out, entries)
         for format_ in config.formats:

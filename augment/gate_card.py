@@ -7,6 +7,7 @@ from typing import Any
 
 from augment.config import GATES, Gates
 from augment.counts import Cells, by_value, gates_of, total
+from augment.scores import gate_of
 from gen.evaluate.verdict import figure_text
 
 _ONLY = """
@@ -60,27 +61,29 @@ def _thresholds(panel: Mapping[str, Any], asked: Collection[str], looked_at: Col
     """The thresholds of what was looked at in this set, and how real films fare with them."""
     real = panel["real"]
     lines = [
-        f"At the thresholds, {100 * panel['pass_rate']:g} % of real films of the same kind pass each gate in every "
-        f"group: {real['films']:,} films of {real['patients']:,} patients ({real['source']}). A group of "
+        f"The thresholds are such that {100 * panel['pass_rate']:g} % of real films of the same kind, or more, can be "
+        f"expected to pass each gate in every group: {real['films']:,} films of {real['patients']:,} patients "
+        f"({real['source']}). A group of "
         f"{panel['least_films']} films and {panel['least_patients']} patients has thresholds of its own, smaller ones "
         f"are pooled with those around them, and an image has the lowest of its groups; for a probability it is at "
         f"most {panel['enough']:g}. For copies it is the distance that {100 * panel['copy_false_alarms']:g} % of other "
-        "patients' films fall below. Each record has those that it met.",
+        "patients' films fall below. Each record has those that it met. Who passes is counted by thresholds from other "
+        "patients' films, with 95 % intervals. Ages are years off, negative.",
         "",
     ]
     rows = []
-    for kind, facts in panel["kinds"].items():
+    for kind, facts in sorted(panel["kinds"].items(), key=lambda pair: (GATES.index(gate_of(pair[0])), pair[0])):
         name, _, value = kind.partition(": ")
         if kind not in looked_at and (name not in looked_at or value not in asked):
             continue
         groups = facts["groups"]
-        limits = [group["threshold"] for group in groups.values()]
+        limits = sorted({f"{group['threshold']:.4g}" for group in groups.values()}, key=float)
         worst = min(groups, key=lambda key: _share(groups[key]["passed"], 1.0))
         blindest = max(groups, key=lambda key: _share(groups[key]["others"], 0.0))
         rows.append(
             (
                 kind,
-                f"{limits[0]:.4g}" if len(limits) == 1 else f"{min(limits):.4g} to {max(limits):.4g}",
+                limits[0] if len(limits) == 1 else f"{limits[0]} to {limits[-1]}",
                 str(len(groups) - 1),
                 str(len(facts["pooled"])),
                 figure_text(groups["all"]["passed"], 1, percent=True),

@@ -6,19 +6,19 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from augment.config import FORMATS, DatasetConfig
-from augment.executors import open_worker, run_ray, run_serial
+from augment.executors import import_ray, open_worker, run_ray, run_serial
 from augment.finish import finish
 from augment.generate import Tell, Work, is_open, panel_for, shard_count
 from augment.plan import Plan, plan_of
 from augment.progress import Progress, tally_of
 from augment.projected import projectable
 from augment.quality import identity_of_gates
-from augment.shards import committed, create, damaged, entry_of, read_marker, sweep, withdraw
+from augment.shards import committed, config_of, create, damaged, entry_of, read_marker, sweep, withdraw
 from augment.sources import capabilities_of, identity_of, prompt_warnings, size_of
 from augment.target import one_of
 from gen.core.config import to_dict
@@ -84,6 +84,8 @@ def make_dataset(
     ``warn`` what a user should know before the work. BadInput for a config, a model or a folder that cannot be used;
     GenError for work that failed: what is committed stays, and the same call goes on.
     """
+    if executor == "ray":
+        import_ray()  # before the folder is made
     if executor == "ray" and ":" in config.device:
         raise BadInput(
             f"device {config.device!r} is one GPU, and Ray gives each worker its own", hint="use device=auto"
@@ -97,6 +99,9 @@ def make_dataset(
     require_room(config, plan.rows - len(committed(out)) * config.shard_size)
     create(out, marker_of(config, plan, gates, identity), begun=time.strftime("%Y-%m-%d", time.gmtime()))
     name = f"part-{part.number}-of-{part.of}"  # its config is in dataset.json
+    has = config_of(out)  # more of these than is asked for, perhaps: they may be added, and are never taken away
+    gates_then = replace(config.gates, substitutes=has.gates.substitutes)
+    config = replace(config, gates=gates_then, formats=has.formats)
     with open_run(out / "run" / name, {"part": name}, command=command) as run:
         sweep(out)
         count = shard_count(plan, config)

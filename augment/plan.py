@@ -156,6 +156,10 @@ def plan_of(
         warnings.append(f"target.real {target.real} is not read: nothing in the plan needs it")
     if (empty := int((quota == 0).sum())) and target.kind != "topped up":
         warnings.append(f"{empty} of {quota.size} cells get no image")
+    if target.kind == "topped up" and real is not None:
+        enough = int(real.counts.max()) * quota.size - int(real.counts.sum())
+        if config.images < enough:
+            warnings.append(f"{config.images:,} images do not balance {target.real}; {enough:,} would")
     cells = cells_of(values)
     counted, notes = by_source(config, values, beside_each(cells, quota, sets), makers)
     projected = np.zeros(len(cells), np.int64)

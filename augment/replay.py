@@ -11,7 +11,7 @@ import numpy as np
 
 from augment.progress import radiograph_of
 from augment.records import PlanRow, planned_study, row_id
-from augment.shards import config_of, entries, read_shard
+from augment.shards import MARKER, config_of, entries, read_shard
 from augment.sources import open_source
 from gen.core.errors import BadInput, GenError
 from gen.core.files import write_bytes
@@ -32,6 +32,8 @@ def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Ag
     BadInput for a folder that is no data set, a row that it does not have, and a record that was changed; GenError
     where the image cannot be made.
     """
+    if (out / MARKER).exists():
+        raise BadInput(f"{out} is a data set, and gets no other files", hint="choose another folder for --out")
     config = replace(config_of(folder), device=device)
     record, stored = find(folder, row)
     planned = row_of(record, config.seed)
@@ -40,7 +42,10 @@ def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Ag
         raise outcome
     image, _ = outcome
     made = png_bytes(image)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot use {out} as a folder: {error.strerror}", hint="choose another for --out") from error
     file = out / f"{planned.id}.png"
     write_bytes(file, made)
     return Again(file, () if made == stored else tuple(_differences(record, image, stored)))

@@ -34,7 +34,7 @@ SUCCESS = "_SUCCESS"
 LOCK = f"{RUN}/commit.lock"
 WHOLE = 1 << 40  # the byte of the lock for what concerns the whole set, beyond the numbers of all shards
 _PLACES = ("config.out", "config.device", "begun")  # say where and when, not what: a data set may move
-_MAY_GROW = "config.gates.substitutes"
+_MAY_GROW = ("config.gates.substitutes", "config.formats")
 _TEMPORARY = re.compile(r"\..+\.tmp-\d{1,9}")  # of gen.core.files
 _ENTRY = re.compile(r"shard-(\d{6,})\.json")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -46,7 +46,8 @@ _ID = re.compile(r"[0-9a-f]{16}")
 def create(out: str | Path, marker: Mapping[str, Any], *, begun: str = "") -> bool:
     """Make ``out`` the folder of the data set that ``marker`` describes, or resume it; returns whether it was there.
 
-    ``begun``, the day, stands in the marker of a new one and does not tell data sets apart.
+    ``begun``, the day, stands in the marker of a new one and does not tell data sets apart. A data set may grow: more
+    substitutes and further formats are added to its marker, and who asks for less goes on with what it has.
 
     BadInput where it holds another data set (the keys that differ are listed, old -> new) or something else.
     """
@@ -60,12 +61,12 @@ def create(out: str | Path, marker: Mapping[str, Any], *, begun: str = "") -> bo
     with locked(out, WHOLE):
         if resumed := (out / MARKER).exists():
             old = read_marker(out)
-            changes = _differences(old, new)
-            if changes:
+            new = _grown(old, new)
+            if changes := _differences(old, new):
                 what = f"{out} was started as another data set ({', '.join(changes)})"
                 raise BadInput(what, hint="choose another folder, or what it was started with")
-            if _more(old, new):
-                write_json(out / MARKER, {**new, "begun": old.get("begun", begun)})
+            if changed(old.get("config", {}), new.get("config", {})).keys() - {"out", "device"}:
+                write_json(out / MARKER, {**old, "config": new["config"]})
         else:
             _require_ours(out)  # once more, for now nobody else of us can write there
             write_json(out / MARKER, new)
@@ -92,11 +93,16 @@ def config_of(out: str | Path) -> DatasetConfig:
     return load_config(DatasetConfig, None, [f"{key}={json.dumps(value)}" for key, value in stored.items()])
 
 
-def _more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether ``new`` has more substitutes: rows that are filled stay what they are, for the chain of each begins
-    alike, and those that are missing may be filled."""
-    before, after = changed(old, new).get(_MAY_GROW, (None, None))
-    return isinstance(before, int) and isinstance(after, int) and before < after
+def _grown(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """``new`` with as many substitutes and formats as ``old`` has, where it has fewer: for the chain of each row begins
+    alike, rows that are filled stay what they are, and those that are missing may be filled."""
+    try:
+        before, after = old["config"], new["config"]
+        gates = {**after["gates"], "substitutes": max(each["gates"]["substitutes"] for each in (before, after))}
+        formats = list(dict.fromkeys([*before["formats"], *after["formats"]]))
+    except (KeyError, TypeError):
+        return dict(new)  # then they differ in more than that
+    return {**new, "config": {**after, "gates": gates, "formats": formats}}
 
 
 def _require_ours(out: Path) -> None:
@@ -114,8 +120,7 @@ def _require_ours(out: Path) -> None:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys, dotted, whose values differ, as "key: old -> new"."""
-    harmless = (*_PLACES, _MAY_GROW) if _more(old, new) else _PLACES
-    pairs = {key: pair for key, pair in changed(old, new).items() if key not in harmless}
+    pairs = {key: pair for key, pair in changed(old, new).items() if key not in (*_PLACES, *_MAY_GROW)}
     # What follows from the config (the plan, the quota of each cell) is named only where nothing else differs.
     causes = {key: pair for key, pair in pairs.items() if key.startswith(("config.", "inputs."))}
     return [f"{key}: {before} -> {after}" for key, (before, after) in (causes or pairs).items()]
@@ -236,7 +241,10 @@ def read_shard(out: str | Path, entry: Entry) -> Iterator[tuple[Mapping[str, Any
     try:
         with tarfile.open(path, "r:") as tar:
             samples = itertools.groupby(tar, key=lambda member: member.name.partition(".")[0])
-            for record, (key, members) in zip(entry.records, samples, strict=True):
+            for record, sample in itertools.zip_longest(entry.records, samples):
+                if record is None or sample is None:
+                    raise ValueError("it has not the samples of its entry")
+                key, members = sample
                 content = {member.name.partition(".")[2]: _content(tar, member) for member in members}
                 if key != record["id"]:
                     raise ValueError(f"it holds {key} in the place of {record['id']}")
@@ -247,7 +255,7 @@ def read_shard(out: str | Path, entry: Entry) -> Iterator[tuple[Mapping[str, Any
     except (OSError, tarfile.TarError, ValueError) as error:
         reason = f"{error}; after {seen} of {len(entry.records)} samples"
         raise GenError(
-            f"{path}: damaged ({reason})", hint="delete it and run the same `gen dataset make` again"
+            f"{path}: damaged ({reason})", hint="run the same `gen dataset make` again: it makes it anew"
         ) from error
 
 

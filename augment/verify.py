@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from augment.config import DatasetConfig
-from augment.croissant import CROISSANT
+from augment.croissant import CROISSANT, stale_hashes
 from augment.finish import derived
 from augment.formats import files_of, manifest_row, table_of, twins_of
 from augment.index import INDEX, row_of, score_columns
@@ -40,7 +40,6 @@ from augment.shards import (
     tar_name,
 )
 from gen.core.errors import GenError
-from gen.core.files import sha256_file
 from gen.core.manifest import METADATA, Row
 from gen.core.radiograph import read_image
 
@@ -70,7 +69,8 @@ def _problems(out: Path, quick: bool) -> Iterator[str]:
         yield f"{out}/dataset.json does not describe a data set ({error!r})"
         return
     planned, there = set(range(-(-rows // size))), committed(out)
-    if lacking := sorted(planned - there):
+    lacking = sorted(planned - there)
+    if lacking:  # and so no quota can be met
         yield f"{out}: {len(lacking)} of {len(planned)} shards are not there ({_some(lacking)})"
     if beyond := sorted(there - planned):
         yield f"{out}: shards that the plan does not have ({_some(beyond)})"
@@ -99,16 +99,15 @@ def _problems(out: Path, quick: bool) -> Iterator[str]:
     values, counts = np.unique(np.frombuffer(ids, np.uint64), return_counts=True)
     if (twice := values[counts > 1]).size:
         yield f"{out}: {twice.size} id(s) stand more than once ({_some([f'{value:016x}' for value in twice])})"
-    for cell in sorted(quotas.keys() | delivered.keys() | listed.keys()):
+    for cell in () if lacking else sorted(quotas.keys() | delivered.keys() | listed.keys()):
         has, lacks, quota = delivered[cell], listed[cell], quotas.get(cell, 0)
         if has + lacks != quota:
             yield f"{out}: {cell}: {has} images and {lacks} listed as missing, and its quota is {quota}"
     if sound:  # else what was made from the records says nothing new
-        yield from _success_problems(out)
-        if not quick:
+        yield from () if lacking else _success_problems(out)
+        if not quick and not lacking:  # else it was never finished
             yield from _index_problems(out)
-            if not lacking:  # else it was never finished
-                yield from _derived_problems(out, config)
+            yield from _derived_problems(out, config)
             if "imagefolder" in formats:
                 files["imagefolder"] += 1
                 yield from _table_problems(out)
@@ -237,18 +236,13 @@ def _index_problems(out: Path) -> Iterator[str]:
 def _derived_problems(out: Path, config: DatasetConfig) -> Iterator[str]:
     """What is made of all shards: whether it is there, and the hashes that croissant.json tells readers to check."""
     yield from (f"{out / name}: missing" for name in derived(config) if name != INDEX and not (out / name).is_file())
-    path = out / CROISSANT
     try:
-        files = json.loads(path.read_bytes())["distribution"]
-        told = {each["contentUrl"]: each["sha256"] for each in files if "sha256" in each}
-        has = {entry.file: entry.sha256 for entry in entries(out) if entry.file in told}
-        has |= {INDEX: sha256_file(out / INDEX)}
-        if odd := sorted(name for name in told.keys() | has.keys() if told.get(name, "") != has.get(name)):
-            yield f"{path}: another hash than the file has, of {_some(odd)}"
+        if odd := stale_hashes(out, entries(out)):
+            yield f"{out / CROISSANT}: not the hash of {_some(odd)}"
     except FileNotFoundError:
         return  # which was said
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        yield f"{path}: not readable ({error!r})"
+    except OSError as error:
+        yield f"{out / CROISSANT}: not readable ({error})"
 
 
 def _table_problems(out: Path) -> Iterator[str]:

@@ -156,7 +156,7 @@ def require_free_space(folder: str | Path, needed_bytes: int, what: str) -> None
     folder = Path(folder).absolute()
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if free < needed_bytes:
-        needs = f"{what} needs {needed_bytes / 1e6:,.0f} MB in {folder} and {free / 1e6:,.0f} MB is free"
+        needs = f"{what} needs {needed_bytes / 1e6:,.2f} MB in {folder} and {free / 1e6:,.2f} MB is free"
         raise EnvironmentLacks(needs, hint="free some space or choose another folder")
 
 

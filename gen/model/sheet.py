@@ -14,15 +14,15 @@ from PIL.PngImagePlugin import PngInfo
 from gen.core.files import atomic_file
 from gen.core.radiograph import Radiograph
 
-_MARGIN, _LINE = 6, 13
+_MARGIN, _LINE = 6, 14
 
 
 def write_sheet(path: str | Path, radiographs: Sequence[Radiograph], captions: Sequence[str], columns: int = 0) -> None:
     """Write ``radiographs`` in rows of ``columns`` (0: nearly square) with their captions as one PNG, atomically."""
     columns = columns or math.ceil(math.sqrt(len(radiographs)))
     side = max(max(radiograph.pixels.shape) for radiograph in radiographs)
-    font = ImageFont.load_default(11)
-    wrapped = [textwrap.wrap(caption, max(16, side // 6)) for caption in captions]
+    font = ImageFont.load_default(12)  # in 11 the spaces are lost
+    wrapped = [textwrap.wrap(caption, max(16, side // 7)) for caption in captions]
     words = _LINE * max((len(lines) for lines in wrapped), default=0) + _MARGIN
     rows = math.ceil(len(radiographs) / columns)
     size = columns * (side + _MARGIN) + _MARGIN, rows * (side + words + _MARGIN) + _MARGIN

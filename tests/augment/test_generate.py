@@ -178,11 +178,11 @@ def test_a_score_that_is_no_number_is_refused_and_on_record(config: DatasetConfi
 
 
 def test_a_shard_is_reopened_only_once_its_better_self_is_made(config: DatasetConfig) -> None:
-    worker = worker_of(config, 200)
+    worker = worker_of(config, 235)
     before = make_shard(worker, 0).entry
     assert before.missing
     assert not is_open(worker.out, config, 0)
-    more = replace(config, gates=replace(config.gates, substitutes=40))
+    more = replace(config, gates=replace(config.gates, substitutes=99))
     assert is_open(worker.out, more, 0)
     with pytest.raises(GenError, match="the model is gone"):
         make_shard(replace(worker, config=more, sources=Gone(more, {})), 0)

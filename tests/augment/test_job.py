@@ -214,8 +214,31 @@ def test_more_substitutes_fill_what_is_missing_and_leave_the_rest_as_it_is(
     assert {number: after[number] for number in before} == before
     make_dataset(gated("at once", 30), quiet=True)
     assert digests(tmp_path / "grown") == digests(tmp_path / "at once")
-    with pytest.raises(BadInput, match=r"config\.gates\.substitutes: 30 -> 1"):  # fewer would be another set
-        make_dataset(gated("grown", 1), quiet=True)
+    whole = content(tmp_path / "grown")
+    assert make_dataset(gated("grown", 0), quiet=True).complete  # the command that it was begun with
+    assert content(tmp_path / "grown") == whole
+
+
+def test_formats_may_be_added_to_a_set_that_is_finished(toy_model: Path, tmp_path: Path) -> None:
+    make_dataset(toy_job(tmp_path / "grown", toy_model), quiet=True)
+    for formats in (["dicom"], ["parquet"], []):
+        make_dataset(toy_job(tmp_path / "grown", toy_model, formats=formats), quiet=True)
+        assert verify_dataset(tmp_path / "grown") == []
+    make_dataset(toy_job(tmp_path / "once", toy_model, formats=["dicom", "parquet"]), quiet=True)
+    pictures = [
+        {name: data for name, data in content(tmp_path / out).items() if name.startswith(("dicom", "parquet", "data/"))}
+        for out in ("grown", "once")
+    ]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_damaged_index_is_made_anew(whole: Path, tmp_path: Path, toy_model: Path) -> None:
+    make_dataset(toy_job(tmp_path / "set", toy_model), quiet=True)
+    path = tmp_path / "set" / "index.parquet"
+    before = path.read_bytes()
+    path.write_bytes(before[:100])
+    make_dataset(toy_job(tmp_path / "set", toy_model), quiet=True)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])

@@ -423,8 +423,8 @@ def test_the_same_data_set_resumes_from_any_place_and_another_is_refused_with_th
     (tmp_path / "set").rename(tmp_path / "moved")
     assert create(tmp_path / "moved", marker(tmp_path / "moved", device="cpu")) is True
     with pytest.raises(BadInput) as caught:
-        create(tmp_path / "moved", {**marker(tmp_path / "moved", steps=7, formats=["dicom"]), "plan": "q"})
-    assert "(config.steps: 20 -> 7, config.formats: [] -> ['dicom'])" in str(caught.value)
+        create(tmp_path / "moved", {**marker(tmp_path / "moved", steps=7, threads=1), "plan": "q"})
+    assert "(config.steps: 20 -> 7, config.threads: 2 -> 1)" in str(caught.value)
     with pytest.raises(BadInput, match=r"\(plan: pppppppppppppppp -> q\)"):  # which follows from nothing that is named
         create(tmp_path / "moved", {**marker(tmp_path / "moved"), "plan": "q"})
     assert "out" not in str(caught.value).partition("(")[2]

@@ -106,7 +106,7 @@ def test_an_image_that_comes_out_broken_takes_no_other_of_its_batch_with_it(toy_
 
 
 class Tokenizer:
-    """The model's own, but for one text, at which ``error`` comes ``times`` times, as memory may run out at any step."""
+    """The model's own, but for one text, at which ``error`` comes ``times`` times: memory may run out at any step."""
 
     def __init__(self, own: Any, text: str, error: BaseException, times: int) -> None:
         self.own, self.text, self.error, self.times = own, text, error, times

@@ -176,7 +176,7 @@ def test_tables_that_do_not_agree_with_the_shards_are_found(copy: Path) -> None:
         assert verify_dataset(copy)[0] == f"{copy / 'index.parquet'}: {words}"
     before = (copy / "croissant.json").read_bytes()
     parquet.write_table(index, copy / "index.parquet", compression="none")  # other bytes, the same rows
-    stale = f"{copy / 'croissant.json'}: another hash than the file has, of index.parquet"
+    stale = f"{copy / 'croissant.json'}: not the hash of index.parquet"
     assert verify_dataset(copy) == [stale]
     told = json.loads(before)
     told["distribution"][0]["sha256"] = sha256_file(copy / "index.parquet")
