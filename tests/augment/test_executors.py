@@ -64,15 +64,21 @@ def test_a_worker_that_dies_costs_nothing_and_a_shard_that_kills_them_all_is_nam
     assert digests(tmp_path / "ray") == digests(tmp_path / "serial")
 
 
+class Own(RuntimeError):
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.cause = GenError(words)
+
+
 class FakeRay:
     """A cluster of ``nodes`` nodes of one CPU, of which actors are references to be counted and shards are made at
     once. A node is lost, with its actor, during the third wait, and the cluster says so from the wait
     ``noticed`` on."""
 
-    exceptions = SimpleNamespace(RayError=RuntimeError, RayTaskError=KeyError)
+    exceptions = SimpleNamespace(RayError=RuntimeError, RayTaskError=Own)
 
-    def __init__(self, nodes: int, noticed: int) -> None:
-        self.cpus, self.noticed, self.waits = nodes, noticed, 0
+    def __init__(self, nodes: int, noticed: int, complaints: int = 0) -> None:
+        self.cpus, self.noticed, self.waits, self.complaints = nodes, noticed, 0, complaints
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.most_idle = 0
 
@@ -105,6 +111,9 @@ class FakeRay:
         maker, shard, _ = future
         if self.waits == 3:
             raise RuntimeError("the node was lost")
+        if shard == 1 and self.complaints:
+            self.complaints -= 1
+            raise Own("the worker's own words")
         done: tuple[float, float] = maker.make(shard)
         return done
 
@@ -127,6 +136,45 @@ def test_an_actor_without_a_shard_is_let_go_for_its_room_is_anothers(
     works = list(executors._over_actors(ray, tmp_path / "set", config, plan, shards, None))
     assert sorted(work.entry.shard for work in works) == list(shards)
     assert (ray.cpus, ray.most_idle) == (1, 0)
+
+
+@pytest.mark.parametrize(("complaints", "stops"), [(1, False), (2, True)])
+def test_an_error_of_a_worker_is_believed_when_it_comes_twice_beside_a_node_that_is_lost(
+    toy_model: Path, tmp_path: Path, complaints: int, stops: bool
+) -> None:
+    config = toy_job(tmp_path / "set", toy_model, shard_size=2)
+    plan = plan_job(config)
+    create(tmp_path / "set", marker_of(config, plan, "", {}))
+    works = executors._over_actors(
+        FakeRay(nodes=2, noticed=4, complaints=complaints), tmp_path / "set", config, plan, range(5), None
+    )
+    if stops:
+        with pytest.raises(GenError, match="the worker's own words"):
+            list(works)
+    else:
+        assert sorted(work.entry.shard for work in works) == list(range(5))
+
+
+def test_paths_hold_wherever_a_node_was_started(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.safetensors").touch()
+    gates = Gates(judge="xrv:densenet121@weights.safetensors")
+    config = executors.absolute(toy_job(tmp_path / "set", toy_model, gates=gates))
+    assert config.gates.judge == f"xrv:densenet121@{tmp_path / 'weights.safetensors'}"
+    assert executors.absolute(toy_job(tmp_path / "set", toy_model)).gates.judge == ""
+
+
+def test_no_cluster_is_one_line(toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**options: object) -> None:
+        raise ConnectionError("Could not find\nany running Ray instance")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(EnvironmentLacks, match="no Ray cluster answers at auto: Could not find any running"):
+        make_dataset(toy_job(tmp_path / "set", toy_model), executor="ray", address="auto", quiet=True)
 
 
 def test_a_cluster_that_lost_all_its_nodes_ends_the_job_in_words(

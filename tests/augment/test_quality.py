@@ -336,6 +336,18 @@ def test_real_films_of_the_users_are_judged_at_the_start(real: Truth, bundled: P
     assert set(found.limits) == {"sex: F", "sex: M", *(f"quality: {name}" for name in QUALITIES)}
 
 
+def test_films_of_the_users_are_judged_once_where_a_table_is_kept(
+    real: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates = Gates(names=["quality", "sex"], real=str(real.folder), least_films=30)
+    first = open_panel(gates, device="cpu", table=tmp_path / "gates.csv")
+    monkeypatch.setattr("augment.quality.measure", lambda *those: pytest.fail("they were judged again"))
+    again = open_panel(gates, device="cpu", table=tmp_path / "gates.csv")
+    assert first is not None
+    assert again is not None
+    assert (first.limits, first.identity, first.source) == (again.limits, again.identity, again.source)
+
+
 def test_without_names_there_is_no_panel() -> None:
     assert open_panel(Gates(names=[])) is None
 
