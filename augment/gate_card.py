@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from augment.config import GATES, Gates
@@ -78,8 +78,6 @@ def _thresholds(panel: Mapping[str, Any], asked: Collection[str], looked_at: Col
             continue
         groups = facts["groups"]
         limits = sorted({f"{group['threshold']:.4g}" for group in groups.values()}, key=float)
-        worst = min(groups, key=lambda key: _share(groups[key]["passed"], 1.0))
-        blindest = max(groups, key=lambda key: _share(groups[key]["others"], 0.0))
         rows.append(
             (
                 kind,
@@ -87,9 +85,9 @@ def _thresholds(panel: Mapping[str, Any], asked: Collection[str], looked_at: Col
                 str(len(groups) - 1),
                 str(len(facts["pooled"])),
                 figure_text(groups["all"]["passed"], 1, percent=True),
-                "" if len(groups) == 1 else f"{figure_text(groups[worst]['passed'], 1, percent=True)} ({worst})",
+                _extreme(groups, "passed", min),
                 figure_text(groups["all"]["others"], 1, percent=True),
-                "" if len(groups) == 1 else f"{figure_text(groups[blindest]['others'], 1, percent=True)} ({blindest})",
+                _extreme(groups, "others", max),
             )
         )
     columns = ("score", "threshold", "groups of their own", "pooled groups", "real films that pass")
@@ -144,9 +142,13 @@ def _triple(triple: Sequence[float | None], digits: int) -> str:
     return figure_text(dict(zip(("value", "low", "high"), triple, strict=True)), digits)
 
 
-def _share(figure: Mapping[str, Any], unknown: float) -> float:
-    value: float | None = figure["value"]
-    return unknown if value is None else value
+def _extreme(groups: Mapping[str, Any], what: str, pick: Callable[..., str]) -> str:
+    """The group with the least or the largest share, where there are several."""
+    known = [key for key in groups if groups[key][what]["value"] is not None]
+    if len(groups) == 1 or not known:
+        return ""
+    key = pick(known, key=lambda key: groups[key][what]["value"])
+    return f"{figure_text(groups[key][what], 1, percent=True)} ({key})"
 
 
 __all__ = ["gate_lines", "table"]
