@@ -141,6 +141,30 @@ def test_a_whole_set_verifies_and_a_damaged_one_does_not(made: Path, tmp_path: P
     assert isinstance(call("verify", tmp_path).exception, GenError)
 
 
+def test_what_is_not_finished_and_what_lacks_rows_are_told_apart_from_damage(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(made, tmp_path / "copy"))
+    (copy / "_SUCCESS").unlink()
+    assert "run the same" in str(call("verify", copy).exception)
+    next(copy.rglob("shard-000001.json")).unlink()
+    ended = call("verify", copy)
+    assert "1 of 3 shards are not there (1)" in ended.stdout
+    assert "run the same" in str(ended.exception)
+    assert "delete" not in str(ended.exception)
+    unfilled = ["set/_SUCCESS: missing: 2 row(s) could not be filled"]
+    monkeypatch.setattr("augment.verify.verify_dataset", lambda *those, **options: unfilled)
+    assert "raise gates.substitutes" in str(call("verify", copy).exception)
+
+
+def test_no_image_is_made_again_into_a_data_set(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (made, tmp_path / "file"):
+        assert isinstance(call("replay", made, "2", "--out", out).exception, BadInput)
+
+
 def test_a_row_is_made_again(made: Path, tmp_path: Path) -> None:
     ended = call("replay", made, "2", "--out", tmp_path, "--device", "cpu")
     assert ended.exit_code == 0, ended.exception
