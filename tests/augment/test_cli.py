@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from toy_job import ROWS, toy_job
 
@@ -14,8 +16,9 @@ from augment.cli import dataset
 from augment.config import DatasetConfig
 from augment.dry_run import Trial
 from augment.job import make_dataset, plan_job
-from gen.core.config import load_config, to_yaml
+from gen.core.config import load_config, to_dict, to_yaml
 from gen.core.errors import BadInput, GenError
+from gen.core.run import changed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -44,6 +47,16 @@ def test_the_configs_can_be_made_with_the_bundled_model(name: str) -> None:
     plan = plan_job(config)
     assert sum(stratum.quota for stratum in plan.strata) == config.images
     assert plan.warnings == ()
+
+
+def test_the_config_lists_every_key_with_its_default() -> None:
+    text = (CONFIGS / "dataset.yaml").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^#   ([a-z_.]+): (.+?)(?:  .*)?$", text, re.MULTILINE))
+    pairs = changed({}, to_dict(DatasetConfig("", 0)))
+    default = {key: value for key, (_, value) in pairs.items()}
+    set_there = {key for key in changed({}, yaml.safe_load(text)) if key not in listed}
+    assert listed.keys() | set_there == default.keys()
+    assert {key: yaml.safe_load(value) for key, value in listed.items()} == {key: default[key] for key in listed}
 
 
 def test_the_result_is_the_folder_and_all_else_is_on_the_other_stream(config: Path, tmp_path: Path) -> None:
