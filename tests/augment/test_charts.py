@@ -65,3 +65,16 @@ def test_it_has_the_width_of_a_phone_whatever_it_shows(tmp_path: Path) -> None:
         with Image.open(write_balance(tmp_path, cells)) as picture:
             assert picture.width == round(WIDTH * DPI)
             assert np.asarray(picture.convert("L")).min() < 128
+
+
+def test_the_points_are_where_the_counts_say() -> None:
+    counts = {"wanted": 40, "final": 30, "first": 10, "tried": 80, "met sex": 80, "failed sex": 20, "met age": 50}
+    figure = draw_balance({"sex=F": Counter(counts), "sex=M": Counter({"wanted": 40, "final": 40, "first": 20})}, GATES)
+    values, _, gates = figure.axes[:3]
+    points = [(line.get_marker(), *line.get_xdata(), *line.get_ydata()) for line in values.lines]
+    shown = [point for point in points if len(point) == 3 and point[0] in "os"]
+    assert shown == [("o", 25, 1), ("s", 75, 1), ("o", 50, 0), ("s", 100, 0)]
+    refused = {
+        name.get_text(): line.get_xdata()[0] for name, line in zip(gates.get_yticklabels(), gates.lines, strict=True)
+    }
+    assert (refused["sex"], refused["age"], refused["copy"]) == (25, 0, 0)

@@ -6,12 +6,13 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_job import ROWS, SHARD, digests, toy_job
 from whole_set import content
 
-from augment import executors, job
+from augment import executors, finish, job
 from augment.config import DatasetConfig, Gates, Target
 from augment.counts import FINAL, MISSING, TRIED
 from augment.generate import Work, Worker
@@ -239,6 +240,21 @@ def test_a_damaged_index_is_made_anew(whole: Path, tmp_path: Path, toy_model: Pa
     path.write_bytes(before[:100])
     make_dataset(toy_job(tmp_path / "set", toy_model), quiet=True)
     assert path.read_bytes() == before
+
+
+def test_a_shard_that_is_withdrawn_while_the_set_is_finished_leaves_it_unfinished(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = finish.write_croissant
+
+    def beside(out: Path, *those: Any, **options: Any) -> None:
+        next(out.rglob("shard-000001.json")).unlink()  # as another job does that found it damaged
+        write(out, *those, **options)
+
+    monkeypatch.setattr(finish, "write_croissant", beside)
+    with pytest.raises(GenError, match=r"shard-000001\.json"):
+        make_dataset(toy_job(tmp_path / "set", toy_model), quiet=True)
+    assert not (tmp_path / "set" / "_SUCCESS").exists()
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
