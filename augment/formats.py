@@ -51,7 +51,6 @@ def finish_format(
     entries: Iterable[Entry],
     *,
     twins: Sequence[str] = (),
-    licence: str = LICENCE,
     weights_may_learn: Mapping[str, bool] | None = None,
 ) -> None:
     """Write what vouches for all files of ``fmt``, once they are there: the metadata.csv of an imagefolder.
@@ -64,7 +63,7 @@ def finish_format(
         folder = (Path(out) / fmt).absolute()
         folder.mkdir(exist_ok=True)  # of a set of which nothing could be made there is none
         records = (record for entry in entries for record in entry.records)
-        write_manifest(folder, (manifest_row(folder, twins, record, licence, weights_may_learn) for record in records))
+        write_manifest(folder, (manifest_row(folder, twins, record, weights_may_learn) for record in records))
 
 
 def files_of(out: str | Path, entry: Entry, fmt: str) -> Iterator[tuple[str, bytes]]:
@@ -97,7 +96,6 @@ def manifest_row(
     folder: Path,
     twins: Sequence[str],
     record: Mapping[str, Any],
-    licence: str = LICENCE,
     weights_may_learn: Mapping[str, bool] | None = None,
 ) -> Row:
     """The row of an image in metadata.csv of ``folder``."""
@@ -107,7 +105,7 @@ def manifest_row(
         file=folder / _picture_name(IMAGES, record),
         patient_id=patient_of(record),
         source=f"{SOURCE}{':'.join(_origin(record))}",
-        licence=record["provenance"].get("licence") or licence,
+        licence=record["provenance"].get("licence") or LICENCE,
         weights_may_learn=(weights_may_learn or {}).get(record["source"], False),
         age=study["age"],
         sex=study["sex"] or "",

@@ -14,7 +14,7 @@ import pytest
 from whole_set import content, levels, made_of, make, marker
 
 from augment.config import FORMATS
-from augment.formats import export, files_of, finish_format
+from augment.formats import LICENCE, export, files_of, finish_format
 from augment.records import DRR, MODEL, Entry
 from augment.samples import sample_of
 from augment.shards import commit, create, entries, entry_of, read_shard, tar_name
@@ -119,7 +119,7 @@ def test_of_a_projection_the_patient_and_the_spacing_are_kept_and_of_a_lateral_n
     entry = commit(tmp_path, 0, [lateral, projection])
     for fmt in FORMATS:
         export(tmp_path, entry, fmt)
-    finish_format(tmp_path, "imagefolder", [entry], licence="CC0", weights_may_learn={MODEL: False, DRR: True})
+    finish_format(tmp_path, "imagefolder", [entry], weights_may_learn={MODEL: False, DRR: True})
     first, second = (
         pydicom.dcmread(tmp_path / "dicom" / record["id"][:2] / f"{record['id']}.dcm") for record in entry.records
     )
@@ -133,7 +133,7 @@ def test_of_a_projection_the_patient_and_the_spacing_are_kept_and_of_a_lateral_n
     rows = read_manifest(tmp_path / "imagefolder").rows
     assert [row.source for row in rows] == ["synthetic:toy:0000000000000000", "synthetic:drr:ct-7"]
     assert rows[1].patient_id == "ct-7"
-    assert [(row.licence, row.weights_may_learn) for row in rows] == [("CC0", False), ("CC BY 4.0", True)]
+    assert [(row.licence, row.weights_may_learn) for row in rows] == [(LICENCE, False), ("CC BY 4.0", True)]
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
