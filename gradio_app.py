@@ -169,7 +169,7 @@ def demo(model: Path | None, host: str, port: int | None) -> None:
 
     For research use only, not for clinical use.
     """
-    from gen.model.pipeline import bundled_model
+    from gen.core.bundled import bundled_model
 
     chosen = (model or bundled_model()).resolve()
     with tempfile.TemporaryDirectory(prefix="gen-demo-") as folder, contextlib.chdir(folder):

@@ -22,9 +22,9 @@ from augment.records import DRR, Entry
 from augment.samples import COLUMNS, sample_of
 from augment.sources import weights_may_learn
 from gen import __version__
+from gen.core.bundled import bundled_model
 from gen.core.config import to_dict, to_yaml
 from gen.core.files import write_text
-from gen.language.tokens import bundled_model
 
 CARD = "README.md"
 LICENCE_NAME = "synthetic-see-card"

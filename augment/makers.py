@@ -10,7 +10,7 @@ from augment.config import DatasetConfig
 from augment.target import Sets, Values, band
 from gen.core.errors import BadInput
 from gen.language.study import Finding, Study
-from gen.model.folder import capability_warnings
+from gen.model.capabilities import capability_warnings
 
 Cell = Mapping[str, str]  # values by attribute
 

@@ -19,11 +19,14 @@ from augment.config import DatasetConfig
 from augment.records import DRR, MODEL, PlanRow
 from augment.samples import require_twin_names
 from augment.tried import AGAIN, tried
+from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput, GenError
+from gen.core.files import read_json
 from gen.core.radiograph import Radiograph
 from gen.language.prompt import token_budget_warning
-from gen.language.tokens import bundled_model, token_counter
-from gen.model.folder import check_model_folder, model_hash, read_capabilities, read_json
+from gen.language.tokens import token_counter
+from gen.model.capabilities import read_capabilities
+from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
     from gen.model.pipeline import Pipeline
@@ -139,7 +142,7 @@ def identity_of(config: DatasetConfig) -> dict[str, str]:
 
     Loads no model, but reads every byte of it and of the CTs. BadInput for a twin that nobody makes.
     """
-    from gen.core.device import pick_attention, pick_device, pick_dtype
+    from gen.model.device import pick_attention, pick_device, pick_dtype
 
     folder = _folder(config)
     check_model_folder(folder)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
+from gen.core.bundled import bundled_model
 from gen.core.errors import GenError
 from gen.core.files import write_json
 from gen.core.manifest import Row, read_manifest
@@ -22,7 +23,6 @@ from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
 from gen.data.loader import pixel_cache, to_model_range
 from gen.data.split import patient_of, split_rows
-from gen.language.tokens import bundled_model
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import model_hash
 
@@ -90,7 +90,7 @@ def levels_of(rows: Sequence[Row], size: int) -> np.ndarray:
 
 def model_size(model: Path) -> int:
     """Pixels a side that ``model`` was trained at."""
-    from gen.model.folder import read_json
+    from gen.core.files import read_json
 
     unet, vae = (read_json(model / part / "config.json") for part in ("unet", "vae"))
     channels = vae.get("block_out_channels") or vae["decoder_block_out_channels"]

@@ -29,12 +29,12 @@ from common import (
     with_interval,
 )
 
+from gen.core.bundled import bundled_judge
 from gen.core.errors import BadInput
 from gen.data.split import patient_of
 from gen.evaluate.copies import Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import embed
 from gen.evaluate.figures import proportion
-from gen.judge.judge import bundled_judge
 from gen.judge.reference import calibrate
 
 SIZE = 256  # pixels

@@ -113,7 +113,7 @@ def _torchvision() -> Check:
 
 
 def _device() -> Check:
-    from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, why_not_xformers
+    from gen.model.device import describe_device, pick_attention, pick_device, pick_dtype, why_not_xformers
 
     device = pick_device("auto")
     dtype, training = pick_dtype("auto", device), pick_dtype("auto", device, training=True)
@@ -133,7 +133,7 @@ def _disk() -> Check:
 def _folder(model: Path | None) -> Path:
     if model is not None:
         return model
-    from gen.language.tokens import bundled_model
+    from gen.core.bundled import bundled_model
 
     return bundled_model()
 

@@ -34,10 +34,11 @@ def assemble(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
     import torch
 
     from gen.core.errors import BadInput
-    from gen.core.files import staged_folder
+    from gen.core.files import read_json, staged_folder
+    from gen.model.capabilities import CAPABILITIES
     from gen.model.denoiser import Denoiser
     from gen.model.export import Fixtures, write_model_folder
-    from gen.model.folder import CAPABILITIES, load_autoencoder, read_json
+    from gen.model.folder import load_autoencoder
     from gen.model.pipeline import load_pipeline
 
     pipeline = load_pipeline(model, device="cpu", dtype="float32", attention="sdpa")

@@ -63,6 +63,17 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``; BadInput where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{path} is a JSON {type(value).__name__}, and should be an object")
+    return value
+
+
 @contextmanager
 def staged_folder(path: str | Path) -> Iterator[Path]:
     """Fill a temporary sibling folder that takes the name ``path``, digests and all, when the block ends well.

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.core.files import write_json
+from gen.core.files import read_json, write_json
 from gen.judge.labels import Targets
 from gen.judge.network import PATIENT, QUALITIES
 from gen.judge.scores import best_f1_threshold, fit_temperature, sigmoid
 from gen.judge.sight import Readings
-from gen.model.folder import read_json
 
 CALIBRATION = "calibration.json"
 HEADS = ("findings", *PATIENT, *QUALITIES, "artefact")

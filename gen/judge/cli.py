@@ -34,8 +34,8 @@ def train_reference(data: Path, out: Path, judge: Path | None, device: str) -> N
     validation and test patients of DATA say how near a film comes by chance. Rows count as `gen train denoiser` counts
     them: weights_may_learn = yes, split by patient. Weigh who may have OUT where the patients are not public.
     """
+    from gen.core.bundled import bundled_judge
     from gen.judge.indexed import index_for
-    from gen.judge.judge import bundled_judge
 
     made, left_out = index_for(data, out, judge or bundled_judge(), device=device)
     reference, copies = made.reference, made.figures["copies"]

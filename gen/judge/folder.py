@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from gen.core.errors import BadInput
-from gen.core.files import write_json
+from gen.core.files import read_json, write_json
 from gen.judge.network import JudgeNetwork, JudgeShape
-from gen.model.folder import check_weights, read_json
+from gen.model.folder import check_weights
 from gen.model.parts import load_weights, quiet
 
 JUDGE, TRUNK, HEADS = "judge.json", "trunk", "heads.safetensors"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gen.core.bundled import bundled_model
 from gen.core.files import atomic_file
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
@@ -17,7 +18,6 @@ from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, split_rows
 from gen.judge.degrade import FORGERIES, forge
 from gen.language.render import render
-from gen.language.tokens import bundled_model
 from gen.model.folder import load_autoencoder, model_hash
 from gen.model.latents import moments
 

@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from gen.core.errors import BadInput
-from gen.core.files import sha256_file
+from gen.core.bundled import bundled_judge
+from gen.core.files import read_json, sha256_file
 from gen.judge.calibrate import CALIBRATION, Calibration, read_calibration
 from gen.judge.folder import HEADS, JUDGE, TRUNK, read_network
 from gen.judge.network import QUALITIES, JudgeNetwork, raw_scores
 from gen.judge.reference import REFERENCE, Reference, read_reference
 from gen.judge.sight import AnyJudge, Readings, batches, blank, join
-from gen.language.tokens import BUNDLED
-from gen.model.folder import read_json
 
 FIGURES = "figures.json"
 
@@ -48,20 +46,12 @@ class Judge(AnyJudge):
         return join(parts)
 
 
-def bundled_judge() -> Path:
-    """The folder of the judge that travels with the package, the last by name; BadInput where there is none."""
-    folders = sorted(BUNDLED.glob(f"*/{JUDGE}"))
-    if not folders:
-        raise BadInput("no bundled judge in this installation", hint="name a judge's folder")
-    return folders[-1].parent
-
-
 def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Judge:
     """The judge in ``folder``, or the bundled one, in float32, on ``device``.
 
     BadInput, naming the culprit, for a folder that is no whole judge; EnvironmentLacks for a device that is not there.
     """
-    from gen.core.device import pick_device
+    from gen.model.device import pick_device
 
     folder = Path(folder) if folder is not None else bundled_judge()
     place = pick_device(device)
@@ -90,6 +80,3 @@ def _nothing(judge: Judge) -> Readings:
     names = judge.findings
     none = blank(0, np.empty((0, judge.network.shape.embedding)), names, np.empty((0, len(names))))
     return Readings(**{**vars(none), "qualities": QUALITIES, "quality": np.empty((0, len(QUALITIES)), np.float32)})
-
-
-__all__ = ["Judge", "bundled_judge", "judge_hash", "load_judge"]

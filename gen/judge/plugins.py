@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gen.core.errors import BadInput, EnvironmentLacks
-from gen.core.files import sha256_file
+from gen.core.files import read_json, sha256_file
 from gen.core.terms import FINDINGS, STANDARD_NAMES
 from gen.judge.folder import JUDGE
 from gen.judge.judge import Judge, load_judge
 from gen.judge.sight import AnyJudge, Readings, batches, blank, join
-from gen.model.folder import check_weights, read_json
+from gen.model.folder import check_weights
 from gen.model.parts import load_weights, quiet
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _transformers(folder: Path, device: str) -> ForeignJudge:
     import torch
     from transformers import AutoModel, AutoModelForImageClassification
 
-    from gen.core.device import pick_device
+    from gen.model.device import pick_device
 
     check_weights(folder)
     config = read_json(folder / "config.json")
@@ -163,7 +163,7 @@ def _xrv(spec: str, device: str) -> ForeignJudge:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from gen.core.device import pick_device
+    from gen.model.device import pick_device
 
     if name not in models.model_urls or not name.startswith("densenet"):
         known = sorted(key for key in models.model_urls if key.startswith("densenet"))

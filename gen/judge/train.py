@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gen.core.device import describe_device
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
@@ -27,6 +26,7 @@ from gen.judge.labels import Targets, judged_findings, targets_of, without_sourc
 from gen.judge.network import QUALITIES, JudgeNetwork, JudgeShape, contrast, patch_side, raw_scores
 from gen.judge.scores import auroc
 from gen.model import training
+from gen.model.device import describe_device
 from gen.model.losses import ema_decay
 
 if TYPE_CHECKING:

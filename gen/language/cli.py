@@ -52,8 +52,9 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
 
 def _bundled_counter() -> tuple[Callable[[str], int] | None, int]:
     """The `token_counter` of the bundled model; a text is read without one too."""
+    from gen.core.bundled import bundled_model
     from gen.core.errors import BadInput
-    from gen.language.tokens import bundled_model, token_counter
+    from gen.language.tokens import token_counter
 
     try:
         folder = bundled_model()

@@ -10,15 +10,6 @@ from pathlib import Path
 from gen.core.errors import BadInput
 
 CLIP_LENGTH = 77  # tokens that CLIP's text encoder reads; so does one that does not say
-BUNDLED = Path(__file__).parent.parent / "bundled"
-
-
-def bundled_model() -> Path:
-    """The folder of the model that travels with the package, the last by name; BadInput where there is none."""
-    folders = sorted(BUNDLED.glob("*/model_index.json"))
-    if not folders:
-        raise BadInput("no bundled model in this installation", hint="name a model folder with --model")
-    return folders[-1].parent
 
 
 def token_limit(part: Path) -> int:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gen.core.device import describe_device
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
 from gen.model import training
+from gen.model.device import describe_device
 from gen.model.latents import RAW_STD, freeze_linear_encoder, moments, patch_pca, set_patch_encoder, shrink_factor
 from gen.model.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
 

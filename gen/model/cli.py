@@ -81,11 +81,12 @@ def sample(
     Image k of a call is decided by --seed and k alone. The folder that they are written to is a data set: metadata.csv
     lists every image with its prompt and seed. For research use only, not for clinical use.
     """
+    from gen.core.bundled import bundled_model
     from gen.core.errors import BadInput
     from gen.core.files import require_free_space
     from gen.language.study import Study
-    from gen.language.tokens import bundled_model
-    from gen.model.folder import check_model_folder, read_capabilities
+    from gen.model.capabilities import read_capabilities
+    from gen.model.folder import check_model_folder
     from gen.model.requests import flags_to_study
     from gen.model.results import existing_rows
 

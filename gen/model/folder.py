@@ -1,21 +1,18 @@
-"""A model folder: stock diffusers and transformers parts in safetensors, and what the model has learnt.
+"""A model folder: stock diffusers and transformers parts in safetensors.
 
-Pickles are refused, a missing part is named, and ``capabilities.json`` says what may be asked of it.
+Pickles are refused, and a missing part is named.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gen.core.errors import BadInput
-from gen.core.files import newest_verified, sha256_file
-from gen.language.study import Study
+from gen.core.files import newest_verified, read_json, sha256_file
 
-INDEX, CAPABILITIES, CARD = "model_index.json", "capabilities.json", "README.md"
+INDEX, CARD = "model_index.json", "README.md"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 WEIGHTED = ("unet", "vae", "text_encoder")
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
@@ -94,70 +91,3 @@ def load_autoencoder(folder: Path) -> Any:
     if name not in classes:
         raise BadInput(f"{part}: autoencoder class {name!r} is not supported", hint=f"supported: {', '.join(classes)}")
     return load_weights(classes[name], part)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``; BadInput where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadInput(f"{path} is a JSON {type(value).__name__}, and should be an object")
-    return value
-
-
-def read_capabilities(folder: Path) -> dict[str, Any] | None:
-    """What the model says that it has learnt; None for a folder that says nothing (a user's own checkpoint)."""
-    path = folder / CAPABILITIES
-    return read_json(path) if path.is_file() else None
-
-
-def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
-    """A line for everything in ``study`` that the model was never shown; nothing for a model that says nothing."""
-    if capabilities is None:
-        return []
-    lines = []
-    for key, value in _asked(study):
-        shown = capabilities.get(key, {})
-        if value not in shown:
-            noun, whole = _NOUNS[key]
-            never = f"the {noun} {value!r}: it" if shown else f"{whole}: {value!r}"
-            lines.append(f"the model was never shown {never} will have no reliable effect")
-    for name, finding in study.findings.items():
-        if name not in capabilities.get(_BY_STATE[finding.state], {}):
-            never_at_all = not any(name in capabilities.get(key, {}) for key in _BY_STATE.values())
-            what = f"the finding {name!r}" if never_at_all else f"{name!r} as {finding.state}"
-            lines.append(f"the model was never shown {what}: it will have no reliable effect")
-    if study.age is not None:
-        if (ages := capabilities.get("age_range")) is None:
-            lines.append(f"the model was never shown the age of a patient: '{study.age}' will have no reliable effect")
-        elif not ages[0] <= study.age <= ages[1]:
-            lines.append(f"the model was shown ages {ages[0]} to {ages[1]} only, and {study.age} lies outside")
-    if study.age_group == "child" and not capabilities.get("children"):
-        lines.append("the model was never shown a child: 'child' will have no reliable effect")
-    return lines
-
-
-_BY_STATE = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}
-
-# By key of capabilities.json: what one value is called, and what was left out where there is no value at all.
-_NOUNS = {
-    "views": ("view", "the view of a radiograph"),
-    "positions": ("position", "the position of a patient"),
-    "sexes": ("sex", "the sex of a patient"),
-    "races": ("race", "the race of a patient"),
-    "sides": ("side", "the side of a finding"),
-    "severities": ("severity", "the severity of a finding"),
-    "zones": ("zone", "the zone of a finding"),
-    "devices": ("device", "a device by its name"),
-}
-
-
-def _asked(study: Study) -> list[tuple[str, str]]:
-    """What ``study`` says besides its findings and its age, by key of capabilities.json, nothing twice."""
-    pairs = [("views", study.view), ("positions", study.position), ("sexes", study.sex), ("races", study.race)]
-    for finding in study.findings.values():
-        pairs += [("sides", finding.side), ("severities", finding.severity), ("zones", finding.zone)]
-    pairs += [("devices", device) for device in study.devices]
-    return [(key, value) for key, value in dict.fromkeys(pairs) if value is not None]

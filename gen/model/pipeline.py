@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gen import __version__
-from gen.core.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
 from gen.core.errors import BadInput, GenError
+from gen.core.files import read_json
 from gen.core.radiograph import Radiograph
-from gen.language.tokens import bundled_model, token_limit
+from gen.language.tokens import token_limit
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
-from gen.model.folder import check_model_folder, load_autoencoder, model_hash, read_capabilities, read_json
+from gen.model.capabilities import read_capabilities
+from gen.model.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
+from gen.model.folder import check_model_folder, load_autoencoder, model_hash
 from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Pipeline", "bundled_model", "check_settings", "load_pipeline", "sample", "sample_each"]
 
 TEXTS_KEPT = 256  # whose states are kept: a call has a few prompts, a dataset job as many as images
 FLAT = 1e-3  # standard deviation of a whole image, in [0, 1], below which nothing was painted

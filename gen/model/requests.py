@@ -15,7 +15,7 @@ from gen.core.errors import BadInput
 from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STANDARD_NAMES, STATES, ZONES, did_you_mean
 from gen.language.prompt import read_prompt, render, token_budget_warning
 from gen.language.study import Finding, Study
-from gen.model.folder import capability_warnings
+from gen.model.capabilities import capability_warnings
 
 
 @dataclass(frozen=True)

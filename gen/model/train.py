@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from gen.core.device import describe_device, pick_attention, set_attention
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
 from gen.core.run import Run, derived_seed
@@ -21,8 +20,10 @@ from gen.data.loader import Augmentation, pixel_cache
 from gen.data.split import data_digest, order_of, split_rows
 from gen.data.texts import Texts, texts_of
 from gen.model import training
+from gen.model.capabilities import capabilities_of
 from gen.model.denoiser import PREDICTIONS, Denoiser, DenoiserShape, cut_captions, load_parts, new_denoiser, tokenize
-from gen.model.export import Fixtures, capabilities_of, write_model_folder
+from gen.model.device import describe_device, pick_attention, set_attention
+from gen.model.export import Fixtures, write_model_folder
 from gen.model.folder import check_model_folder, load_autoencoder
 from gen.model.latent_cache import (
     draw_latents,

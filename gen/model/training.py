@@ -17,10 +17,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gen.core.device import pick_device, pick_dtype
 from gen.core.errors import BadInput, GenError
 from gen.core.files import newest_verified, prune, staged_folder, verify_folder, write_json
 from gen.core.run import Run, open_run
+from gen.model.device import pick_device, pick_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ def make_accelerator(folder: str | Path, device: str, dtype: str, accumulate: in
     """An Accelerator for ``device`` and ``dtype`` ("auto", "float32", "bfloat16"), with TensorBoard logs in ``folder``.
 
     float16 is refused: its loss scale would be one more state to resume. Else BadInput and EnvironmentLacks as in
-    gen.core.device. Nothing is written before ``init_trackers``.
+    gen.model.device. Nothing is written before ``init_trackers``.
     """
     import torch
     from accelerate import Accelerator

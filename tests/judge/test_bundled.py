@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gen.core.bundled import bundled_judge, bundled_model
 from gen.core.files import verify_folder
 from gen.core.terms import FINDINGS
 from gen.judge.degrade import blur
-from gen.judge.judge import bundled_judge, load_judge
-from gen.language.tokens import bundled_model
+from gen.judge.judge import load_judge
 
 
 def test_it_is_whole_and_small_and_hides_no_model_from_sampling() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gen.core import bundled
+from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
-from gen.language import tokens
-from gen.language.tokens import CLIP_LENGTH, bundled_model, token_counter, token_limit
+from gen.language.tokens import CLIP_LENGTH, token_counter, token_limit
 
 TEXTS = ("", "Pneumonia.", "63 year old female. AP view. Moderate right pleural effusion.", "ü 漢 " * 100)
 
@@ -68,7 +69,7 @@ def test_prompt_and_sample_take_the_same_bundled_model(
 ) -> None:
     from gen.language.cli import _bundled_counter
 
-    monkeypatch.setattr(tokens, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "bundled")
     with pytest.raises(BadInput, match="no bundled model in this installation; name a model folder with --model"):
         bundled_model()
     assert _bundled_counter() == (None, 0)

@@ -26,8 +26,9 @@ from gen.core.run import read_log
 from gen.data.texts import Texts
 from gen.judge.train import JudgeConfig
 from gen.model.autoencoder import AutoencoderConfig
+from gen.model.capabilities import read_capabilities
 from gen.model.denoiser import DenoiserShape, cut_captions, new_denoiser
-from gen.model.folder import load_autoencoder, read_capabilities
+from gen.model.folder import load_autoencoder
 from gen.model.pipeline import load_pipeline, sample
 from gen.model.tokenizer import train_tokenizer
 from gen.model.train import DenoiserConfig, train_denoiser, validation_loss

@@ -14,18 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput
+from gen.core.files import read_json
 from gen.language.prompt import read_prompt
 from gen.language.study import Finding, Study
-from gen.model.export import capabilities_of
-from gen.model.folder import (
-    capability_warnings,
-    check_model_folder,
-    load_autoencoder,
-    model_hash,
-    pickles,
-    read_capabilities,
-    read_json,
-)
+from gen.model.capabilities import capabilities_of, capability_warnings, read_capabilities
+from gen.model.folder import check_model_folder, load_autoencoder, model_hash, pickles
 
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen.core.device import (
+from gen.core.errors import BadInput, EnvironmentLacks
+from gen.model.device import (
     cpu_multiplies_bfloat16,
     describe_device,
     pick_attention,
@@ -14,7 +15,6 @@ from gen.core.device import (
     set_attention,
     why_not_xformers,
 )
-from gen.core.errors import BadInput, EnvironmentLacks
 
 CPU = torch.device("cpu")
 

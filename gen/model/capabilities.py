@@ -1,0 +1,103 @@
+"""What a model was shown, counted when it is trained, and warnings of what it never was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gen.core.files import read_json
+from gen.language.study import Study
+
+CAPABILITIES = "capabilities.json"
+
+
+def capabilities_of(studies: Iterable[Study], canonical: bool, unread: int = 0) -> dict[str, Any]:
+    """What a model trained on ``studies`` was shown: each value with its number of images; keys as in DESIGN nouns.
+
+    ``canonical`` says that the captions were in the canonical language, so that prompts should be rendered to it;
+    ``unread`` is the number of further images, whose captions no Study could be read from.
+    """
+    studies = list(studies)
+    found = [finding for study in studies for finding in study.findings.values()]
+    ages = [study.age for study in studies if study.age is not None]
+    return {
+        "canonical_language": canonical,
+        "images": len(studies) + unread,
+        "unread": unread,
+        "findings": _counts(n for study in studies for n, f in study.findings.items() if f.state == "present"),
+        "absent": _counts(n for study in studies for n, f in study.findings.items() if f.state == "absent"),
+        "uncertain": _counts(n for study in studies for n, f in study.findings.items() if f.state == "uncertain"),
+        "sides": _counts(finding.side for finding in found),
+        "severities": _counts(finding.severity for finding in found),
+        "zones": _counts(finding.zone for finding in found),
+        "views": _counts(study.view for study in studies),
+        "positions": _counts(study.position for study in studies),
+        "sexes": _counts(study.sex for study in studies),
+        "races": _counts(study.race for study in studies),
+        "devices": _counts(device for study in studies for device in study.devices),
+        "children": sum(study.is_child for study in studies),
+        "ages": len(ages),
+        "age_range": [min(ages), max(ages)] if ages else None,
+    }
+
+
+def read_capabilities(folder: Path) -> dict[str, Any] | None:
+    """What the model says that it has learnt; None for a folder that says nothing (a user's own checkpoint)."""
+    path = folder / CAPABILITIES
+    return read_json(path) if path.is_file() else None
+
+
+def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
+    """A line for everything in ``study`` that the model was never shown; nothing for a model that says nothing."""
+    if capabilities is None:
+        return []
+    lines = []
+    for key, value in _asked(study):
+        shown = capabilities.get(key, {})
+        if value not in shown:
+            noun, whole = _NOUNS[key]
+            never = f"the {noun} {value!r}: it" if shown else f"{whole}: {value!r}"
+            lines.append(f"the model was never shown {never} will have no reliable effect")
+    for name, finding in study.findings.items():
+        if name not in capabilities.get(_BY_STATE[finding.state], {}):
+            never_at_all = not any(name in capabilities.get(key, {}) for key in _BY_STATE.values())
+            what = f"the finding {name!r}" if never_at_all else f"{name!r} as {finding.state}"
+            lines.append(f"the model was never shown {what}: it will have no reliable effect")
+    if study.age is not None:
+        if (ages := capabilities.get("age_range")) is None:
+            lines.append(f"the model was never shown the age of a patient: '{study.age}' will have no reliable effect")
+        elif not ages[0] <= study.age <= ages[1]:
+            lines.append(f"the model was shown ages {ages[0]} to {ages[1]} only, and {study.age} lies outside")
+    if study.age_group == "child" and not capabilities.get("children"):
+        lines.append("the model was never shown a child: 'child' will have no reliable effect")
+    return lines
+
+
+_BY_STATE = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}
+
+# By key of capabilities.json: what one value is called, and what was left out where there is no value at all.
+_NOUNS = {
+    "views": ("view", "the view of a radiograph"),
+    "positions": ("position", "the position of a patient"),
+    "sexes": ("sex", "the sex of a patient"),
+    "races": ("race", "the race of a patient"),
+    "sides": ("side", "the side of a finding"),
+    "severities": ("severity", "the severity of a finding"),
+    "zones": ("zone", "the zone of a finding"),
+    "devices": ("device", "a device by its name"),
+}
+
+
+def _asked(study: Study) -> list[tuple[str, str]]:
+    """What ``study`` says besides its findings and its age, by key of capabilities.json, nothing twice."""
+    pairs = [("views", study.view), ("positions", study.position), ("sexes", study.sex), ("races", study.race)]
+    for finding in study.findings.values():
+        pairs += [("sides", finding.side), ("severities", finding.severity), ("zones", finding.zone)]
+    pairs += [("devices", device) for device in study.devices]
+    return [(key, value) for key, value in dict.fromkeys(pairs) if value is not None]
+
+
+def _counts(values: Iterable[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(value for value in values if value is not None).items()))
