@@ -13,13 +13,15 @@ from typing import Any
 
 from augment.config import FORMATS
 from augment.records import DRR, Entry
-from augment.samples import COLUMNS, NUMBERS, STATES, sample_of
+from augment.samples import COLUMNS, NUMBERS, sample_of
 from augment.shards import read_shard
 from drr.dicom import dicom_bytes
 from gen.core.errors import BadInput, GenError
 from gen.core.files import write_bytes
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import read_image
+from gen.data.rows import labels_of
+from gen.language.study import Study
 from gen.model.results import SOURCE
 
 LICENCE = "synthetic; see the data set's card"
@@ -99,31 +101,22 @@ def manifest_row(
     weights_may_learn: Mapping[str, bool] | None = None,
 ) -> Row:
     """The row of an image in metadata.csv of ``folder``."""
-    study, sample = record["study"], sample_of(record)
-    names = {column: tuple(filter(None, str(sample[column]).split(";"))) for column in STATES.values()}
     return Row(
         file=folder / _picture_name(IMAGES, record),
         patient_id=patient_of(record),
         source=f"{SOURCE}{':'.join(_origin(record))}",
         licence=record["provenance"].get("licence") or LICENCE,
         weights_may_learn=(weights_may_learn or {}).get(record["source"], False),
-        age=study["age"],
-        sex=study["sex"] or "",
-        race=study["race"] or "",
-        view=study["view"] or "",
-        findings=names["findings"],
-        absent=names["absent"],
-        uncertain=names["uncertain"],
         prompt=record["prompt"],
         width=record["width"],
         height=record["height"],
         sha256=record["sha256"],
-        study=str(sample["study"]),
         extra={
             "number": str(record["number"]),
             "cell": record["cell"],
             **{f"{twin}_file_name": _picture_name(twin, record) for twin in twins},  # which load_dataset opens too
         },
+        **labels_of(Study.from_json_dict(record["study"])),
     )
 
 

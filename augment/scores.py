@@ -16,7 +16,7 @@ from augment.calibration import ATTRIBUTES, Film, attributes_of
 from gen.core.errors import BadInput
 from gen.core.files import write_text
 from gen.core.radiograph import read_radiograph
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.data.split import patient_of
 from gen.judge.labels import finding_states
 from gen.judge.reference import Reference, hashed
@@ -91,7 +91,7 @@ def measure(judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = ()) 
     numbers: dict[str, str] = {}
     films = []
     for row in tqdm(rows, desc="judging real films", unit="film", leave=False):
-        study = study_from_row(row)
+        study = study_of(row)
         scores = scores_of(*look(judge, read_radiograph(row.file).pixels), study, finding_states(row, complete))
         patient = numbers.setdefault(patient_of(row), str(len(numbers) + 1))
         films.append(Film(patient, attributes_of(study), scores))

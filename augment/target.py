@@ -20,7 +20,7 @@ from augment.config import CO_OCCURRENCES, KINDS, PROJECTED, DatasetConfig, Targ
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.terms import FINDINGS, OLDEST_YEARS, RACES, SEXES, STANDARD_NAMES, VIEWS, did_you_mean
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.language.study import Finding, Study
 
 NORMAL = "No Finding"
@@ -160,7 +160,7 @@ class RealSet:
 
 def read_real(folder: str, values: Values) -> RealSet:
     """Count the films of ``folder``. BadInput where it cannot be read or no film of it counts."""
-    studies = [study_from_row(row) for row in read_manifest(folder).rows]
+    studies = [study_of(row) for row in read_manifest(folder).rows]
     shown = [[name for name, finding in study.findings.items() if finding.state == "present"] for study in studies]
     often = Counter(name for names in shown for name in names)
     rarest = sorted(values.get("finding", ()), key=lambda name: (name == NORMAL, often[name], FINDINGS.index(name)))

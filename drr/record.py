@@ -81,11 +81,11 @@ def row_of(out: Path, line: Mapping[str, Any], *, licence: str, weights_may_lear
         age=study["age"],
         sex=study["sex"] or "",
         view=study["view"] or "",
-        findings=tuple(study["findings"]),
+        findings=tuple(study["findings"]),  # all of them present
         width=truth["geometry"]["columns"],
         height=truth["geometry"]["rows"],
         sha256=line["files"][line["image"]],
-        study=json.dumps(study),
+        study=json.dumps(study, sort_keys=True, ensure_ascii=False),
         notes=truth["notes"],
         extra={column: name for column, name in twins.items() if name in line["files"]},
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from drr.geometry import Geometry, View
+from gen.core.terms import DEVICES, FINDINGS
 from gen.core.terms import VIEWS as STANDARD_VIEWS
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def study_of(
         "race": None,
         "view": view.name if view.name in STANDARD_VIEWS else None,
         "position": view.position if view.name == "AP" else None,
-        "findings": findings,
-        "devices": sorted(set(devices)),
+        "findings": {name: findings[name] for name in FINDINGS if name in findings},
+        "devices": [device for device in DEVICES if device in devices],
     }
 
 

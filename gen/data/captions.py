@@ -1,25 +1,18 @@
-"""Captions for training: a manifest row's Study, written in the varied wording of reports.
+"""Captions for training: a Study, written in the varied wording of reports.
 
 Every phrasing is our own and reads back, by `gen.language`, to the very Study that it was written from.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from gen.core.errors import BadInput
-from gen.core.terms import ADULT_FROM_YEARS, FINDINGS, STANDARD_NAMES
+from gen.core.terms import ADULT_FROM_YEARS
 from gen.language.findings import DEVICE_NOUNS, NOUNS
 from gen.language.render import EMPTY, SEX_NAMES, noun_phrase, render, sentence
 from gen.language.study import Finding, Study
-
-if TYPE_CHECKING:
-    from gen.core.manifest import Row
 
 CANONICAL_SHARE = 0.25  # of the captions are the canonical prompt itself, which is what a user's text becomes
 
@@ -67,35 +60,6 @@ OWN_ABSENT = {
     "Fracture": ("The bones are intact",),
 }
 DEVICE = ("{x}", "{x} in place", "There is a {x}", "{x} in situ", "{x} is seen")
-
-
-def study_from_row(row: Row) -> Study:
-    """What a manifest row says of its image. The JSON column `study` is the authority where it is not empty.
-
-    Otherwise the columns count: "AP Supine" is AP with position supine, an age is cut to whole years, and notes that
-    speak of a paediatric patient make a child of one whose age is not given. Raises BadInput that names the file.
-    """
-    try:
-        if row.study:
-            return Study.from_json_dict(json.loads(row.study))
-        view, position = _view_and_position(row.view)
-        age = None if row.age is None else int(row.age)
-        child = age is None and re.search(r"\bpa?ediatric\b", row.notes or "", re.IGNORECASE) is not None
-        states = {"absent": row.absent, "uncertain": row.uncertain, "present": row.findings}
-        findings = {_standard(name): Finding(state) for state, names in states.items() for name in names}
-        return Study(
-            age=age,
-            age_group="child" if child else None,
-            sex=row.sex or None,
-            race=row.race or None,
-            view=view,
-            position=position,
-            findings=findings,
-        )
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{row.file_name}: column study is not JSON ({error.msg})") from error
-    except BadInput as error:
-        raise BadInput(f"{row.file_name}: {error.message}", hint=error.hint) from error
 
 
 def write_caption(study: Study, rng: random.Random) -> str:
@@ -196,18 +160,6 @@ def _absent_list(names: Sequence[str], rng: random.Random) -> str:
 
 def _device_sentence(device: str, rng: random.Random) -> str:
     return sentence(rng.choice(DEVICE).format(x=rng.choice(DEVICE_NOUNS[device].split("|"))))
-
-
-def _view_and_position(view: str | None) -> tuple[str | None, str | None]:
-    """ "AP Supine" -> ("AP", "supine"); the position, where there is one, is the last word."""
-    if not view:
-        return None, None
-    first, _, rest = view.partition(" ")
-    return first, rest.lower() or None
-
-
-def _standard(name: str) -> str:
-    return name if name in FINDINGS else STANDARD_NAMES.get(name, name)
 
 
 def _spaced(*parts: str | None) -> str:

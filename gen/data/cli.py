@@ -111,7 +111,7 @@ def _ordered(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, int]
 
 
 def _label_problems(row: Row) -> Iterator[str]:
-    from gen.data.captions import study_from_row
+    from gen.data.rows import study_of
 
     names = (*row.findings, *row.absent, *row.uncertain)
     unknown = [name for name in dict.fromkeys(names) if name not in FINDINGS]
@@ -123,8 +123,8 @@ def _label_problems(row: Row) -> Iterator[str]:
     if unknown:
         return
     try:
-        study = study_from_row(row)
-        columns = study_from_row(dataclasses.replace(row, study=""))
+        study = study_of(row)
+        columns = study_of(dataclasses.replace(row, study=""))
     except GenError as error:
         yield error.message.removeprefix(f"{row.file_name}: ")
         return

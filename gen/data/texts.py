@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
-from gen.data.captions import study_from_row, write_caption
+from gen.data.captions import write_caption
+from gen.data.rows import study_of
 from gen.language.prompt import read_prompt
 from gen.language.render import render
 from gen.language.study import Study
@@ -72,4 +73,4 @@ def texts_of(rows: Sequence[Row], source: str, caption_dropout: float, fact_drop
     silent = [row.file_name for row in rows if not row.prompt]
     if source == "prompt" and silent:
         raise BadInput(f"captions=prompt, and {len(silent)} rows have no prompt, the first of them {silent[0]}")
-    return Texts(rows, [study_from_row(row) for row in rows], source, caption_dropout, fact_dropout)
+    return Texts(rows, [study_of(row) for row in rows], source, caption_dropout, fact_dropout)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.evaluate.figures import Figure, bootstrap, mean_of, proportion, unknown
 from gen.evaluate.privacy import share
 from gen.judge.labels import targets_of
@@ -134,7 +134,7 @@ def with_studies(rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]
     """
     found, unread = [], []
     for row in rows:
-        study = study_from_row(row)
+        study = study_of(row)
         if study == type(study)():
             try:
                 study = read_prompt(row.prompt).study

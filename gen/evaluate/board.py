@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gen.core.errors import BadInput
 from gen.core.files import write_text
 from gen.core.terms import CHEXPERT_14
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.evaluate.alignment import with_studies
 
 if TYPE_CHECKING:
@@ -50,5 +50,5 @@ def write_prompt_info(path: str | Path, rows: Sequence[Row]) -> int:
 
 def chexpert_labels(row: Row) -> dict[str, int | None]:
     """What the row says of CheXpert's 14 labels: 1 present, 0 absent, -1 uncertain, None not said."""
-    findings = study_from_row(row).findings
+    findings = study_of(row).findings
     return {name: _VALUES[findings[name].state] if name in findings else None for name in CHEXPERT_14}

@@ -15,7 +15,7 @@ import numpy as np
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.terms import ADULT_FROM_YEARS
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, one_thread
 from gen.evaluate.figures import Figure, mean_of, unknown
 from gen.evaluate.images import ImageSet
@@ -130,7 +130,7 @@ _LABELS = ("findings, view, sex and age band", "findings, view and adult or chil
 
 def label_of(row: Row, detail: int = 0) -> str:
     """What ``row`` says of its image, as fine as ``_LABELS[detail]``."""
-    study = study_from_row(row)
+    study = study_of(row)
     findings = ";".join(name for name, finding in study.findings.items() if finding.state == "present")
     if detail == 2:
         return findings

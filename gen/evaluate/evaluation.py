@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gen.core.errors import BadInput, EnvironmentLacks
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.evaluate.alignment import Side, alignment, with_studies
 from gen.evaluate.diversity import diversity, label_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, judge_extractor
@@ -243,8 +243,8 @@ def _privacy(
             f"{found.shared_patients} patients of the real set stand in the training set too: they are no control"
         )
     notes.warnings += _about_rate(found.channels[PIXELS], request)
-    prompts = [row.prompt or render(study_from_row(row)) for row in synthetic.rows]
-    captions = [row.prompt or render(study_from_row(row)) for row in train.rows]
+    prompts = [row.prompt or render(study_of(row)) for row in synthetic.rows]
+    captions = [row.prompt or render(study_of(row)) for row in train.rows]
     channel = found.channels[PIXELS]
     rare = rare_words(prompts, captions, channel.alarms)
     closest = np.argsort(channel.distances, kind="stable")[:CLOSEST]
@@ -333,7 +333,7 @@ def _sheet(real: ImageSet, synthetic: ImageSet, real_images: bool) -> tuple[Pict
                 free.remove(partner)
                 break
         shown = None if partner is None or not real_images else _thumbnail(real.levels[partner])
-        words = rows[index].prompt or render(study_from_row(rows[index]))
+        words = rows[index].prompt or render(study_of(rows[index]))
         pictures.append(Picture(_thumbnail(synthetic.levels[index]), shown, words))
     return tuple(pictures)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from gen.core.manifest import Row
 from gen.core.run import derived_seed
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, one_thread, require_package
 from gen.evaluate.figures import Figure, jackknife, proportion, unknown, with_error
 from gen.evaluate.images import ImageSet
@@ -236,7 +236,7 @@ def halves(units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def groups_of(row: Row) -> tuple[str, ...]:
     """The groups that an image is in: present findings, view, sex, age band and race, as far as they are known."""
-    study = study_from_row(row)
+    study = study_of(row)
     groups = [f"finding: {name}" for name, finding in study.findings.items() if finding.state == "present"]
     groups += [f"{what}: {value}" for what, value in (("view", study.view), ("sex", study.sex)) if value]
     if study.age is not None:

@@ -13,8 +13,8 @@ from gen.core.bundled import bundled_model
 from gen.core.files import atomic_file
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
-from gen.data.captions import study_from_row
 from gen.data.loader import evenly, pixel_cache, to_model_range
+from gen.data.rows import study_of
 from gen.data.split import data_digest, split_rows
 from gen.judge.degrade import FORGERIES, forge
 from gen.language.render import render
@@ -73,7 +73,7 @@ class Makers:
 def training_captions(data: str | Path, count: int) -> list[str]:
     """Canonical prompts of ``count`` training films of the folder ``data``, in the order of a hash: what to sample."""
     rows = sorted(split_rows(read_manifest(data))["train"], key=lambda row: derived_seed(0, row.file_name))
-    return [render(study_from_row(row)) for row in rows[:count]]
+    return [render(study_of(row)) for row in rows[:count]]
 
 
 def forgeries_of(generator: str | None, samples: str | None) -> Makers:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gen.core.errors import BadInput
 from gen.core.terms import ADULT_FROM_YEARS, FINDINGS, NIH_14, did_you_mean
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
@@ -39,7 +39,7 @@ def finding_states(row: Row, complete: Sequence[str]) -> dict[str, bool]:
 
     ``complete`` are the sources whose rows name every finding of NIH_14 that the film has.
     """
-    study = study_from_row(row)
+    study = study_of(row)
     said = {name: finding.state for name, finding in study.findings.items()}
     states = {name: state == "present" for name, state in said.items() if state != "uncertain"}
     present = [name for name, known in states.items() if known]
@@ -87,7 +87,7 @@ def targets_of(rows: Sequence[Row], findings: Sequence[str], complete: Sequence[
     binary = np.full((len(rows), len(findings) + 3), np.nan, np.float32)
     age = np.full(len(rows), np.nan, np.float32)
     for i, row in enumerate(rows):
-        study = study_from_row(row)
+        study = study_of(row)
         states = finding_states(row, complete)
         for j, name in enumerate(findings):
             if name in states:

@@ -14,6 +14,7 @@ from gen.core.errors import BadInput
 from gen.core.files import sha256_file
 from gen.core.manifest import METADATA, SPLITS, Row, scan_manifest, write_manifest
 from gen.core.radiograph import Radiograph
+from gen.data.rows import labels_of
 
 if TYPE_CHECKING:
     from gen.model.requests import Request
@@ -38,11 +39,6 @@ def result_row(
     The image's own seed follows from the two, and stands in the PNG: as a column its 64 bits would be too many for
     `load_dataset`, which reads 63.
     """
-    study = request.study
-    names: dict[str, tuple[str, ...]] = {"present": (), "absent": (), "uncertain": ()}
-    if study is not None:
-        for name, finding in study.findings.items():
-            names[finding.state] += (name,)
     height, width = image.pixels.shape
     return Row(
         file=path.resolve(),
@@ -50,20 +46,13 @@ def result_row(
         source=f"{SOURCE}{image.provenance['model']}:{image.provenance['model_hash']}",
         licence=LICENCE,
         weights_may_learn=weights_may_learn,
-        age=None if study is None else study.age,
-        sex=(study and study.sex) or "",
-        race=(study and study.race) or "",
-        view=(study and study.view) or "",
-        findings=names["present"],
-        absent=names["absent"],
-        uncertain=names["uncertain"],
         prompt=request.prompt,
         seed=seed,
         width=width,
         height=height,
         sha256=sha256_file(path),
-        study="" if study is None else json.dumps(study.to_json_dict()),
         extra={"k": str(k)},
+        **({} if request.study is None else labels_of(request.study)),
     )
 
 

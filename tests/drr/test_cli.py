@@ -19,7 +19,7 @@ from drr.cli import drr
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
 from gen.core.radiograph import read_radiograph
-from gen.data.captions import study_from_row
+from gen.data.rows import labels_of, study_of
 from gen.language.render import render as say
 
 
@@ -86,7 +86,9 @@ def test_gen_reads_the_labels_and_says_them_as_a_prompt(ct_file: Path, tmp_path:
     )
     [row] = read_manifest(tmp_path / "o").rows
     assert set(row.findings) == {"Pleural Effusion", "Nodule"}
-    said = say(study_from_row(row))
+    labels = labels_of(study_of(row))  # drr, which knows no Study, writes the same columns
+    assert {column: getattr(row, column) for column in labels} == labels
+    said = say(study_of(row))
     assert "AP supine view." in said
     assert "oderate right pleural effusion." in said
 

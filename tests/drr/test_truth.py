@@ -38,7 +38,10 @@ labels = st.builds(
 def test_whatever_is_inserted_makes_a_study_that_gen_reads(
     found: list[dict[str, Any]], view: Any, healthy: bool
 ) -> None:
-    study = Study.from_json_dict(study_of({"sex": "F", "age": 63}, view, found, healthy=healthy))
+    written = study_of({"sex": "F", "age": 63}, view, found, healthy=healthy)
+    study = Study.from_json_dict(written)
+    assert study.to_json_dict() == written
+    assert [*written["findings"]] == [*study.findings]
     assert set(study.findings) >= {each["finding"] for each in found}
     assert ("No Finding" in study.findings) == (healthy and {each["finding"] for each in found} <= {"Support Devices"})
     assert set(study.devices) == {each["device"] for each in found if each["finding"] == "Support Devices"}

@@ -15,7 +15,7 @@ from gen.core.errors import BadInput
 from gen.core.files import sha256_file
 from gen.core.manifest import read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, write_png
-from gen.data.captions import study_from_row
+from gen.data.rows import study_of
 from gen.language.study import Finding, Study
 from gen.model.requests import Request
 from gen.model.results import add_rows, existing_rows, result_path, result_row
@@ -53,7 +53,7 @@ def test_other_settings_give_another_name_and_the_same_settings_the_same(tmp_pat
 def test_the_manifest_says_what_was_asked_for_and_reads_back_to_the_same_study(tmp_path: Path) -> None:
     add_rows(tmp_path, [finished(tmp_path, picture(), Request("the prompt", STUDY, ()))])
     [row] = read_manifest(tmp_path).rows
-    assert study_from_row(row) == STUDY
+    assert study_of(row) == STUDY
     assert (row.age, row.sex, row.view, row.prompt, row.seed) == (63, "F", "AP", "the prompt", 2**63 - 1)
     assert (row.findings, row.absent, row.uncertain) == (("Pneumonia",), ("Nodule",), ("Edema",))
     assert row.extra["k"] == "0"
