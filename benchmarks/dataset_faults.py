@@ -278,7 +278,7 @@ def main(only: tuple[str, ...], seed: int, every: int, folder: Path | None, json
     """Disturb a small data set job in every way, and count how often it ends complete and identical."""
     import torch
 
-    from augment.executors import open_worker  # noqa: F401  all that a forked run would load
+    from augment.dataset.executors import open_worker  # noqa: F401  all that a forked run would load
 
     torch.set_num_threads(1)
     hold_the_day()

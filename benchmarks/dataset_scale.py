@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from common import print_table
 
-from augment.config import DatasetConfig
-from augment.shards import committed, entries, entry_path
+from augment.dataset.config import DatasetConfig
+from augment.dataset.shards.folder import committed, entries, entry_path
 from gen.core.errors import GenError
 
 if TYPE_CHECKING:
-    from augment.generate import Work
-    from augment.plan import Plan
+    from augment.dataset.generate import Work
+    from augment.dataset.plan.plan import Plan
 
 JOB = "job, no gates"  # a side of the overhead, and a step of the end, that count on paper too
 DRIVEN = "read and count shards, as a driver does"
@@ -47,9 +47,9 @@ def scaling(place: Path, config: DatasetConfig, count: int, rounds: int) -> dict
 
     GenError where any of them made other shards than this process did.
     """
-    from augment.executors import open_worker, run_ray, run_serial
-    from augment.generate import shard_count
-    from augment.job import plan_job
+    from augment.dataset.executors import open_worker, run_ray, run_serial
+    from augment.dataset.generate import shard_count
+    from augment.dataset.job import plan_job
 
     size = max(1, count // 4)
     config = replace(config, images=SHARDS * size, shard_size=size)
@@ -96,7 +96,7 @@ def over_nodes(out: Path, config: DatasetConfig, plan: Plan, shards: Sequence[in
     import ray
     from ray.cluster_utils import Cluster
 
-    from augment.executors import run_ray
+    from augment.dataset.executors import run_ray
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:

@@ -35,17 +35,17 @@ from common import (
 from dataset_scale import DRIVEN, JOB, growth, scaling, tell_paper, tell_scaling
 from sampling_speed import alternate, processor
 
-from augment.config import FORMATS, DatasetConfig, Gates
-from augment.records import Made, Verdict
+from augment.dataset.config import FORMATS, DatasetConfig, Gates
+from augment.dataset.shards.records import Made, Verdict
 from gen.core.errors import GenError
 from gen.core.run import derived_seed
 from gen.evaluate.figures import Figure
 
 if TYPE_CHECKING:  # they load torch, and --help does not wait for that
-    from augment.generate import Worker
-    from augment.plan import Plan
-    from augment.progress import Progress
-    from augment.quality import Panel
+    from augment.dataset.gates.gate_set import Panel
+    from augment.dataset.generate import Worker
+    from augment.dataset.plan.plan import Plan
+    from augment.dataset.progress import Progress
     from gen.core.radiograph import Radiograph
 
 BARE, GATED = "bare sampler", "job, gates"
@@ -90,7 +90,7 @@ def never_refusing(panel: Panel) -> Panel:
 
 def panel_of(config: DatasetConfig) -> Panel:
     """The bundled judge's gates."""
-    from augment.quality import open_panel
+    from augment.dataset.gates.gate_set import open_panel
 
     panel = open_panel(config.gates, device=config.device)
     assert panel is not None  # the default names all gates
@@ -102,9 +102,9 @@ def panel_of(config: DatasetConfig) -> Panel:
 
 def overhead(place: Path, config: DatasetConfig, rounds: int) -> dict[str, Any]:
     """Seconds by side and round, and by part of the job; shard 0 of each side warms it up and does not count."""
-    from augment.generate import Worker
-    from augment.job import plan_job
-    from augment.sources import open_source
+    from augment.dataset.generate import Worker
+    from augment.dataset.job import plan_job
+    from augment.dataset.sources import open_source
 
     count = config.shard_size
     config = replace(config, images=count * (rounds + 1))
@@ -134,7 +134,7 @@ def overhead(place: Path, config: DatasetConfig, rounds: int) -> dict[str, Any]:
 
 def bare(worker: Worker, shard: int) -> dict[str, float]:
     """Sample the rows of ``shard`` and drop the images."""
-    from augment.generate import rows_of, tries
+    from augment.dataset.generate import rows_of, tries
     from gen.model.pipeline import sample
 
     config = worker.config
@@ -148,9 +148,9 @@ def bare(worker: Worker, shard: int) -> dict[str, float]:
 
 
 def job(worker: Worker, progress: Progress, shard: int) -> dict[str, float]:
-    """Make ``shard`` as `augment.job` does, progress and its sheet included."""
-    from augment.generate import fill, rows_of
-    from augment.shards import commit
+    """Make ``shard`` as `augment.dataset.job` does, progress and its sheet included."""
+    from augment.dataset.generate import fill, rows_of
+    from augment.dataset.shards.folder import commit
 
     start = time.perf_counter()
     made, missing, gates = fill(worker, rows_of(shard, worker.plan, worker.config), progress.row)
@@ -165,7 +165,7 @@ def job(worker: Worker, progress: Progress, shard: int) -> dict[str, float]:
 
 
 def _opened(worker: Worker) -> tuple[Worker, Progress]:
-    from augment.progress import Progress
+    from augment.dataset.progress import Progress
 
     worker.out.mkdir(parents=True)
     return worker, Progress(worker.out, worker.out, worker.plan.rows, Counter(), quiet=True, as_json=False, say=print)
@@ -203,8 +203,8 @@ def tell_overhead(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def finishing(place: Path, config: DatasetConfig, sizes: tuple[int, int] = SIZES) -> dict[str, Any]:
     """Seconds of each part of the end by size of the set, bytes an image by what is stored, and peak memory."""
-    from augment.job import plan_job
-    from augment.sources import open_source
+    from augment.dataset.job import plan_job
+    from augment.dataset.sources import open_source
 
     plan, sources = plan_job(replace(config, images=PICTURES)), open_source(config)
     rows = [plan.row(number) for number in range(PICTURES)]
@@ -228,19 +228,19 @@ def finish_set(
 
     ``verdicts`` has one by cell and is added to. GenError where the set does not verify.
     """
-    from augment.card import write_card
-    from augment.charts import write_balance
-    from augment.counts import Entries, count_cells
-    from augment.croissant import write_croissant
-    from augment.finish import finish
-    from augment.formats import export, finish_format
-    from augment.generate import rows_of, shard_count
-    from augment.index import write_index
-    from augment.job import marker_of
-    from augment.progress import tally_of
-    from augment.shards import commit, create, damaged, summary
-    from augment.sources import identity_of
-    from augment.verify import verify_dataset
+    from augment.dataset.card.card import write_card
+    from augment.dataset.card.charts import write_balance
+    from augment.dataset.card.croissant import write_croissant
+    from augment.dataset.finish import finish
+    from augment.dataset.generate import rows_of, shard_count
+    from augment.dataset.job import marker_of
+    from augment.dataset.progress import tally_of
+    from augment.dataset.shards.counts import Entries, count_cells
+    from augment.dataset.shards.folder import commit, create, damaged, summary
+    from augment.dataset.shards.formats import export, finish_format
+    from augment.dataset.shards.index import write_index
+    from augment.dataset.sources import identity_of
+    from augment.dataset.verify import verify_dataset
 
     out, identity = Path(config.out), identity_of(config)
     create(out, marker_of(config, plan, panel.identity, identity), begun="2026-01-01")

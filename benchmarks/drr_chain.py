@@ -20,13 +20,13 @@ from common import launch, print_table
 from sampling_speed import processor
 
 from drr.backends import native
-from drr.body import find_body, find_lungs, without_table
+from drr.ct.body import find_body, find_lungs, without_table
+from drr.ct.reader import read_volume
+from drr.ct.tissue import separate
 from drr.geometry import VIEWS
-from drr.phantom import make_phantom
-from drr.reader import read_volume
+from drr.phantom.chest import make_phantom
 from drr.render import render, technique_of
 from drr.scene import load_scene
-from drr.tissue import separate
 from gen.core.errors import EnvironmentLacks
 
 SIZE = 1024

@@ -25,9 +25,9 @@ from common import (
 )
 from scipy.stats import wasserstein_distance
 
+from drr.ct.reader import read_volume
 from drr.geometry import VIEWS
-from drr.phantom import make_phantom
-from drr.reader import read_volume
+from drr.phantom.chest import make_phantom
 from drr.render import Projection, render, technique_of
 from drr.scene import Scene, load_scene
 from gen.core.radiograph import pad_to_square, resize

@@ -14,12 +14,12 @@ import click
 import numpy as np
 from common import launch
 
+from drr.ct.reader import read_labels, read_volume
 from drr.geometry import parse_view
+from drr.insert.request import KINDS, parse_lesion
 from drr.masks import label_stacks, mask_stack
-from drr.phantom import make_phantom
-from drr.reader import read_labels, read_volume
+from drr.phantom.chest import make_phantom
 from drr.render import Projection, render, technique_of
-from drr.request import KINDS, parse_lesion
 from drr.scene import Scene, insert, load_scene
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed

@@ -81,8 +81,8 @@ class Tally:
 
 def make(out: Path, rows: int, part: tuple[int, int] = (1, 1), **options: Any) -> None:
     """The job in ``out``, in this process."""
-    from augment.config import FORMATS, DatasetConfig, Gates, Target
-    from augment.job import Slice, make_dataset
+    from augment.dataset.config import FORMATS, DatasetConfig, Gates, Target
+    from augment.dataset.job import Slice, make_dataset
 
     target = Target(sex=["F"], age=[], view=["AP"], finding=["No Finding", "Pleural Effusion"])
     config = DatasetConfig(
@@ -142,7 +142,7 @@ def content(out: Path) -> dict[str, bytes]:
 
 def differences(out: Path, toy: Toy) -> list[str]:
     """What ``out`` has otherwise than undisturbed, and what `verify_dataset` says."""
-    from augment.verify import verify_dataset
+    from augment.dataset.verify import verify_dataset
 
     found = content(out)
     problems = []
@@ -181,8 +181,9 @@ def toy_of(out: Path, rows: int) -> Toy:
 
 def keep_what_is_made() -> None:
     """Make each image and picture once: a function of its row and seed, or of its counts; and hash the model once."""
-    from augment import charts, executors, job
-    from augment.sources import identity_of, open_source
+    from augment.dataset import executors, job
+    from augment.dataset.card import charts
+    from augment.dataset.sources import identity_of, open_source
 
     images: dict[Any, Any] = {}
     pictures: dict[str, bytes] = {}

@@ -15,8 +15,8 @@ import numpy as np
 from common import WORK
 
 from drr.geometry import Geometry, View, place
+from drr.phantom.shapes import Ellipsoid
 from drr.projector import pick_backend
-from drr.shapes import Ellipsoid
 from gen.core.errors import EnvironmentLacks, GenError
 
 SHAPE, SPACING_MM = (320, 512, 512), (1.0, 0.7, 0.7)

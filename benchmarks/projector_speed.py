@@ -205,7 +205,7 @@ def torch_rows(
 
 def read_ct(path: Path) -> tuple[Scan, Any]:
     """A CT as the projectors get it, table and all, and as it was read."""
-    from drr.reader import read_volume
+    from drr.ct.reader import read_volume
 
     volume = read_volume(path)
     numbers = (np.maximum(volume.hu, -1000) + 1000).astype(np.int16)
@@ -218,8 +218,8 @@ def materials(
     volume: Any, scan: Scan, backends: Sequence[str], sizes: Sequence[int], rounds: int
 ) -> dict[str, Seconds]:
     """One material (the total) and two (bone apart) of a CT, in turn; and, once, what finding them takes."""
-    from drr.body import find_body
-    from drr.tissue import separate
+    from drr.ct.body import find_body
+    from drr.ct.tissue import separate
 
     start = time.perf_counter()
     body = find_body(volume)

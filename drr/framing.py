@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from drr.ct.volume import Volume
 from drr.geometry import Geometry
-from drr.volume import Volume
 from gen.core.errors import BadInput
 
 # A face counts where the rays run along it, within 30 degrees. Where they pass through it, as sideways through a cut

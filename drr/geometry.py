@@ -1,6 +1,6 @@
 """Where the X-ray source and the detector stand: named chest views, any other pose, jitter, cropping to the scan.
 
-Everything is in patient coordinates (drr/volume.py): x to the left, y to the back, z to the head, mm. Angles are
+Everything is in patient coordinates (drr/ct/volume.py): x to the left, y to the back, z to the head, mm. Angles are
 DICOM's: PositionerPrimaryAngle 0 has the detector in front of the patient and 90 at the patient's left;
 PositionerSecondaryAngle is positive towards the head.
 """

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from drr.ct.reader import read_labels, read_volume
+from drr.ct.volume import Volume
 from drr.geometry import FIELD_MM, View, jitter, parse_view
+from drr.insert.request import LesionRequest, parse_lesion
 from drr.masks import label_stacks, mask_stack
-from drr.phantom import HABITUS, SEXES, make_phantom
+from drr.phantom.chest import HABITUS, SEXES, make_phantom
 from drr.projector import Stack
-from drr.reader import read_labels, read_volume
 from drr.record import is_whole, row_of, write_projection
 from drr.render import Projection, render, technique_of
-from drr.request import LesionRequest, parse_lesion
 from drr.scene import Scene, insert, load_scene
-from drr.volume import Volume
 from gen.core.errors import BadInput, GenError
 from gen.core.files import require_free_space, sha256_file
 from gen.core.manifest import write_manifest

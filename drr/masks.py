@@ -8,9 +8,9 @@ from contextlib import suppress
 import numpy as np
 from scipy import ndimage
 
+from drr.ct.volume import Volume
 from drr.geometry import Geometry
 from drr.projector import OutOfView, Stack, prepare, project
-from drr.volume import Volume
 
 LEAST_PATH_MM = 1.0  # a thinner rim is what interpolation smears around a structure
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from drr.ct.names import safe_name
 from drr.dicom import write_dicom
-from drr.materials import MATERIALS
-from drr.names import safe_name
+from drr.physics.materials import MATERIALS
 from drr.render import Projection
 from gen.core.files import atomic_file, sha256_file, write_json
 from gen.core.manifest import Row

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from drr.detector import Detector, expose
-from drr.display import clahe, fit_window, log_attenuation, unsharp
-from drr.exposure import transmit
 from drr.framing import scanned_part
 from drr.geometry import FIELD_MM, Geometry, View, place, stand_clear
 from drr.masks import mask_stack, project_masks
-from drr.materials import MATERIALS
+from drr.physics.detector import Detector, expose
+from drr.physics.display import clahe, fit_window, log_attenuation, unsharp
+from drr.physics.exposure import transmit
+from drr.physics.materials import MATERIALS
+from drr.physics.scatter import scatter
+from drr.physics.spectrum import Spectrum, tube_spectrum
 from drr.projector import OutOfView, Stack, project
-from drr.scatter import scatter
 from drr.scene import Scene
-from drr.spectrum import Spectrum, tube_spectrum
 from drr.truth import truth_of
 
 _IN_THE_BEAM_MM = 20.0  # of water: what is behind more is the patient, and the grey levels are fitted to it
@@ -29,7 +29,7 @@ _BONE_WHITE, _LEAST_WHITE = 99.9, 0.1  # percentile of the bone image that becom
 
 @dataclass(frozen=True)
 class Technique:
-    """How an exposure is made: tube voltage in kV, total filtration in mm, anti-scatter grid (drr/scatter.py)."""
+    """How an exposure is made: tube voltage in kV, total filtration in mm, anti-scatter grid (physics/scatter.py)."""
 
     kvp: float = 120.0
     aluminium_mm: float = 3.0

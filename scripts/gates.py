@@ -1,4 +1,4 @@
-"""Write augment/data/JUDGE.csv: the bundled judge's scores of held-out films, which the gates' thresholds come from.
+"""Write JUDGE.csv in augment/dataset/gates/data: scores of held-out films, which the gates' thresholds come from.
 
 Run it again whenever the bundled judge changes; the table of the one before it is then of no use.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from augment.scores import TABLES, measure, reference_of, unlearnt, write_table
+from augment.dataset.gates.scores import TABLES, measure, reference_of, unlearnt, write_table
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed

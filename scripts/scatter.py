@@ -15,10 +15,10 @@ import numpy as np
 from numba import njit, prange
 from scipy.optimize import nnls
 
-from drr.detector import Detector
-from drr.materials import SUBSTANCES
-from drr.scatter import GRIDS, SIGMAS_MM
-from drr.spectrum import tube_spectrum
+from drr.physics.detector import Detector
+from drr.physics.materials import SUBSTANCES
+from drr.physics.scatter import GRIDS, SIGMAS_MM
+from drr.physics.spectrum import tube_spectrum
 from gen.core.files import atomic_file
 
 THICKNESSES_MM = (0, 20, 50, 100, 150, 200, 250, 300, 400)

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from drr.materials import SUBSTANCES, compute_mass_attenuation
-from drr.spectrum import ANODE_DEG, KVPS, spekpy_spectrum
+from drr.physics.materials import SUBSTANCES, compute_mass_attenuation
+from drr.physics.spectrum import ANODE_DEG, KVPS, spekpy_spectrum
 from gen.core.files import atomic_file
 
 ENERGIES_KEV = np.arange(10, 150.5, 0.5)
@@ -27,7 +27,7 @@ def write_tables(out: Path) -> None:
     xraydb = f"xraydb {version('xraydb')}, cross sections of Elam et al., Radiat Phys Chem 2002;63:121 (public domain)"
     _write(
         out / "attenuation.csv",
-        f"mass attenuation in cm2/g by scripts/spectra.py, from {xraydb}; compositions in drr/materials.py",
+        f"mass attenuation in cm2/g by scripts/spectra.py, from {xraydb}; compositions in drr/physics/materials.py",
         ["keV", *substances],
         columns,
     )

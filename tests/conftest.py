@@ -123,7 +123,7 @@ def chest_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
     import SimpleITK as sitk
 
-    from drr.phantom import make_phantom
+    from drr.phantom.chest import make_phantom
 
     phantom = make_phantom("M", "average", 50, 0, (5.0, 3.5, 3.5))
     assert phantom.labels is not None

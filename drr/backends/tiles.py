@@ -124,7 +124,7 @@ def _pack_block(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where an array (z, y, x) stands in the patient; the fields are those of `drr.volume.Volume`."""
+    """Where an array (z, y, x) stands in the patient; the fields are those of `drr.ct.volume.Volume`."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drr.body import find_body, find_lungs
-from drr.phantom import make_phantom
-from drr.reader import read_volume
+from drr.ct.body import find_body, find_lungs
+from drr.ct.reader import read_volume
+from drr.ct.volume import Volume
+from drr.phantom.chest import make_phantom
 from drr.scene import Scene, load_scene
-from drr.volume import Volume
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from drr.ct.volume import Volume
 from drr.framing import scanned_part
 from drr.geometry import VIEWS, Geometry, View, place
-from drr.volume import Volume
 from gen.core.errors import BadInput
 
 # A block of 300 x 220 x 240 mm (x, y, z) in 4 mm voxels; the body fills it from face to face but for x and y margins.

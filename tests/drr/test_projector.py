@@ -13,8 +13,8 @@ from drr import projector
 from drr.backends import native
 from drr.backends.plan import make_plan
 from drr.geometry import VIEWS, Geometry, View, place
+from drr.phantom.shapes import Ellipsoid
 from drr.projector import Stack, pick_backend, prepare, project
-from drr.shapes import Ellipsoid
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 
 FAST = ["numba"] + ["c"] * (pick_backend("auto") == "c")

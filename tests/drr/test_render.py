@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from drr.geometry import VIEWS
-from drr.materials import MATERIALS
+from drr.insert.request import parse_lesion
+from drr.physics.materials import MATERIALS
 from drr.projector import prepare, project
 from drr.render import Projection, Technique, line_integrals, render, technique_of
-from drr.request import parse_lesion
 from drr.scene import Scene, insert
 from gen.core.errors import BadInput
 

@@ -10,8 +10,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from drr.phantom import make_phantom
-from drr.request import parse_lesion
+from drr.insert.request import parse_lesion
+from drr.phantom.chest import make_phantom
 from drr.scene import Scene, insert, load_scene
 from gen.core.errors import BadInput
 

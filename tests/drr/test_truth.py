@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drr.geometry import VIEWS, parse_view
-from drr.request import KINDS, Kind
+from drr.insert.request import KINDS, Kind
 from drr.truth import study_of
 from gen.language.study import Study
 

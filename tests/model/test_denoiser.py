@@ -18,7 +18,7 @@ import torch
 from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 
-from augment.config import DatasetConfig
+from augment.dataset.config import DatasetConfig
 from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import Row

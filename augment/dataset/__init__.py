@@ -1,0 +1,1 @@
+"""The data set job: balanced, checked, copy-free sets of radiographs from a config."""

@@ -1,0 +1,138 @@
+"""What a data set job would do: its plan as a table, its cost here in time and disk, and what is amiss."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from augment.dataset.config import DatasetConfig
+from augment.dataset.gates.gate_set import Panel, identity_of_gates, open_panel
+from augment.dataset.job import first_prompts, plan_job, require_room
+from augment.dataset.plan.plan import Plan, cost, plan_table, plan_text
+from augment.dataset.shards.records import DRR, MODEL, PlanRow
+from augment.dataset.sources import Sources, open_source, prompt_warnings
+from gen.core.errors import GenError
+from gen.core.radiograph import png_bytes
+from gen.core.run import derived_seed
+from gen.evaluate.figures import proportion
+
+TRIED = 8  # images of each source, after one that pays for loading what it needs
+
+
+@dataclass(frozen=True)
+class Told:
+    """The same in words and for JSON, and the warnings."""
+
+    text: str
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What images of one source took here: seconds and bytes of each that was ``made``, how many ``passed`` the gates
+    (None: those did not look), and the ``share`` of the plan's rows that they stand for."""
+
+    source: str
+    share: float
+    made: int
+    passed: int | None
+    seconds: float
+    size: float
+
+    def tries(self) -> tuple[float, float, float]:
+        """How many an image of this source takes: as seen here, and between these (Wilson's interval)."""
+        if self.passed is None:
+            return 1.0, 1.0, 1.0
+        rate = proportion(self.passed, self.made)
+        return self.made / max(self.passed, 1), 1 / rate.high, 1 / rate.low if rate.low > 0 else math.inf
+
+
+def dry_run(config: DatasetConfig) -> Told:
+    """Plan ``config`` and try some images of each source, with nothing written. Raises what the job itself would.
+
+    Gates that are calibrated with films of the user's are left out of the trial: to judge those may take an hour.
+    """
+    plan = plan_job(config)
+    if config.gates.real:
+        identity_of_gates(config.gates, device=config.device)  # which refuses what cannot be
+    require_room(config, plan.rows)
+    warnings = [*plan.warnings, *prompt_warnings(config, first_prompts(plan))]
+    panel = None if config.gates.real else open_panel(config.gates, device=config.device)
+    trials = _trials(config, plan, panel)
+    seconds = sum(trial.share * trial.seconds for trial in trials)
+    size = sum(trial.share * trial.size for trial in trials)
+    likely, least, most = (
+        plan.rows * sum(trial.share * trial.seconds * trial.tries()[k] for trial in trials) for k in range(3)
+    )
+    takes = cost(plan, likely / plan.rows, size * (1 + len(config.formats)))
+    spoken = f"about {_spoken(likely)}" if least == most else f"{_spoken(least)} to {_spoken(most)}"
+    if math.isinf(most):
+        spoken = f"more than {_spoken(least)}"
+    words = [
+        plan_text(plan),
+        "",
+        f"{plan.rows:,} images, {size / 1e3:.0f} kB each{' a format' if config.formats else ''}: "
+        f"{takes['bytes'] / 1e6:,.0f} MB. A try takes {seconds:.2f} s: "
+        f"{spoken} for one worker of {config.threads} thread(s).",
+    ]
+    for trial in trials:
+        if trial.passed is not None:
+            what = f"{trial.made} tries by {'projection' if trial.source == DRR else 'the model'}"
+            words.append(f"Of {what} {trial.passed} passed the gates, and what they refuse is made again.")
+            if not trial.passed:
+                warnings.append(f"none of {what} passed the gates: rows may stay empty")
+        elif config.gates.names:
+            words.append("What the gates refuse is made again, and that takes its time besides.")
+    facts = {
+        **takes,
+        "seconds_low": least,
+        "seconds_high": most if math.isfinite(most) else None,
+        "tried": sum(trial.made for trial in trials),
+        "passed": None if panel is None else sum(trial.passed or 0 for trial in trials),
+    }
+    return Told("\n".join(words), {"plan": plan_table(plan), **facts}, tuple(warnings))
+
+
+def _trials(config: DatasetConfig, plan: Plan, panel: Panel | None) -> list[Trial]:
+    """The first rows of each source of the plan, each tried once."""
+    sources = open_source(config)
+    projected = sum(stratum.projected for stratum in plan.strata)
+    trials = []
+    for source, rows in ((MODEL, plan.rows - projected), (DRR, projected)):
+        if rows:
+            of_source = (row for row in map(plan.row, range(plan.rows)) if row.source == source)
+            chosen = list(islice(of_source, min(TRIED, rows)))
+            trials.append(_trial(sources, chosen, rows / plan.rows, panel))
+    return trials
+
+
+def _trial(sources: Sources, rows: Sequence[PlanRow], share: float, panel: Panel | None) -> Trial:
+    """GenError where not one of ``rows`` can be made."""
+    seed = sources.config.seed
+    list(sources.make(rows[:1], [derived_seed(seed, "dry run", 0)]))
+    started = time.monotonic()
+    outcomes = list(sources.make(rows, [derived_seed(seed, row.id, 0) for row in rows]))  # as the job itself begins
+    pairs = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if not isinstance(outcome, GenError)]
+    if not pairs:
+        raise next(outcome for outcome in outcomes if isinstance(outcome, GenError))
+    failed = [] if panel is None else [panel.check([image.pixels], [row])[0].failed for row, (image, _) in pairs]
+    seconds = time.monotonic() - started
+    size = sum(len(png_bytes(each)) for _, (image, twins) in pairs for each in (image, *twins.values()))
+    passed = None if panel is None else failed.count(())
+    return Trial(rows[0].source, share, len(pairs), passed, seconds / len(pairs), size / len(pairs))
+
+
+def _spoken(seconds: float) -> str:
+    """Such as "25 min" or "3.2 h"."""
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds >= 90
+        else f"{seconds:.0f} s"
+    )

@@ -1,0 +1,184 @@
+"""What a film or an image is worth as a picture of a study, in a judge's eyes: its scores by kind of gate.
+
+Real films are measured here; those of the bundled judge travel with the package as a table, in ``data/``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from augment.dataset.gates.calibration import ATTRIBUTES, Film, attributes_of
+from gen.core.errors import BadInput
+from gen.core.files import write_text
+from gen.core.radiograph import read_radiograph
+from gen.data.rows import study_of
+from gen.data.split import patient_of
+from gen.judge.labels import finding_states
+from gen.judge.reference import Reference, hashed
+from gen.judge.sight import AnyJudge, Judgement
+from gen.language.study import Study
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+
+TABLES = Path(__file__).parent / "data"
+DIGITS = 4  # of a score: what the tables hold, and a film measured again has the score that it had
+_PATIENT, _GROUP = "patient", "group "  # columns of a table: the others are kinds of scores
+
+
+def scores_of(seen: Judgement, nearest: float | None, study: Study, states: Mapping[str, bool]) -> dict[str, float]:
+    """What ``seen`` is worth as a picture of ``study`` with the findings of ``states``, by kind; higher is better.
+
+    Probabilities of what is said, for "finding: NAME", "finding: no NAME", "sex: F", "view: AP", "age group: child" and
+    "quality: exposure"; for "age" minus the years that it is off; for "copy" ``nearest``. What is not said, or not
+    seen, has no score. Rounded to DIGITS.
+    """
+    scores: dict[str, float | None] = {}
+    for name, present in states.items():
+        if name in seen.findings:
+            chance = seen.findings[name]
+            scores[f"finding: {name}" if present else f"finding: no {name}"] = chance if present else 1 - chance
+    if study.sex is not None:
+        scores[f"sex: {study.sex}"] = _chance(seen.female, study.sex == "F")
+    if study.view in ("PA", "AP"):
+        scores[f"view: {study.view}"] = _chance(seen.ap, study.view == "AP")
+    if study.age is not None:
+        scores["age"] = None if seen.age is None else -abs(seen.age - study.age)
+    elif study.age_group is not None:
+        scores[f"age group: {study.age_group}"] = _chance(seen.child, study.age_group == "child")
+    scores |= {f"quality: {name}": value for name, value in seen.quality.items()}
+    scores["copy"] = nearest
+    return {kind: rounded(score) for kind, score in scores.items() if score is not None}
+
+
+def states_of(study: Study) -> dict[str, bool]:
+    """Finding -> present or not, of those that ``study`` is certain of."""
+    return {name: found.state == "present" for name, found in study.findings.items() if found.state != "uncertain"}
+
+
+def look(judge: AnyJudge, image: np.ndarray) -> tuple[Judgement, float | None]:
+    """What ``judge`` sees in ``image`` (H, W), and how far the nearest film of its reference index is from it.
+
+    The judge sees one image at a time, in 8 bits, as it is written: so the numbers are a function of the file, and not
+    of what else was in a batch. It takes no longer. BadInput for an array that is no image.
+    """
+    if image.dtype.kind == "f" and image.size and image.min() >= 0 and image.max() <= 1:
+        image = np.rint(image * 255).astype(np.uint8)  # others the judge refuses, with the reason
+    readings = judge.read([image])
+    reference = reference_of(judge)
+    nearest = None if reference is None else float(reference.nearest(readings.embedding)[0][0])
+    return readings.judgement(0), nearest
+
+
+def reference_of(judge: AnyJudge) -> Reference | None:
+    """The reference index that ``judge`` brings with it, if any."""
+    reference = getattr(judge, "reference", None)
+    return reference if isinstance(reference, Reference) else None
+
+
+def measure(judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = ()) -> list[Film]:
+    """The films of ``rows`` as ``judge`` sees them; ``complete`` as of `finding_states`. Patients become numbers.
+
+    BadInput, naming the file, for an image that cannot be read.
+    """
+    from tqdm import tqdm
+
+    numbers: dict[str, str] = {}
+    films = []
+    for row in tqdm(rows, desc="judging real films", unit="film", leave=False):
+        study = study_of(row)
+        scores = scores_of(*look(judge, read_radiograph(row.file).pixels), study, finding_states(row, complete))
+        patient = numbers.setdefault(patient_of(row), str(len(numbers) + 1))
+        films.append(Film(patient, attributes_of(study), scores))
+    return films
+
+
+def unlearnt(judge: AnyJudge, rows: Sequence[Row]) -> list[Row]:
+    """Those of ``rows`` whose patient, and whose very film, is not in the reference index of ``judge``."""
+    reference = reference_of(judge)
+    if reference is None:
+        return list(rows)
+    patients, films, key = set(reference.patients.tolist()), set(reference.films.tolist()), reference.key
+    return [
+        row
+        for row in rows
+        if hashed(key, patient_of(row)) not in patients and hashed(key, row.sha256 or row.file_name) not in films
+    ]
+
+
+def write_table(path: Path, films: Sequence[Film], provenance: str) -> None:
+    """Write ``films`` as CSV: who they are of in numbers and groups only, and their scores by kind."""
+    kinds = sorted({kind for film in films for kind in film.scores})
+    lines = [f"# {provenance}", ",".join((_PATIENT, *(_GROUP + name for name in ATTRIBUTES), *kinds))]
+    for film in films:
+        scores = [
+            f"{film.scores[kind]:.{DIGITS}f}".rstrip("0").rstrip(".") if kind in film.scores else "" for kind in kinds
+        ]
+        lines.append(",".join([film.patient, *(film.attributes.get(name, "") for name in ATTRIBUTES), *scores]))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_table(path: Path) -> list[Film]:
+    """What `write_table` wrote; BadInput for anything else."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        return [
+            Film(
+                cells.pop(_PATIENT),
+                {name.removeprefix(_GROUP): text for name, text in cells.items() if name.startswith(_GROUP) and text},
+                {kind: float(text) for kind, text in cells.items() if not kind.startswith(_GROUP) and text},
+            )
+            for cells in csv.DictReader(lines)
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is no table of judged films: {error}", hint="install the package again") from error
+
+
+def gate_of(kind: str) -> str:
+    """The gate, one of GATES, that a kind of score belongs to."""
+    return kind.partition(":")[0].split()[0]
+
+
+def opposite_of(kind: str) -> str:
+    """The kind whose score is 1 minus this one's, or "" where there is none."""
+    gate, _, value = kind.partition(": ")
+    pairs = {"F": "M", "M": "F", "PA": "AP", "AP": "PA", "child": "adult", "adult": "child"}
+    if gate == "finding":
+        return f"finding: {value.removeprefix('no ') if value.startswith('no ') else f'no {value}'}"
+    return f"{gate}: {pairs[value]}" if value in pairs else ""
+
+
+def spoken(kind: str) -> str:
+    """The name of a score in a verdict: the value that was asked for stands in the prompt."""
+    return kind if kind.startswith(("finding", "quality")) else kind.partition(":")[0]
+
+
+def _chance(probability: float | None, said: bool) -> float | None:
+    return None if probability is None else probability if said else 1 - probability
+
+
+def rounded(score: float) -> float:
+    return round(float(score), DIGITS)
+
+
+__all__ = [
+    "DIGITS",
+    "TABLES",
+    "gate_of",
+    "look",
+    "measure",
+    "opposite_of",
+    "read_table",
+    "reference_of",
+    "rounded",
+    "scores_of",
+    "spoken",
+    "states_of",
+    "unlearnt",
+    "write_table",
+]

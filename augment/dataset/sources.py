@@ -1,0 +1,268 @@
+"""Where the images of a data set come from: the model and the projector behind one face, and the twins of their images.
+
+An image depends on its row, its seed and the config alone: not on its company, nor on who makes it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from augment.dataset.config import DatasetConfig
+from augment.dataset.retry import AGAIN, tried
+from augment.dataset.shards.records import DRR, MODEL, PlanRow
+from augment.dataset.shards.samples import require_twin_names
+from gen.core.bundled import bundled_model
+from gen.core.errors import BadInput, GenError
+from gen.core.files import read_json
+from gen.core.radiograph import Radiograph
+from gen.language.prompt import token_budget_warning
+from gen.language.tokens import token_counter
+from gen.model.capabilities import read_capabilities
+from gen.model.folder import check_model_folder, model_hash
+
+if TYPE_CHECKING:
+    from gen.model.pipeline import Pipeline
+
+TWINS = "cxr_gen.twins"  # the group of entry points: a name, and a function from a Radiograph to one of the same shape
+_DECIDING = ("cxr-gen", "diffusers", "numpy", "torch", "transformers", "xformers")
+_DECIDING_PROJECTIONS = ("cxr-gen", "numba", "numpy", "pillow", "scipy", "SimpleITK", "xraydb")
+
+Twin = Callable[[Radiograph], Radiograph]
+Outcome = tuple[Radiograph, Mapping[str, Radiograph]] | GenError
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a process makes images with; the model is loaded with the first row that needs it, and stays."""
+
+    config: DatasetConfig
+    twins: Mapping[str, Twin]
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The model, with the config's number of CPU threads, which is set for the whole process."""
+        import torch
+
+        from gen.model.pipeline import load_pipeline
+
+        torch.set_num_threads(self.config.threads)
+        return load_pipeline(_folder(self.config), device=self.config.device, dtype=self.config.dtype)
+
+    def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Outcome]:
+        """The image of each row and its twins by name, in order, as they are finished.
+
+        What is wrong with a row and its seed, such as an image that came out flat, is a GenError in its place, and the
+        others go on. What fails for another reason is tried once more; GenError is raised where the model fails again,
+        or the disk or the memory, for that is no row's fault and must not cost it a try.
+        """
+        chosen = list(zip(rows, seeds, strict=True))
+        made = {
+            MODEL: self._sampled([pair for pair in chosen if pair[0].source == MODEL]),
+            DRR: self._projected([pair for pair in chosen if pair[0].source == DRR]),
+        }
+        for row in rows:
+            outcome = next(made[row.source])
+            yield outcome if isinstance(outcome, GenError) else self._with_twins(row, *outcome)
+
+    def _sampled(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
+        if not pairs:
+            return
+        from gen.model.pipeline import sample_each
+
+        config = self.config
+
+        def sampled(some: Sequence[tuple[PlanRow, int]]) -> Iterator[Radiograph | GenError]:
+            prompts, seeds = [row.prompt for row, _ in some], [seed for _, seed in some]
+            steps, guidance, size = config.steps, config.guidance, config.size
+            return sample_each(self.pipeline, prompts, seeds, steps=steps, guidance=guidance, size=size)
+
+        for pair, image in zip(pairs, sampled(pairs), strict=True):
+            if isinstance(image, GenError) and image.__cause__ is not None:
+                [image] = sampled([pair])
+                if isinstance(image, GenError) and image.__cause__ is not None:
+                    raise GenError(str(image), hint=AGAIN) from image.__cause__
+            yield image if isinstance(image, GenError) else (image, {})
+
+    def _projected(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
+        if not pairs:
+            return
+        from augment.dataset.projected import project_each
+
+        for outcome in project_each([row for row, _ in pairs], [seed for _, seed in pairs], self.config):
+            yield outcome if isinstance(outcome, GenError) else outcome[:2]
+
+    def _with_twins(self, row: PlanRow, image: Radiograph, own: Mapping[str, Radiograph]) -> Outcome:
+        """``image`` with its twins: those that its source made, and the others by their functions."""
+        twins = {}
+        for name in self.config.twins:
+            if name not in own and name not in self.twins:
+                return GenError(f"row {row.number} has no twin {name!r}: only projections have one of themselves")
+            twin = own[name] if name in own else tried(f"row {row.number}: its twin {name!r}", self.twins[name], image)
+            if isinstance(twin, GenError):
+                return twin
+            if twin.pixels.shape != image.pixels.shape:
+                return GenError(f"row {row.number}: its twin {name!r} has the shape {twin.pixels.shape}")
+            twins[name] = twin
+        return image, twins
+
+
+def open_source(config: DatasetConfig) -> Sources:
+    """What makes the images of ``config`` in this process. BadInput for a twin that nobody makes; nothing is loaded."""
+    return Sources(config, _twins(config))
+
+
+def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
+    """What the model of ``config`` says that it learnt; None for one that says nothing. Without loading it.
+
+    BadInput for a folder that is no model, and for a size or a number of steps that it cannot make, unless every image
+    that can be is to be a projection.
+    """
+    from gen.model.pipeline import check_settings
+
+    folder = _folder(config)
+    check_model_folder(folder)
+    if not _projections_only(config):
+        unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        with suppress(KeyError):  # left out of an old config, for the default of its class: known once it is loaded
+            check_settings(unet, vae, scheduler, config.size, config.steps)
+    return read_capabilities(folder)
+
+
+def identity_of(config: DatasetConfig) -> dict[str, str]:
+    """What else than the config and the plan decides the images: the content of model and CTs, and what runs them.
+
+    Loads no model, but reads every byte of it and of the CTs. BadInput for a twin that nobody makes.
+    """
+    from gen.model.device import pick_attention, pick_device, pick_dtype
+
+    folder = _folder(config)
+    check_model_folder(folder)
+    place = pick_device(config.device)
+    number = pick_dtype(config.dtype, place)
+    threads = f", {config.threads} threads" if place.type == "cpu" else ""
+    attention = pick_attention("auto", place, number)
+    identity = {
+        "model": folder.resolve().name,
+        "model_hash": model_hash(folder),
+        "sampler": str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name")),
+        "steps": str(config.steps),
+        "guidance": f"{config.guidance:g}",
+        "network": f"{place.type} {str(number).removeprefix('torch.')} {attention}{threads}",
+        "software": _versions(_DECIDING),
+    }
+    if config.projections.use != "never":
+        from drr.job import digest_of
+        from drr.projector import pick_backend
+
+        cts = config.projections.cts
+        identity |= {"projector": f"{pick_backend()}, {config.threads} threads", "patients": "" if cts else "phantom"}
+        # By number: a file's name may be a person's.
+        identity |= {f"ct {number}": digest_of(Path(ct)) for number, ct in enumerate(cts, 1)}
+        identity["projecting software"] = _versions(_DECIDING_PROJECTIONS)
+    points = entry_points(group=TWINS)
+    for name in _twins(config):
+        package = points[name].dist
+        identity[f"twin {name}"] = points[name].value + (f" of {package.name} {package.version}" if package else "")
+    return identity
+
+
+def weights_may_learn(config: DatasetConfig) -> dict[str, bool]:
+    """By source, whether its licence lets weights learn from its images; what is not known to may not."""
+    model = read_capabilities(_folder(config)) or {}
+    return {
+        MODEL: model.get("weights_may_learn") is True,
+        DRR: not config.projections.cts or config.projections.weights_may_learn,
+    }
+
+
+def prompt_warnings(config: DatasetConfig, prompts: Collection[str]) -> list[str]:
+    """What a user should know of ``prompts`` for the model, one line each; nothing twice.
+
+    BadInput where the model's tokenizer has no token for a word of them.
+    """
+    folder = _folder(config)
+    count, limit = token_counter(folder / "tokenizer")
+    nothing = count("")
+    words = sorted({word.strip(".,") for prompt in prompts for word in prompt.split()})
+    if unread := [word for word in words if word and count(word) <= nothing]:
+        raise BadInput(f"{folder}: its tokenizer has no token for {', '.join(unread[:5])}", hint="use another model")
+    lines = [token_budget_warning(prompt, count, limit) for prompt in dict.fromkeys(prompts)]
+    capabilities = read_capabilities(folder)
+    if capabilities is None or not capabilities.get("canonical_language"):
+        lines.append(f"{folder.resolve().name} does not say that it learnt prompts in these words")
+    trained = _trained_at(folder)
+    if config.size not in (None, trained) and not _projections_only(config):
+        lines.append(f"the model was trained at {trained} pixels; at {config.size} its images are worse")
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+def _folder(config: DatasetConfig) -> Path:
+    return bundled_model() if config.model is None else Path(config.model)
+
+
+def _projections_only(config: DatasetConfig) -> bool:
+    """Whether the model is left with the cells that no projection can fill, and so perhaps with none."""
+    return config.projections.use == "share" and config.projections.share >= 1
+
+
+def _twins(config: DatasetConfig) -> dict[str, Twin]:
+    """The functions of the config's twins by name; those that projections have of themselves may do without one."""
+    names, found = config.twins, entry_points(group=TWINS)
+    require_twin_names(names)
+    if len(set(names)) < len(names):
+        raise BadInput(f"twins: {', '.join(names)} names one twice", hint="name each once")
+    functions: dict[str, Twin] = {}
+    for name in names:
+        if name in found.names:
+            functions[name] = found[name].load()
+            continue
+        own = name in ("soft", "bone")
+        if own and _projections_only(config):
+            continue
+        listed = ", ".join(sorted(found.names)) or "none"
+        raise BadInput(
+            f"twins: nothing installed makes {name!r} of an image" + (" of the model" if own else ""),
+            hint=f"installed: {listed}; projections have soft and bone, where projections.share is 1",
+        )
+    return functions
+
+
+def _versions(names: Sequence[str]) -> str:
+    versions = {"python": platform.python_version()}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def size_of(config: DatasetConfig) -> int:
+    """Pixels a side of the images; of a model that is silent on it until it is loaded, what is usual."""
+    return config.size or _trained_at(_folder(config)) or 512
+
+
+def _trained_at(folder: Path) -> int | None:
+    """Pixels a side that the model was trained at; None where its configs leave that to be known by loading it."""
+    unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
+    with suppress(KeyError):
+        return int(unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1))
+    return None
+
+
+__all__ = [
+    "Sources",
+    "capabilities_of",
+    "identity_of",
+    "open_source",
+    "prompt_warnings",
+    "size_of",
+    "weights_may_learn",
+]

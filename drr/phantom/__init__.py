@@ -1,0 +1,1 @@
+"""A procedural chest CT from analytic solids, the default where there is no file."""

@@ -1,0 +1,1 @@
+"""From line integrals to grey levels: materials, spectrum, scatter, detector, display."""
