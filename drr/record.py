@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from drr.ct.names import safe_name
-from drr.dicom import write_dicom
+from drr.dicom import attributes_of
 from drr.physics.materials import MATERIALS
 from drr.render import Projection
-from gen.core.files import atomic_file, sha256_file, write_json
+from gen.core.dicom import dicom_bytes
+from gen.core.files import atomic_file, sha256_file, write_bytes, write_json
 from gen.core.manifest import Row
 from gen.core.radiograph import Radiograph, write_png
 
@@ -48,9 +49,11 @@ def write_projection(
         names.append(f"dicom/{stem}.dcm")
         (out / "dicom").mkdir(exist_ok=True)
         patient = {"id": projection.truth["patient_id"], **projection.truth["study"]}
-        exposure = {"KVP": projection.truth["technique"]["kvp"]}
-        write_dicom(
-            out / names[-1], radiograph, projection.view, photometric=photometric, patient=patient, exposure=exposure
+        view = projection.view
+        attributes = attributes_of(view, projection.truth["technique"]["kvp"])
+        write_bytes(
+            out / names[-1],
+            dicom_bytes(radiograph, photometric=photometric, patient=patient, attributes=attributes, origin=view),
         )
     if paths:
         names.append(f"paths/{stem}.npz")

@@ -21,6 +21,7 @@ from gen.core.manifest import read_manifest
 from gen.core.radiograph import read_radiograph
 from gen.data.rows import labels_of, study_of
 from gen.language.render import render as say
+from tests.dciodvfy import dicom_errors
 
 
 def run(*arguments: object) -> list[str]:
@@ -218,6 +219,12 @@ def test_a_dicom_twin_shows_the_same(ct_file: Path, tmp_path: Path) -> None:
     run(ct_file, "--dicom", "MONOCHROME1", "--bits", 16, "--out", tmp_path / "out")
     [png], [dicom] = (list((tmp_path / "out" / kind).iterdir()) for kind in ("images", "dicom"))
     assert read_radiograph(dicom).pixels == pytest.approx(read_radiograph(png).pixels, abs=1 / 4095)
+
+
+def test_a_validator_finds_no_error_in_a_dicom_twin(ct_file: Path, tmp_path: Path) -> None:
+    run(ct_file, "--view", "PA", "--view", "20/0", "--dicom", "MONOCHROME2", "--out", tmp_path / "out")
+    first, second = (tmp_path / "out" / "dicom").iterdir()
+    assert dicom_errors(first) == dicom_errors(second) == []
 
 
 def test_the_phantom_needs_no_file_and_says_who_it_is(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from augment.dataset.config import FORMATS
 from augment.dataset.shards.folder import read_shard
 from augment.dataset.shards.records import DRR, Entry
 from augment.dataset.shards.samples import COLUMNS, NUMBERS, sample_of
-from drr.dicom import dicom_bytes
+from gen.core.dicom import dicom_bytes
 from gen.core.errors import BadInput, GenError
 from gen.core.files import write_bytes
 from gen.core.manifest import Row, write_manifest
@@ -184,7 +184,6 @@ def _dicom_of(record: Mapping[str, Any], png: bytes, twin: str) -> bytes:
     attributes: dict[str, Any] = {
         "ManufacturerModelName": _origin(record)[0][:64] if _origin(record) else "",
         "DerivationDescription": f"{by}; {twin}" if twin else by,
-        "PatientOrientation": "",
     }
     if study["view"] in ("PA", "AP"):
         # The model's words for left and right mean films that are hung as usual: the patient's left is at the right.

@@ -21,6 +21,7 @@ from augment.dataset.shards.samples import sample_of
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
 from gen.core.radiograph import Radiograph, read_radiograph
+from tests.dciodvfy import dicom_errors
 
 IMAGES = 14
 
@@ -99,7 +100,7 @@ def test_dicom_shows_the_same_levels_and_says_what_is_known_and_nothing_else(who
             assert np.array_equal(np.rint(read_radiograph(path).pixels * 255), wanted)
             study = record["study"]
             assert isinstance(study, dict)
-            assert (data.Modality, data.SyntheticData, data.PatientSex) == ("DX", "YES", study["sex"])
+            assert (data.Modality, data.SyntheticData, data.PatientSex) == ("OT", "YES", study["sex"])
             assert (int(data.PatientAge[:3]), data.ViewPosition) == (study["age"], study["view"])
             assert data.PatientID == f"synthetic-{key}"
             assert not [keyword for keyword in GEOMETRY if keyword in data]
@@ -107,16 +108,27 @@ def test_dicom_shows_the_same_levels_and_says_what_is_known_and_nothing_else(who
     assert len(uids) == 2 * IMAGES
 
 
-def test_of_a_projection_the_patient_and_the_spacing_are_kept_and_of_a_lateral_no_side_is_invented(
-    tmp_path: Path,
-) -> None:
-    create(tmp_path, marker(tmp_path))
+def test_a_validator_finds_no_error_in_what_was_generated(whole: Path) -> None:
+    first = sorted((whole / "dicom").rglob("*.dcm"))[:4]  # images, each beside its twin
+    assert {len(path.suffixes) for path in first} == {1, 2}
+    assert [line for path in first for line in dicom_errors(path)] == []
+
+
+def lateral_and_projection(out: Path) -> Entry:
+    """A shard in ``out`` of an image of no known side and of a projection, which has a spacing and somebody's CT."""
+    create(out, marker(out))
     model, drr = made_of(0)[:2]
     lateral = replace(model, row=replace(model.row, study=replace(model.row.study, view="lateral")))
     facts = {"synthetic": "yes", "patient": "ct-7", "licence": "CC BY 4.0"}
     row = replace(drr.row, source=DRR)
     projection = replace(drr, row=row, image=Radiograph(drr.image.pixels, (0.4, 0.3), facts))
-    entry = commit(tmp_path, 0, [lateral, projection])
+    return commit(out, 0, [lateral, projection])
+
+
+def test_of_a_projection_the_patient_and_the_spacing_are_kept_and_of_a_lateral_no_side_is_invented(
+    tmp_path: Path,
+) -> None:
+    entry = lateral_and_projection(tmp_path)
     for fmt in FORMATS:
         export(tmp_path, entry, fmt)
     finish_format(tmp_path, "imagefolder", [entry], weights_may_learn={MODEL: False, DRR: True})
@@ -134,6 +146,12 @@ def test_of_a_projection_the_patient_and_the_spacing_are_kept_and_of_a_lateral_n
     assert [row.source for row in rows] == ["synthetic:toy:0000000000000000", "synthetic:drr:ct-7"]
     assert rows[1].patient_id == "ct-7"
     assert [(row.licence, row.weights_may_learn) for row in rows] == [(LICENCE, False), ("CC BY 4.0", True)]
+
+
+def test_a_validator_finds_no_error_in_a_lateral_or_a_projection(tmp_path: Path) -> None:
+    export(tmp_path, lateral_and_projection(tmp_path), "dicom")
+    first, second = (tmp_path / "dicom").rglob("*.dcm")
+    assert dicom_errors(first) == dicom_errors(second) == []
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
