@@ -39,7 +39,7 @@ from augment.dataset.config import FORMATS, DatasetConfig, Gates
 from augment.dataset.shards.records import Made, Verdict
 from gen.core.errors import GenError
 from gen.core.run import derived_seed
-from gen.evaluate.figures import Figure
+from gen.statistics.intervals import Figure
 
 if TYPE_CHECKING:  # they load torch, and --help does not wait for that
     from augment.dataset.gates.gate_set import Panel

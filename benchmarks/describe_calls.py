@@ -11,15 +11,15 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import WORK, data_option, json_option, launch, print_table, save_json, with_interval
+from common import WORK, data_option, json_option, launch, print_table, save_json
 
 from gen.core.config import load_config
 from gen.evaluate.images import read_images
 from gen.judge.describe import EVEN, unreliable
 from gen.judge.judge import load_judge
 from gen.judge.labels import targets_of
-from gen.judge.scores import interval
 from gen.judge.train import JudgeConfig
+from gen.statistics.intervals import bootstrap
 
 NORMAL = "No Finding"
 Triple = tuple[float, float, float]  # value, low, high
@@ -39,10 +39,10 @@ def figures_of(
         return lambda chosen: float(of[chosen].sum() / among[chosen].sum()) if among[chosen].any() else float("nan")
 
     return {
-        "findings said a film": interval(patients, lambda chosen: float(said[chosen].sum(1).mean())),
-        "of those, there": interval(patients, share(said & there, said & known)),
-        "of those there, said": interval(patients, share(said & there, there)),
-        "normal films with one": interval(patients, share(said.any(1) & normal, normal)),
+        "findings said a film": bootstrap(patients, lambda chosen: float(said[chosen].sum(1).mean())),
+        "of those, there": bootstrap(patients, share(said & there, said & known)),
+        "of those there, said": bootstrap(patients, share(said & there, there)),
+        "normal films with one": bootstrap(patients, share(said.any(1) & normal, normal)),
     }
 
 
@@ -71,7 +71,7 @@ def main(data: Path, json_file: Path | None) -> None:
         f"{len(films.rows)} test films of {len(set(films.units))} patients, {int(normal.sum())} of them normal [95 %]"
     )
     print(f"cannot be told: {', '.join(name for name, can in zip(names, told, strict=True) if not can)}\n")
-    table = [[rule, *(with_interval(triple, 2) for triple in of.values())] for rule, of in found.items()]
+    table = [[rule, *(figure.text(2) for figure in of.values())] for rule, of in found.items()]
     print_table(["said", *next(iter(found.values()))], table)
     save_json(json_file, {"films": len(films.rows), "rules": found})
 

@@ -32,9 +32,9 @@ from gen.data.texts import texts_of
 from gen.evaluate.alignment import Side, alignment
 from gen.evaluate.extractors import embed, extractor_of
 from gen.evaluate.fidelity import LOWER_IS_BETTER, METRICS, Comparison, compare, fidelity, halves
-from gen.evaluate.figures import Figure
 from gen.evaluate.images import ImageSet, read_images
 from gen.judge.judge import load_judge
+from gen.statistics.intervals import Figure
 
 SAID = ("age", "sex", "race", "view", "findings", "absent", "uncertain", "study", "prompt")  # columns of a row
 AGREEMENT = ("mean_auroc", "sex", "view", "child", "age_error")

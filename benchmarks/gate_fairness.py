@@ -17,13 +17,14 @@ import numpy as np
 from common import json_option, launch, print_table, save_json
 
 from augment.dataset.config import Gates
-from augment.dataset.gates.calibration import ALL, Film, Limit, Limits, calibrate, own_patients, passes
+from augment.dataset.gates.calibration import Film, Limit, Limits, calibrate, own_patients, passes
 from augment.dataset.gates.gate_set import Panel, open_panel
 from augment.dataset.gates.rates import Fit, all_of_its_own, at, large_groups, outcomes, share_of
 from augment.dataset.gates.scores import gate_of, measure
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
-from gen.evaluate.figures import Figure, proportion
+from gen.statistics.groups import ALL
+from gen.statistics.intervals import Figure, proportion
 
 
 def single_threshold(films: Sequence[Film], kind: str, limits: Limits) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from common import json_option, launch, print_table, save_json, with_interval
 
 from gen.evaluate.fidelity import METRICS, compare
-from gen.evaluate.figures import proportion
+from gen.statistics.intervals import proportion
 
 SIZE = 6  # numbers of a feature
 LIKENESS = 0.8  # standard deviation that the films of a patient share, of 1

@@ -22,13 +22,13 @@ from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.radiograph import read_radiograph
 from gen.data.split import patient_of
-from gen.evaluate.figures import Figure, bootstrap
 from gen.judge.judge import Judge, load_judge
 from gen.judge.labels import targets_of
 from gen.judge.measure import ENOUGH
 from gen.judge.network import PATIENT
-from gen.judge.scores import auroc
 from gen.judge.train import JudgeConfig
+from gen.statistics.intervals import Figure, bootstrap
+from gen.statistics.scores import auroc
 
 RUNS = Path("runs")
 

@@ -34,8 +34,8 @@ from gen.core.errors import BadInput
 from gen.data.split import patient_of
 from gen.evaluate.copies import Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import embed
-from gen.evaluate.figures import proportion
 from gen.judge.reference import calibrate
+from gen.statistics.intervals import proportion
 
 SIZE = 256  # pixels
 DRAWS = 1000

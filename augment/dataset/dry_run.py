@@ -18,7 +18,7 @@ from augment.dataset.sources import Sources, open_source, prompt_warnings
 from gen.core.errors import GenError
 from gen.core.radiograph import png_bytes
 from gen.core.run import derived_seed
-from gen.evaluate.figures import proportion
+from gen.statistics.intervals import proportion
 
 TRIED = 8  # images of each source, after one that pays for loading what it needs
 

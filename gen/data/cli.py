@@ -16,8 +16,8 @@ from gen.core.files import sha256_file
 from gen.core.manifest import SPLITS, Manifest, Row, scan_manifest
 from gen.core.terms import FINDINGS, SEXES, STATES, VIEWS, did_you_mean
 from gen.data.split import patient_of
+from gen.statistics.groups import AGE_BANDS, age_band
 
-AGE_BANDS = ("0-17", "18-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80 and over")
 UNKNOWN = "unknown"
 
 
@@ -87,20 +87,12 @@ def count_rows(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
     return {
         **{f"findings {state}": count for state, count in counts.items()},
         "sex": _ordered([row.sex for row in rows], SEXES),
-        "age": _ordered([age_band(row.age) for row in rows], AGE_BANDS),
+        "age": _ordered(["" if row.age is None else age_band(row.age) for row in rows], tuple(AGE_BANDS)),
         "view": _ordered([row.view for row in rows], VIEWS),
         "split": _ordered([row.split for row in rows if row.split], SPLITS),
         "source": _ordered([row.source for row in rows]),
         "weights_may_learn": _ordered(["yes" if row.weights_may_learn else "no" for row in rows], ("yes", "no")),
     }
-
-
-def age_band(years: float | None) -> str:
-    """The band of ``AGE_BANDS`` that an age in years falls into; "" where it is not known."""
-    if years is None:
-        return ""
-    # Children are one band and 18-29 the next; from 30 on a band is ten years.
-    return AGE_BANDS[0 if years < 18 else 1 if years < 30 else min(int(years // 10) - 1, len(AGE_BANDS) - 1)]
 
 
 def _ordered(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, int]:

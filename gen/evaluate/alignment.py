@@ -15,11 +15,10 @@ import numpy as np
 
 from gen.core.errors import BadInput
 from gen.data.rows import study_of
-from gen.evaluate.figures import Figure, bootstrap, mean_of, proportion, unknown
-from gen.evaluate.privacy import share
 from gen.judge.labels import targets_of
-from gen.judge.scores import auroc
 from gen.language.prompt import read_prompt
+from gen.statistics.intervals import Figure, bootstrap, mean_of, proportion, share, unknown
+from gen.statistics.scores import auroc, mean_auroc
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
@@ -190,7 +189,7 @@ def _mean_auroc(side: Side, labels: np.ndarray, columns: Sequence[int]) -> Figur
     seen = side.readings.findings
 
     def statistic(chosen: np.ndarray) -> float:
-        return float(np.mean([auroc(seen[chosen, j], labels[chosen, j]) for j in columns]))
+        return mean_auroc(seen[chosen][:, columns], labels[chosen][:, columns])
 
     return bootstrap(side.units, statistic, DRAWS)
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gen.core.errors import EnvironmentLacks
-
 STYLES = (  # colour, marker, line: synthetic, real, and one more
     ("#D55E00", "o", "-"),
     ("#0072B2", "s", "--"),
@@ -104,12 +102,8 @@ def _axes(height: float) -> tuple[Any, Any]:
 
 
 def _style() -> AbstractContextManager[None]:
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise EnvironmentLacks("the package matplotlib is not installed", hint="pip install 'cxr-gen[evaluate]'") from (
-            error
-        )
+    import matplotlib
+
     settings = {"font.size": 9, "svg.hashsalt": "cxr-gen", "svg.fonttype": "path", "axes.linewidth": 0.6}
     style: AbstractContextManager[None] = matplotlib.rc_context(settings)
     return style

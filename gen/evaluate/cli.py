@@ -59,7 +59,6 @@ def evaluate(
     from gen.evaluate.board import PROMPT_INFO, write_prompt_info
     from gen.evaluate.evaluation import Request
     from gen.evaluate.evaluation import evaluate as measure
-    from gen.evaluate.extractors import require_package
     from gen.evaluate.report import to_html
     from gen.evaluate.verdict import verdict
 
@@ -69,8 +68,6 @@ def evaluate(
         raise BadInput("--gallery needs the training images", hint="name their folder with --train")
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out} is not a folder")
-    for package in ("matplotlib", "torch_fidelity"):  # better met before the work
-        require_package(package)
     require_free_space(out, 20_000_000, "the report")
     request = Request(real, synthetic, train, judge, extractors, false_alarms, not no_real_images, gallery)
     with _progress(quiet) as say:

@@ -14,11 +14,11 @@ import numpy as np
 
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
-from gen.core.terms import ADULT_FROM_YEARS
 from gen.data.rows import study_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, one_thread
-from gen.evaluate.figures import Figure, mean_of, unknown
 from gen.evaluate.images import ImageSet
+from gen.statistics.groups import attributes_of
+from gen.statistics.intervals import Figure, mean_of, unknown
 
 # Wang et al. 2003 (Asilomar), section 3: weights of the five scales, window of 11 pixels and 1.5 pixels of deviation.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -137,8 +137,7 @@ def label_of(row: Row, detail: int = 0) -> str:
     group = "child" if study.is_child else "adult"
     if detail == 1:
         return f"{findings}|{study.view}|{group}"
-    adult = study.age is not None and study.age >= ADULT_FROM_YEARS
-    return f"{findings}|{study.view}|{study.sex}|{study.age // 20 if adult and study.age else group}"
+    return f"{findings}|{study.view}|{study.sex}|{attributes_of(study).get('age', group)}"
 
 
 def _labels(real: ImageSet, synthetic: ImageSet) -> tuple[list[str], list[str], str]:

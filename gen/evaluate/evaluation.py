@@ -21,10 +21,10 @@ from gen.evaluate.alignment import Side, alignment, with_studies
 from gen.evaluate.diversity import diversity, label_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, judge_extractor
 from gen.evaluate.fidelity import fidelity
-from gen.evaluate.figures import Figure
 from gen.evaluate.images import ImageSet, mismatches, overlap, read_images, reasons, require_apart, require_enough
 from gen.evaluate.privacy import PIXELS, Channel, Say, privacy, privacy_by_index, rare_words
 from gen.language.render import render
+from gen.statistics.intervals import Figure
 
 if TYPE_CHECKING:
     from gen.judge.reference import Reference

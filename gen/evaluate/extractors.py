@@ -8,7 +8,6 @@ them; they are no Inception net, and figures in them compare with nobody else's.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -89,7 +88,6 @@ def register(extractor: Extractor) -> str:
     ``torch_fidelity.calculate_metrics(feature_extractor=name, ...)`` then computes with it on any uint8 images; of
     three channels it sees the mean.
     """
-    require_package("torch_fidelity")
     import torch
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
@@ -197,7 +195,6 @@ def _random_weights() -> list[Any]:
 
 
 def _inception() -> Extractor:
-    require_package("torch_fidelity")
     import torch
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
@@ -235,12 +232,6 @@ def _judge(folder: str = "") -> Extractor:
     return judge_extractor(load_judge(folder or None))
 
 
-def require_package(package: str) -> None:
-    """EnvironmentLacks, with the line that installs it, where ``package`` of the extra "evaluate" is missing."""
-    if importlib.util.find_spec(package) is None:
-        raise EnvironmentLacks(f"the package {package} is not installed", hint="pip install 'cxr-gen[evaluate]'")
-
-
 def one_thread() -> Any:
     """Inside, linear algebra runs in one thread.
 
@@ -253,7 +244,6 @@ def one_thread() -> Any:
 @functools.cache
 def _thread_pools() -> Any:
     """The loaded libraries that have threads: looking for them takes longer than a small comparison does."""
-    require_package("threadpoolctl")
     import torch  # noqa: F401 - loaded first, so that its threads are found too
     from threadpoolctl import ThreadpoolController
 

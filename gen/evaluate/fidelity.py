@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.core.manifest import Row
 from gen.core.run import derived_seed
 from gen.data.rows import study_of
-from gen.evaluate.extractors import Extractor, embed, extractor_of, one_thread, require_package
-from gen.evaluate.figures import Figure, jackknife, proportion, unknown, with_error
+from gen.evaluate.extractors import Extractor, embed, extractor_of, one_thread
 from gen.evaluate.images import ImageSet
+from gen.statistics.groups import findings_of, groups_of
+from gen.statistics.intervals import Figure, jackknife, members_of, proportion, unknown, with_error
 
 METRICS = ("fid", "kid", "precision", "recall", "density", "coverage")
 LOWER_IS_BETTER = frozenset({"fid", "kid"})
@@ -72,7 +72,6 @@ def fidelity(
     The real patients fall into halves A and B by a fixed seed, and the synthetic images into S and T, all cut to the
     smallest of them. The floor compares B with A. ``synthetic`` is the mean of S with A and T with B: so it uses all
     images, and each figure stands beside one of the same N. Only KID, unbiased at any N, takes all against all at once.
-    EnvironmentLacks where torch-fidelity is not installed.
     """
     extractor = extractor_of(extractor) if isinstance(extractor, str) else extractor
     x, y = embed(real.levels, extractor, cache), embed(synthetic.levels, extractor, cache)
@@ -99,7 +98,6 @@ def compare(
     real: np.ndarray, real_units: Sequence[str] | np.ndarray, other: np.ndarray, other_units: Sequence[str] | np.ndarray
 ) -> Comparison:
     """All figures of features ``other`` (N, D) against features ``real`` (N, D), with intervals by unit."""
-    require_package("torch_fidelity")
     import torch
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
     from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
@@ -225,33 +223,19 @@ def kid(
 
 def halves(units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The indices of two random halves, no unit in both: they differ by no more than the films of one patient."""
-    films: dict[str, list[int]] = {}
-    for index, unit in enumerate(units):
-        films.setdefault(unit, []).append(index)
+    images = {units[of_unit[0]]: of_unit.tolist() for of_unit in members_of(units)}
     sides: tuple[list[int], list[int]] = ([], [])
-    for unit in sorted(films, key=lambda unit: derived_seed(0, unit)):
-        min(sides, key=len).extend(films[unit])
+    for unit in sorted(images, key=lambda unit: derived_seed(0, unit)):
+        min(sides, key=len).extend(images[unit])
     return np.asarray(sides[0], np.int64), np.asarray(sides[1], np.int64)
-
-
-def groups_of(row: Row) -> tuple[str, ...]:
-    """The groups that an image is in: present findings, view, sex, age band and race, as far as they are known."""
-    study = study_of(row)
-    groups = [f"finding: {name}" for name, finding in study.findings.items() if finding.state == "present"]
-    groups += [f"{what}: {value}" for what, value in (("view", study.view), ("sex", study.sex)) if value]
-    if study.age is not None:
-        bands = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"), (math.inf, "65 and over"))
-        groups.append("age: " + next(name for end, name in bands if study.age < end))
-    elif study.age_group == "child":
-        groups.append("age: under 18")
-    return (*groups, *([f"race: {study.race}"] if study.race else []))
 
 
 def _by_group(real: ImageSet, synthetic: ImageSet, x: np.ndarray, y: np.ndarray) -> dict[str, GroupFidelity]:
     members: list[dict[str, list[int]]] = [{}, {}]
     for of_set, images in zip(members, (real, synthetic), strict=True):
         for index, row in enumerate(images.rows):
-            for group in groups_of(row):
+            study = study_of(row)
+            for group in (*groups_of(study)[1:], *findings_of(study)):  # without "all"
                 of_set.setdefault(group, []).append(index)
     found = {}
     units = [np.asarray(images.units) for images in (real, synthetic)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,9 +20,9 @@ import numpy as np
 from gen.core.errors import BadInput
 from gen.evaluate.copies import BLOCK, PLANTED, Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import Extractor, embed
-from gen.evaluate.figures import Figure, proportion, unknown
 from gen.evaluate.images import ImageSet
 from gen.judge.reference import calibrate
+from gen.statistics.intervals import Figure, members_of, proportion, share, unknown
 
 if TYPE_CHECKING:
     from gen.judge.reference import Reference
@@ -192,16 +192,6 @@ def authentic(found: Nearest, training: np.ndarray, patients: np.ndarray) -> np.
     return np.asarray(found.distance > between[place, 0])
 
 
-def share(flags: np.ndarray, units: Sequence[str]) -> Figure:
-    """The share of ``flags`` (N,), with Wilson's interval for as many independent items as there are units."""
-    if not len(flags):
-        return unknown()
-    count = len(set(units))
-    rate = float(np.mean(flags))
-    interval = proportion(round(rate * count), count)
-    return Figure(rate, min(rate, interval.low), max(rate, interval.high), len(flags))
-
-
 def rare_words(prompts: Sequence[str], captions: Sequence[str], alarms: np.ndarray, most: int = RARE) -> RareWords:
     """Which ``prompts`` hold a word, or two words together, that only 1 to ``most`` training ``captions`` hold.
 
@@ -290,7 +280,7 @@ def _channel(
 def _false_alarms(distances: np.ndarray, units: Sequence[str], rate: float) -> np.ndarray:
     """Which of the held-out ``distances`` are below the threshold that the films of the other patients give, (m,)."""
     alarms = np.zeros(len(distances), bool)
-    for members in _grouped(units):
+    for members in members_of(units):
         threshold, _ = calibrate(np.delete(distances, members), rate)
         alarms[members] = distances[members] < threshold
     return alarms
@@ -299,10 +289,3 @@ def _false_alarms(distances: np.ndarray, units: Sequence[str], rate: float) -> n
 def _by_kind(distances: np.ndarray) -> dict[str, np.ndarray]:
     """The distances of planted copies, which stand kind after kind, by kind; none where there are none."""
     return dict(zip(PLANTED, np.split(distances, len(PLANTED)), strict=True)) if len(distances) else {}
-
-
-def _grouped(units: Iterable[str]) -> list[list[int]]:
-    members: dict[str, list[int]] = {}
-    for index, unit in enumerate(units):
-        members.setdefault(unit, []).append(index)
-    return list(members.values())

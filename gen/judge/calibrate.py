@@ -13,7 +13,6 @@ from gen.core.errors import BadInput
 from gen.core.files import read_json, write_json
 from gen.judge.labels import Targets
 from gen.judge.network import PATIENT, QUALITIES
-from gen.judge.scores import best_f1_threshold, fit_temperature, sigmoid
 from gen.judge.sight import Readings
 
 CALIBRATION = "calibration.json"
@@ -76,6 +75,48 @@ def calibrate(
         {name: 0.5 if threshold is None else threshold for name, threshold in found.items()},
         float(np.nanmedian(error)) if (~np.isnan(error)).any() else None,
     )
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-logits)), without overflow."""
+    from scipy.special import expit
+
+    return np.asarray(expit(logits))
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Find the T of least cross-entropy of sigmoid(logits / T) (Guo et al. 2017, arXiv:1706.04599), in [0.1, 10].
+
+    Arrays of equal shape; NaN labels are left out, and T is 1 where fewer than two classes are left.
+    """
+    from scipy.optimize import minimize_scalar
+
+    known = ~np.isnan(labels)
+    x, y = logits[known].astype(np.float64), labels[known]
+    if len(np.unique(y)) < 2:
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        scaled = x / np.exp(log_temperature)
+        return float((np.logaddexp(0, scaled) - y * scaled).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
+
+
+def best_f1_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """Find the probability from which calling a finding present has the highest F1; None without a positive.
+
+    The highest of several. NaN labels are left out.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    known = ~np.isnan(labels)
+    if not (labels[known] == 1).any():
+        return None
+    precision, recall, thresholds = precision_recall_curve(labels[known], probabilities[known])
+    # The last point of the curve stands for no call at all and has no threshold.
+    f1 = (2 * precision * recall / np.maximum(precision + recall, 1e-12))[:-1]
+    return float(thresholds[::-1][np.argmax(f1[::-1])])
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gen.core.run import derived_seed
+from gen.data.rows import study_of
 from gen.data.split import patient_of
 from gen.judge.degrade import BREAKING, FORGERIES, KINDS, UNSEEN_FORGERIES, blur, degrade, forge, jpeg
 from gen.judge.labels import Targets
 from gen.judge.network import PATIENT, QUALITIES
-from gen.judge.scores import auroc, brier, calibration_error, interval
 from gen.judge.sight import AnyJudge, Readings
+from gen.statistics.groups import by_size, groups_of, key_of
+from gen.statistics.intervals import bootstrap
+from gen.statistics.scores import auroc, brier, calibration_error, mean_auroc
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
     from gen.judge.reference import Reference
 
+Triple = tuple[float, float, float]  # a value and its interval, as figures.json has them
 ENOUGH = 5  # films with and without a finding, below which a group has no AUROC of it
-AGE_BANDS = ((0, 18), (18, 40), (40, 60), (60, 121))  # years, from and up to
 # Copies of a film that a privacy check must find, by what was done to them.
 COPIES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "JPEG of quality 30": lambda image, rng: jpeg(image, 30),
@@ -52,8 +55,7 @@ def patient_figures(readings: Readings, targets: Targets, rows: Sequence[Row], m
         **{name: _binary_figures(probabilities[name], labels[name], patients) for name in PATIENT},
         "always_the_median_age_error_years": _mean(np.abs(median_age - targets.age), patients),
         "groups": {
-            name: group_figures(readings, targets, patients, inside)
-            for name, inside in groups_of(rows, targets).items()
+            name: group_figures(readings, targets, patients, inside) for name, inside in members_by_group(rows).items()
         },
     }
     nih = np.array([row.source == "nih-chestxray14" for row in rows])
@@ -61,18 +63,13 @@ def patient_figures(readings: Readings, targets: Targets, rows: Sequence[Row], m
     return figures
 
 
-def groups_of(rows: Sequence[Row], targets: Targets) -> dict[str, np.ndarray]:
-    """Which rows (bool, (N,)) are in each group: all, sexes, age bands, views, sources; none that is empty."""
-    groups = {"all": np.ones(len(rows), bool)}
-    for sex in ("F", "M"):
-        groups[f"sex {sex}"] = np.array([row.sex == sex for row in rows])
-    for low, high in AGE_BANDS:
-        groups[f"age {low} to {high - 1}"] = (targets.age >= low) & (targets.age < high)
-    for view in ("PA", "AP"):
-        groups[f"view {view}"] = np.array([row.view.startswith(view) for row in rows])
-    for source in sorted({row.source for row in rows}):
-        groups[f"source {source or 'unknown'}"] = np.array([row.source == source for row in rows])
-    return {name: inside for name, inside in groups.items() if inside.any()}
+def members_by_group(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Which rows (bool, (N,)) are in each group of one attribute and of each source; none that is empty."""
+    groups: dict[str, np.ndarray] = {}
+    for i, row in enumerate(rows):
+        for key in (*groups_of(study_of(row)), key_of({"source": row.source or "unknown"})):
+            groups.setdefault(key, np.zeros(len(rows), bool))[i] = True
+    return {key: groups[key] for key in sorted(groups, key=by_size)}
 
 
 def group_figures(readings: Readings, targets: Targets, patients: Sequence[str], inside: np.ndarray) -> dict[str, Any]:
@@ -81,18 +78,13 @@ def group_figures(readings: Readings, targets: Targets, patients: Sequence[str],
     found, count = targets.binary[inside], len(readings.names)
     seen, own = readings.findings[inside], _of(patients, inside)
     counted = [j for j in range(count) if min((found[:, j] == 1).sum(), (found[:, j] == 0).sum()) >= ENOUGH]
-
-    def mean_auroc(chosen: np.ndarray) -> float:
-        each = [auroc(seen[chosen, j], found[chosen, j]) for j in counted]
-        return float(np.nanmean(each)) if each and not np.isnan(each).all() else float("nan")
-
     error = np.abs(readings.age[inside] - targets.age[inside])
     return {
         "films": int(inside.sum()),
         "patients": len(set(own)),
         "findings_counted": [readings.names[j] for j in counted],
-        "findings_auroc": interval(own, mean_auroc),
-        "findings_brier": interval(own, lambda i: brier(seen[i].ravel(), found[i, :count].ravel())),
+        "findings_auroc": _interval(own, lambda i: mean_auroc(seen[i][:, counted], found[i][:, counted])),
+        "findings_brier": _interval(own, lambda i: brier(seen[i], found[i, :count])),
         "findings_calibration_error": calibration_error(seen.ravel(), found[:, :count].ravel()),
         "female_auroc": _auroc(readings.female[inside], found[:, count], own),
         "AP_auroc": _auroc(readings.ap[inside], found[:, count + 1], own),
@@ -177,23 +169,27 @@ def _binary_figures(probabilities: np.ndarray, labels: np.ndarray, patients: Seq
         "positive": int((labels == 1).sum()),
         "negative": int((labels == 0).sum()),
         "auroc": _auroc(probabilities, labels, patients),
-        "brier": interval(patients, lambda i: brier(probabilities[i], labels[i])),
+        "brier": _interval(patients, lambda i: brier(probabilities[i], labels[i])),
         "calibration_error": calibration_error(probabilities, labels),
     }
 
 
-def _auroc(scores: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> tuple[float, float, float]:
-    return interval(patients, lambda i: auroc(scores[i], labels[i]))
+def _interval(patients: Sequence[str], statistic: Callable[[np.ndarray], float]) -> Triple:
+    return bootstrap(patients, statistic).triple
 
 
-def _mean(values: np.ndarray, patients: Sequence[str]) -> tuple[float, float, float]:
+def _auroc(scores: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> Triple:
+    return _interval(patients, lambda i: auroc(scores[i], labels[i]))
+
+
+def _mean(values: np.ndarray, patients: Sequence[str]) -> Triple:
     """Mean of the known ``values``, with its interval."""
 
     def mean(chosen: np.ndarray) -> float:
         known = values[chosen][~np.isnan(values[chosen])]
         return float(known.mean()) if len(known) else float("nan")
 
-    return interval(patients, mean)
+    return _interval(patients, mean)
 
 
 def _of(patients: Sequence[str], inside: np.ndarray) -> list[str]:

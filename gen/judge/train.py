@@ -24,10 +24,10 @@ from gen.judge.folder import write_network
 from gen.judge.forgeries import Forgeries, forgeries_of
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, JudgeShape, contrast, patch_side, raw_scores
-from gen.judge.scores import auroc
 from gen.model import training
 from gen.model.device import describe_device
 from gen.model.losses import ema_decay
+from gen.statistics.scores import auroc, mean_auroc
 
 if TYPE_CHECKING:
     import torch
@@ -279,11 +279,10 @@ def validation_scores(network: JudgeNetwork, levels: np.ndarray, targets: Target
     """AUROC of held-out films (findings: their mean), and the mean error of the age in years; NaN where nothing is
     known."""
     scores = raw_scores(network, levels)
-    each = [auroc(scores["logits"][:, j], targets.binary[:, j]) for j in range(targets.binary.shape[1])]
-    findings = [value for value in each[:-3] if not np.isnan(value)]
+    logits, binary = scores["logits"], targets.binary
     error = np.abs(scores["age"] - targets.age)
     return {
-        "findings": float(np.mean(findings)) if findings else float("nan"),
-        **dict(zip(("sex", "view", "child"), each[-3:], strict=True)),
+        "findings": mean_auroc(logits[:, :-3], binary[:, :-3]),
+        **{name: auroc(logits[:, i], binary[:, i]) for i, name in ((-3, "sex"), (-2, "view"), (-1, "child"))},
         "age_error": float(np.nanmean(error)) if (~np.isnan(error)).any() else float("nan"),
     }

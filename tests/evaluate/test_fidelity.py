@@ -14,9 +14,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from gen.core.errors import EnvironmentLacks
 from gen.core.manifest import Row
-from gen.evaluate import extractors
 from gen.evaluate.extractors import Extractor
 from gen.evaluate.fidelity import (
     FEWEST_IN_GROUP,
@@ -26,7 +24,6 @@ from gen.evaluate.fidelity import (
     distances,
     fidelity,
     frechet_distance,
-    groups_of,
     halves,
     kid,
     neighbour_figures,
@@ -297,21 +294,7 @@ def test_groups_large_enough_on_both_sides_have_their_own_distance_and_floor(tmp
         )
 
     found = fidelity(mixed("real", 0, 0, 60), mixed("made", 5, 1.5, FEWEST_IN_GROUP - 1), numbers, tmp_path).groups
-    assert list(found) == ["finding: Mass", "finding: No Finding"]
-    assert found["finding: Mass"].kid.low > found["finding: Mass"].floor.high
-    assert found["finding: No Finding"].kid.low < 0.05
-    assert (found["finding: Mass"].n_real, found["finding: Mass"].n_synthetic) == (80, 80)
-
-
-def test_an_image_is_in_the_groups_that_its_row_names() -> None:
-    row = Row(
-        file=Path("a"), findings=("Mass", "Edema"), absent=("Nodule",), view="PA", sex="F", age=64.9, race="Asian"
-    )
-    assert groups_of(row) == ("finding: Edema", "finding: Mass", "view: PA", "sex: F", "age: 40 to 64", "race: Asian")
-    assert groups_of(Row(file=Path("b"))) == ()
-
-
-def test_without_torch_fidelity_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extractors.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentLacks, match=r"torch_fidelity .*pip install"):
-        compare(gaussian(0, 9, 2), units(9), gaussian(1, 9, 2), units(9))
+    assert list(found) == ["finding=Mass", "finding=No Finding"]
+    assert found["finding=Mass"].kid.low > found["finding=Mass"].floor.high
+    assert found["finding=No Finding"].kid.low < 0.05
+    assert (found["finding=Mass"].n_real, found["finding=Mass"].n_synthetic) == (80, 80)

@@ -18,8 +18,9 @@ from gen.evaluate import privacy as module
 from gen.evaluate.copies import Nearest, planted
 from gen.evaluate.extractors import extractor_of
 from gen.evaluate.images import ImageSet, digests
-from gen.evaluate.privacy import PIXELS, authentic, privacy, privacy_by_index, rare_words, share, words_of
+from gen.evaluate.privacy import PIXELS, authentic, privacy, privacy_by_index, rare_words, words_of
 from gen.judge.reference import calibrate, index_of
+from gen.statistics.intervals import share
 
 
 def chests(count: int, seed: int) -> np.ndarray:

@@ -13,10 +13,10 @@ import pytest
 
 from gen.evaluate import charts
 from gen.evaluate.evaluation import Picture, Pictures, hashed_id, plain
-from gen.evaluate.figures import Figure, proportion
 from gen.evaluate.report import METRICS, to_html
 from gen.evaluate.verdict import above, beyond_chance, figure_text, verdict
 from gen.judge.reference import calibrate
+from gen.statistics.intervals import Figure, proportion
 
 VOID = {"meta", "img"}
 
@@ -63,7 +63,7 @@ def results() -> dict[str, Any]:
                 "n": 75,
                 "synthetic": comparison,
                 "floor": {**comparison, "kid": figure(0.199)},
-                "groups": {"sex: F": {"kid": figure(0.3), "floor": figure(0.01), "n_real": 40, "n_synthetic": 50}},
+                "groups": {"sex=F": {"kid": figure(0.3), "floor": figure(0.01), "n_real": 40, "n_synthetic": 50}},
             }
         ],
         "judge": {"name": "j", "identity": "0123", "figures": {"findings": {"Edema": {"auroc": [0.81, 0.75, 0.87]}}}},

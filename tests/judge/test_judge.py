@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from gen.core.errors import BadInput, EnvironmentLacks
-from gen.judge.calibrate import read_calibration
+from gen.judge.calibrate import read_calibration, sigmoid
 from gen.judge.judge import Judge, load_judge
 from gen.judge.network import raw_scores
-from gen.judge.scores import sigmoid
 from gen.judge.sight import Readings
 
 

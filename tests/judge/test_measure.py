@@ -17,15 +17,15 @@ from gen.judge.labels import targets_of
 from gen.judge.measure import COPIES, ENOUGH, artefact_figures, copy_figures, patient_figures, quality_figures
 from gen.judge.network import QUALITIES
 from gen.judge.reference import index_of
-from gen.judge.scores import interval
 from gen.judge.sight import AnyJudge, Readings, blank
+from gen.statistics.intervals import bootstrap
 
 NAMES = ("Mass", "Edema")
 
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "interval", functools.partial(interval, draws=40))
+    monkeypatch.setattr(measure, "bootstrap", functools.partial(bootstrap, draws=40))
 
 
 def rows_of(count: int) -> list[Row]:
@@ -63,10 +63,10 @@ def test_a_judge_that_sees_the_truth_has_full_marks_in_every_group_that_can_have
     groups = found["groups"]
     assert groups["all"]["findings_counted"] == ["Mass"]
     assert groups["all"]["age_error_years"] == pytest.approx((3, 3, 3))
-    assert (groups["age 0 to 17"]["films"], groups["age 0 to 17"]["patients"]) == (16, 8)
-    assert groups["source b"]["films"] + groups["source nih-chestxray14"]["films"] == 48
-    assert np.isnan(groups["sex F"]["female_auroc"][0])  # one class only
-    assert "age 60 to 120" in groups
+    assert (groups["age=0-17"]["films"], groups["age=0-17"]["patients"]) == (16, 8)
+    assert groups["source=b"]["films"] + groups["source=nih-chestxray14"]["films"] == 48
+    assert np.isnan(groups["sex=F"]["female_auroc"][0])  # one class only
+    assert "age=60-79" in groups
     assert found["child_within_nih"]["positive"] == 0
     ages = targets_of(rows, (), ()).age
     assert found["always_the_median_age_error_years"][0] == pytest.approx(np.abs(ages - 40).mean())
@@ -75,9 +75,9 @@ def test_a_judge_that_sees_the_truth_has_full_marks_in_every_group_that_can_have
 def test_a_group_with_too_few_of_a_finding_has_no_figure_of_it() -> None:
     rows = [dataclasses.replace(row, source="c") if k < 2 * ENOUGH - 2 else row for k, row in enumerate(rows_of(48))]
     found = patient_figures(truth(rows), targets_of(rows, NAMES, ()), rows, 40.0)["groups"]
-    assert found["source c"]["findings_counted"] == []
-    assert np.isnan(found["source c"]["findings_auroc"][0])
-    assert found["source b"]["findings_counted"] == ["Mass"]
+    assert found["source=c"]["findings_counted"] == []
+    assert np.isnan(found["source=c"]["findings_auroc"][0])
+    assert found["source=b"]["findings_counted"] == ["Mass"]
 
 
 @dataclasses.dataclass(frozen=True)

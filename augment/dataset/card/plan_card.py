@@ -19,8 +19,8 @@ from augment.dataset.shards.counts import (
     by_value,
     judged,
     total,
-    values_of,
 )
+from gen.statistics.groups import values_of
 
 CELLS_LISTED = 500  # more are a file's matter, index.parquet; a cell off its quota is always listed
 NUMBERS_LISTED = 200  # missing rows of one cell, by number; manifest/ has them all

@@ -10,19 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from gen.core.run import derived_seed
-from gen.evaluate.figures import Figure, proportion, unknown
-from gen.language.study import Study
+from gen.statistics.groups import ALL, by_size, crossed
 
-# Fixed, in whole years, both ends included: a group means the same whatever the plan asks for.
-AGE_BANDS = {"0-17": range(18), "18-39": range(18, 40), "40-59": range(40, 60), "60-79": range(60, 80)}
-OLDEST_BAND = "80+"
-ATTRIBUTES = ("sex", "age", "race", "view")  # in the order of a group's key
-ALL = "all"
 FEWEST_PATIENTS = 20  # below, no threshold is worth its name, whatever the rate
 _TINY = 1e-9  # so that 0.95 x 100 is 95
 
@@ -56,28 +49,7 @@ class Limits:
 
     def threshold(self, attributes: Mapping[str, str]) -> float:
         """What an image with ``attributes`` must reach: the lowest of the thresholds of its groups."""
-        return min(self.groups[key].threshold for key in groups_of(attributes) if key in self.groups)
-
-
-def attributes_of(study: Study) -> dict[str, str]:
-    """What groups ``study`` by: of sex, age band, race and view those that are known."""
-    age = study.age
-    band = None if age is None else next((name for name, years in AGE_BANDS.items() if age in years), OLDEST_BAND)
-    if age is None and study.is_child:
-        band = "0-17"
-    known = {"sex": study.sex, "age": band, "race": study.race, "view": study.view}
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def groups_of(attributes: Mapping[str, str]) -> list[str]:
-    """The keys of all groups that an image with ``attributes`` is in, from "all" to the smallest."""
-    parts = [f"{name}={attributes[name]}" for name in ATTRIBUTES if name in attributes]
-    return ["|".join(chosen) or ALL for count in range(len(parts) + 1) for chosen in combinations(parts, count)]
-
-
-def by_size(key: str) -> tuple[bool, int, str]:
-    """Sorts the keys of groups: "all", then those of one attribute, of two, of three."""
-    return key != ALL, key.count("|"), key
+        return min(self.groups[key].threshold for key in crossed(attributes) if key in self.groups)
 
 
 def calibrate(
@@ -98,7 +70,7 @@ def calibrate(
     for kind, members in kinds.items():
         groups: dict[str, list[int]] = {}
         for place, film in enumerate(members):
-            for key in groups_of(film.attributes):
+            for key in crossed(film.attributes):
                 groups.setdefault(key, []).append(place)
         listed: dict[str, Limit] = {}
         pooled: dict[str, int] = {}
@@ -153,16 +125,6 @@ def conformal(scores: Sequence[float], patients: Sequence[str], pass_rate: float
     return float(values[order][np.searchsorted(weight, needed)])
 
 
-def patient_share(flags: Sequence[bool], patients: Sequence[str]) -> Figure:
-    """The share of true ``flags``, each patient weighing 1 as in `conformal`, with Wilson's interval; n patients."""
-    if not flags:
-        return unknown()
-    _, place, films = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
-    rate = float(np.sum(np.asarray(flags) / films[place])) / len(films)
-    interval = proportion(round(rate * len(films)), len(films))
-    return Figure(rate, min(rate, interval.low), max(rate, interval.high), len(films))
-
-
 def passes(film: Film, limits: Mapping[str, Limits]) -> dict[str, bool]:
     """By kind that has limits, whether ``film`` passes."""
     return {
@@ -186,22 +148,14 @@ def cross_fitted(
 
 
 __all__ = [
-    "AGE_BANDS",
-    "ALL",
-    "ATTRIBUTES",
     "FEWEST_PATIENTS",
-    "OLDEST_BAND",
     "Film",
     "Limit",
     "Limits",
-    "attributes_of",
-    "by_size",
     "calibrate",
     "conformal",
     "cross_fitted",
     "fewest_patients",
-    "groups_of",
     "own_patients",
     "passes",
-    "patient_share",
 ]

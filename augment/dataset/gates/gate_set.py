@@ -21,11 +21,9 @@ import numpy as np
 
 from augment.dataset.config import GATES, Gates
 from augment.dataset.gates.calibration import (
-    ALL,
     Film,
     Limit,
     Limits,
-    attributes_of,
     calibrate,
     fewest_patients,
     own_patients,
@@ -55,6 +53,7 @@ from gen.judge.judge import Judge
 from gen.judge.plugins import open_judge
 from gen.judge.reference import calibrate as copy_threshold
 from gen.judge.sight import AnyJudge
+from gen.statistics.groups import ALL, attributes_of
 
 # A probability from which on an image is good enough. Real films often have more, but a threshold up there would keep
 # what the judge is surest of, and cost most images of a generator that is a little softer than a film.

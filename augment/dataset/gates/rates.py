@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from augment.dataset.gates.calibration import ALL, Film, Limits, by_size, cross_fitted, groups_of, patient_share
+from augment.dataset.gates.calibration import Film, Limits, cross_fitted
 from augment.dataset.gates.scores import opposite_of, rounded
-from gen.evaluate.figures import Figure
+from gen.statistics.groups import ALL, by_size, crossed
+from gen.statistics.intervals import Figure, patient_share
 
 Fit = Callable[[Sequence[Film]], Mapping[str, Limits]]  # limits of all groups, whatever their size
 Passed = Mapping[str, bool]  # by kind of gate, whether a film passes
@@ -110,7 +111,7 @@ def _keys(film: Film) -> frozenset[str]:
 
 @cache
 def _keys_of(attributes: tuple[tuple[str, str], ...]) -> frozenset[str]:
-    return frozenset(groups_of(dict(attributes)))
+    return frozenset(crossed(dict(attributes)))
 
 
 __all__ = ["all_of_its_own", "at", "large_groups", "outcomes", "rates", "share_of"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from augment.dataset.gates.calibration import ATTRIBUTES, Film, attributes_of
+from augment.dataset.gates.calibration import Film
 from gen.core.errors import BadInput
 from gen.core.files import write_text
 from gen.core.radiograph import read_radiograph
@@ -22,6 +22,7 @@ from gen.judge.labels import finding_states
 from gen.judge.reference import Reference, hashed
 from gen.judge.sight import AnyJudge, Judgement
 from gen.language.study import Study
+from gen.statistics.groups import ATTRIBUTES, attributes_of
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row

@@ -10,6 +10,7 @@ from typing import Any
 
 from augment.dataset.shards import folder as shards
 from augment.dataset.shards.records import Entry
+from gen.statistics.groups import values_of
 
 # Of a cell: rows by the plan, rows that have an image, rows whose very first try passed, rows without an image, and
 # images: tried in all, broken ones among them, and (as "met sex", "failed sex") those that a gate saw and refused.
@@ -66,11 +67,6 @@ def total(cells: Cells) -> Counter[str]:
     return everything
 
 
-def values_of(cell: str) -> dict[str, str]:
-    """{"sex": "F", "finding": "Edema"} of the key "sex=F|finding=Edema"."""
-    return {name: value for name, _, value in (part.partition("=") for part in cell.split("|"))}
-
-
 def judged(counts: Counter[str]) -> int:
     """How many images the gates saw."""
     return counts[TRIED] - counts[BROKEN]
@@ -95,4 +91,4 @@ def _gates(names: Iterable[str]) -> set[str]:
     return {name.partition(":")[0].split()[0] for name in names}
 
 
-__all__ = ["Cells", "Entries", "by_value", "count_cells", "gates_of", "judged", "total", "values_of"]
+__all__ = ["Cells", "Entries", "by_value", "count_cells", "gates_of", "judged", "total"]

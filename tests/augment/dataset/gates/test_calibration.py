@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from random import Random
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,18 +14,15 @@ from augment.dataset.gates.calibration import (
     ALL,
     Film,
     Limits,
-    attributes_of,
     calibrate,
     conformal,
     cross_fitted,
     fewest_patients,
-    groups_of,
     passes,
-    patient_share,
 )
-from gen.evaluate.figures import proportion
 from gen.judge.reference import calibrate as below
-from gen.language.study import Study
+from gen.statistics.groups import crossed
+from gen.statistics.intervals import patient_share, proportion
 
 RATES = st.sampled_from([0.5, 0.8, 0.9, 0.95])
 SCORES = st.integers(0, 6).map(float)  # few values, so that ties abound
@@ -63,7 +59,7 @@ def test_every_listed_group_passes_at_the_stated_rate_on_any_scores(
     limits, _ = calibrate(some, rate, least_films, fewest_patients(rate))
     for kind, each in limits.items():
         for key, limit in each.groups.items():
-            members = [film for film in some if kind in film.scores and key in groups_of(film.attributes)]
+            members = [film for film in some if kind in film.scores and key in crossed(film.attributes)]
             patients = [film.patient for film in members]
             hits = [passes(film, limits)[kind] for film in members]
             assert patient_share(hits, patients).value >= rate - 1e-9
@@ -124,8 +120,8 @@ def test_every_group_of_films_is_listed_or_pooled_or_has_the_films_of_a_wider_on
 ) -> None:
     limits, _ = calibrate(some, rate, least_films, fewest_patients(rate))
     members = {
-        key: [place for place, film in enumerate(some) if key in groups_of(film.attributes)]
-        for key in {key for film in some for key in groups_of(film.attributes)}
+        key: [place for place, film in enumerate(some) if key in crossed(film.attributes)]
+        for key in {key for film in some for key in crossed(film.attributes)}
     }
     listed, pooled = limits["a"].groups, limits["a"].pooled
     assert not set(listed) & set(pooled)
@@ -194,21 +190,3 @@ def test_shares_weigh_patients_and_films_of_one_each_are_a_proportion() -> None:
     assert patient_share([True, False, False], ["a", "b", "b"]).value == 0.5
     assert patient_share([True, True, False], ["a", "b", "c"]) == proportion(2, 3)
     assert math.isnan(patient_share([], []).value)
-
-
-@pytest.mark.parametrize(
-    ("study", "band"),
-    [
-        (Study(age=0), "0-17"),
-        (Study(age=17), "0-17"),
-        (Study(age=18), "18-39"),
-        (Study(age=79), "60-79"),
-        (Study(age=80), "80+"),
-        (Study(age=120), "80+"),
-        (Study(age_group="child"), "0-17"),
-        (Study(age_group="adult"), None),
-        (Study(), None),
-    ],
-)
-def test_ages_fall_into_fixed_bands(study: Study, band: str | None) -> None:
-    assert attributes_of(study).get("age") == band

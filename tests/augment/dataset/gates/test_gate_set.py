@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from augment.dataset.config import GATES, Gates
-from augment.dataset.gates.calibration import ALL, Film, Limit, Limits, groups_of, patient_share
+from augment.dataset.gates.calibration import Film, Limit, Limits
 from augment.dataset.gates.gate_set import ENOUGH, OF_PROJECTIONS, Panel, _films_with, check_gates, open_panel, panel_of
 from augment.dataset.gates.scores import TABLES, gate_of, measure, opposite_of, read_table, unlearnt, write_table
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
@@ -26,6 +26,8 @@ from gen.judge.reference import Reference, index_of
 from gen.judge.reference import calibrate as below
 from gen.judge.sight import AnyJudge, Readings, batches
 from gen.language.study import Finding, Study
+from gen.statistics.groups import ALL, crossed
+from gen.statistics.intervals import patient_share
 
 NAMES = ("Cardiomegaly", "Pneumonia")
 PATIENTS = 80
@@ -140,7 +142,7 @@ def test_real_films_of_every_listed_group_pass_at_the_stated_rate(panel: Panel, 
             members = [
                 (name not in verdict.failed, film.patient)
                 for film, verdict in zip(panel.films, verdicts, strict=True)
-                if kind in film.scores and key in groups_of(film.attributes)
+                if kind in film.scores and key in crossed(film.attributes)
             ]
             assert patient_share(*map(list, zip(*members, strict=True))).value >= 0.9
     assert any(verdict.failed for verdict in verdicts)

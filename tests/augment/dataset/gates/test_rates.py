@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from augment.dataset.gates.calibration import ALL, Film, Limit, Limits
+from augment.dataset.gates.calibration import Film, Limit, Limits
 from augment.dataset.gates.rates import all_of_its_own, outcomes
+from gen.statistics.groups import ALL
 
 FILMS = [Film(f"patient {k // 2}", {}, {"sex: F": 0.5, "copy": 0.5}) for k in range(40)]
 

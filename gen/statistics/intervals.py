@@ -1,7 +1,7 @@
-"""A figure is a value with its 95 % interval and its N; and the ways to such intervals, all of them by patient.
+"""Figures with 95 % intervals: a value, its interval and its N, and the ways to such intervals, all of them by patient.
 
 ``units`` names the patient that each item belongs to: what is left out or drawn anew for an interval is always a whole
-patient, never one of several films. A synthetic image is a unit of its own.
+patient, never one of several images. A synthetic image is a unit of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ class Figure:
         value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))
         return f"{value} [{low}, {high}]"
 
+    @property
+    def triple(self) -> tuple[float, float, float]:
+        """Value, low and high."""
+        return self.value, self.low, self.high
+
     def as_dict(self) -> dict[str, float | int | None]:
         """For JSON, which has no NaN and no infinity: they become None."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
@@ -48,15 +53,28 @@ def unknown(n: int = 0) -> Figure:
 
 def proportion(hits: int, n: int) -> Figure:
     """``hits`` of ``n`` independent items, with Wilson's score interval (1927): right near 0 and 1 too."""
-    from scipy.stats import norm
+    from scipy.stats import binomtest
 
     if n == 0:
         return unknown()
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
-    rate = hits / n
-    middle = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
-    return Figure(rate, max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half)), n)
+    rate, interval = hits / n, binomtest(hits, n).proportion_ci(CONFIDENCE, "wilson")
+    return Figure(rate, min(rate, float(interval.low)), max(rate, float(interval.high)), n)
+
+
+def share(flags: Sequence[bool] | np.ndarray, units: Sequence[str]) -> Figure:
+    """The share of true ``flags`` (N,), with Wilson's interval for as many independent items as there are units."""
+    if not len(flags):
+        return unknown()
+    return _with_units(float(np.mean(flags)), len(set(units)), len(flags))
+
+
+def patient_share(flags: Sequence[bool] | np.ndarray, patients: Sequence[str]) -> Figure:
+    """The share of true ``flags`` (N,) where each patient weighs 1, with Wilson's interval; its n counts patients."""
+    if not len(flags):
+        return unknown()
+    _, place, images = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    rate = float(np.sum(np.asarray(flags) / images[place])) / len(images)
+    return _with_units(rate, len(images), len(images))
 
 
 def mean_of(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figure:
@@ -80,7 +98,7 @@ def bootstrap(units: Sequence[str], statistic: Statistic, draws: int = 1000, see
     For statistics that duplicates do not bias, such as an AUROC; a Fréchet or nearest-neighbour distance they do bias,
     and `jackknife` serves. A draw without a value (NaN: only one class was drawn) does not count.
     """
-    members = _members(units)
+    members = members_of(units)
     generator = np.random.default_rng(seed)
     value = float(statistic(np.arange(len(units))))
     found = [
@@ -109,7 +127,7 @@ def jackknife(
     variance: Any = 0.0
     fewest = groups
     for number, units in enumerate(samples):
-        members = _members(units)
+        members = members_of(units)
         parts = min(groups, len(members))
         if parts < 2:
             return np.full(np.shape(statistic(*whole)), np.nan), 1
@@ -132,9 +150,14 @@ def with_error(value: float, error: float, n: int, freedom: float) -> Figure:
     return Figure(value, value - half, value + half, n)
 
 
-def _members(units: Sequence[str]) -> list[np.ndarray]:
+def members_of(units: Sequence[str]) -> list[np.ndarray]:
     """The indices of each unit, units in the order of their first item."""
     members: dict[str, list[int]] = {}
     for index, unit in enumerate(units):
         members.setdefault(unit, []).append(index)
     return [np.asarray(indices) for indices in members.values()]
+
+
+def _with_units(rate: float, units: int, n: int) -> Figure:
+    interval = proportion(round(rate * units), units)
+    return Figure(rate, min(rate, interval.low), max(rate, interval.high), n)

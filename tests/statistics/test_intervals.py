@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from gen.evaluate.figures import Figure, bootstrap, jackknife, mean_of, proportion, unknown, with_error
+from gen.statistics.intervals import Figure, bootstrap, jackknife, mean_of, proportion, unknown, with_error
 
 
 def test_wilsons_interval_is_the_set_of_rates_that_a_score_test_would_not_refuse() -> None:

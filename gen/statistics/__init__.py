@@ -1,0 +1,1 @@
+"""One ruler for judge, evaluation, gates and benchmarks: intervals by patient, scores of probabilities, groups."""
