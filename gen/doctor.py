@@ -6,10 +6,13 @@ import json
 import os
 import platform
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
 from pathlib import Path
 
 import click
@@ -19,6 +22,8 @@ from gen.core.errors import EnvironmentLacks, GenError
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "xformers", "gradio", "pydicom", "numpy")
 NEEDED_GB = 1.0
+PATIENCE_S = 300.0  # for a trial in a child process, which takes seconds
+_CALMER = "use a GPU or another machine, or set ONEDNN_MAX_CPU_ISA=SSE41 (slower) and run gen doctor again"
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class Check:
 def doctor(ctx: click.Context, model: Path | None, as_json: bool) -> None:
     """Check this machine and the model.
 
-    Versions, the device and which attention really runs on it, disk space, the model folder's integrity, and a tiny
-    self-test. Exits 0 if nothing is wrong, else 3 with a line for each problem on stderr.
+    Versions, the device and which attention really runs on it, disk space, a tiny training step, the model folder's
+    integrity, and a tiny sample. Exits 0 if nothing is wrong, else 3 with a line for each problem on stderr.
     """
     checks = []
     for check in examine(model):
@@ -59,14 +64,15 @@ def doctor(ctx: click.Context, model: Path | None, as_json: bool) -> None:
 def examine(model: Path | None) -> Iterator[Check]:
     """Yield the checks one by one, in the order in which a cause comes before its consequences."""
     yield _python()
-    yield Check("platform", f"{platform.platform()}, {os.cpu_count()} cores")
+    yield Check("platform", f"{platform.platform()}, {os.cpu_count()} cores, {_processor()}")
     yield Check("packages", ", ".join(f"{name} {_version(name) or '-'}" for name in PACKAGES))
     for name, look in (("torch", _torch), ("torchvision", _torchvision), ("device", _device), ("disk", _disk)):
         yield _guarded(name, look)
+    yield _in_child("training", __name__, "_training")
     whole = _guarded("model", lambda: _model(_folder(model)))
     yield whole
     if whole.problem is None:
-        yield _guarded("self-test", lambda: _self_test(_folder(model)))
+        yield _in_child("self-test", __name__, "_self_test", str(_folder(model)))
 
 
 def _guarded(name: str, look: Callable[[], Check]) -> Check:
@@ -76,6 +82,49 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
     except Exception as error:
         text = str(error) if isinstance(error, GenError) else f"{type(error).__name__}: {error}"
         return Check(name, "failed", " ".join(text.split())[:300])
+
+
+def _in_child(name: str, module: str, function: str, *arguments: str, patience_s: float = PATIENCE_S) -> Check:
+    """What a ``function`` that returns a Check finds in a process of its own, since a faulty kernel kills its process.
+
+    A death by a signal and a hang are problems that name the processor.
+    """
+    code = "import sys; from gen.doctor import _child; _child(*sys.argv[1:])"
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, name, module, function, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=patience_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Check(name, "hangs", f"no end within {patience_s:.0f} s on {_processor()}; {_CALMER}")
+    if ended.returncode < 0:
+        return Check(name, "died", f"{signal.Signals(-ended.returncode).name} on {_processor()}; {_CALMER}")
+    if ended.returncode:
+        return Check(name, "failed", " ".join(ended.stderr.split())[-300:])
+    return Check(**json.loads(ended.stdout.splitlines()[-1]))
+
+
+def _child(name: str, module: str, function: str, *arguments: str) -> None:
+    """The other side of `_in_child`: print the Check as the last line."""
+    check = _guarded(name, lambda: getattr(import_module(module), function)(*arguments))
+    click.echo(json.dumps(asdict(check)))
+
+
+def _processor() -> str:
+    """Such as "AMD EPYC 7251 8-Core Processor (family 23 model 1, AVX2)"."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor() or platform.machine()
+    first = info.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    flags = known.get("flags", "").split()
+    best = next((word for flag, word in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "no AVX2")
+    if "model name" not in known:
+        return platform.machine()
+    return f"{known['model name']} (family {known.get('cpu family')} model {known.get('model')}, {best})"
 
 
 def _version(package: str) -> str | None:
@@ -152,10 +201,29 @@ def _model(folder: Path) -> Check:
     return Check("model", f"{folder}: {verified}{remark}", "; ".join(problems[:5]) or None)
 
 
-def _self_test(folder: Path) -> Check:
-    """Two steps of sampling: finite pixels within [0, 1] that are not all the same."""
-    import time
+def _training() -> Check:
+    """A few training steps on the CPU, and on the device that training would take: gradients as in float64."""
+    import torch
 
+    from gen.model.cpu import STEPS, gradient_error
+    from gen.model.device import pick_device, pick_dtype
+
+    started = time.perf_counter()
+    found, wrong = [], []
+    for device in dict.fromkeys((torch.device("cpu"), pick_device("auto"))):
+        dtype = pick_dtype("auto", device, training=True)
+        error = max(gradient_error(device, dtype, channels) for channels in (4, 16))
+        label = f"{device} {str(dtype).removeprefix('torch.')}"
+        found.append(f"{label}: gradients to {error:.0e}")
+        # bfloat16 gives 2e-2; GPUs round factors of float32 to TF32.
+        if not error < (1e-3 if (device.type, dtype) == ("cpu", torch.float32) else 0.1):
+            wrong.append(f"{label} computes wrong gradients on {_processor()}; {_CALMER}")
+    took = f"{time.perf_counter() - started:.1f} s"
+    return Check("training", f"{', '.join(found)}; {STEPS} steps each, {took}", "; ".join(wrong) or None)
+
+
+def _self_test(folder: str) -> Check:
+    """Two steps of sampling: finite pixels within [0, 1] that are not all the same."""
     import numpy as np
 
     from gen.model.pipeline import load_pipeline, sample

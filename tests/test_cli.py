@@ -254,3 +254,17 @@ def test_doctor_passes_a_whole_model(toy_model: Path) -> None:
     report = json.loads(result.stdout)
     assert (report["problems"], result.returncode) == ([], 0)
     assert "self-test" in report["checks"]
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "patience_s", "detail", "words"),
+    [("os", "abort", 120, "died", "SIGABRT on"), ("signal", "pause", 1, "hangs", "within 1 s on")],
+)
+def test_doctor_names_the_processor_on_which_a_trial_does_not_end_well(
+    module: str, function: str, patience_s: float, detail: str, words: str
+) -> None:
+    from gen.doctor import _in_child, _processor
+
+    check = _in_child("training", module, function, patience_s=patience_s)
+    assert (check.name, check.detail) == ("training", detail)
+    assert f"{words} {_processor()}" in str(check.problem)

@@ -25,6 +25,7 @@ from gen.judge.forgeries import Forgeries, forgeries_of
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, JudgeShape, contrast, patch_side, raw_scores
 from gen.model import training
+from gen.model.cpu import memory_format
 from gen.model.device import describe_device
 from gen.model.losses import ema_decay
 from gen.statistics.scores import auroc, mean_auroc
@@ -111,7 +112,8 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
             forged = forgeries.arrays(pixels["train"], config.reconstructions, "train", config.size, cache)
-        bare.to(accelerator.device, memory_format=torch.channels_last)
+        layout = memory_format(bare, accelerator.device)
+        bare.to(accelerator.device, memory_format=layout)
         average = training.Ema(bare)
         optimizer = torch.optim.AdamW(
             bare.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
@@ -160,9 +162,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
             views, quality, same = two_views(pixels["train"][chosen], places, config.seed, config.augmentation)
             crops = texture_crops(pixels["train"], chosen, places, config, forged)
             count = len(chosen)
-            outputs = model(
-                views.to(accelerator.device, memory_format=torch.channels_last), crops.to(accelerator.device)
-            )
+            outputs = model(views.to(accelerator.device, memory_format=layout), crops.to(accelerator.device))
             known = {
                 "binary": np.concatenate([targets["train"].binary[chosen]] * 2),
                 "age": np.concatenate([targets["train"].age[chosen]] * 2),

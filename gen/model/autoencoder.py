@@ -18,6 +18,7 @@ from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
 from gen.model import training
+from gen.model.cpu import memory_format
 from gen.model.device import describe_device
 from gen.model.latents import RAW_STD, freeze_linear_encoder, moments, patch_pca, set_patch_encoder, shrink_factor
 from gen.model.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
@@ -116,7 +117,8 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             bare.enable_gradient_checkpointing()
         critic = PatchCritic(channels) if config.adversarial_weight else None
         # Plain convolutions are fastest with channels last; CPU group norm in bfloat16 is nine times slower there.
-        bare.to(accelerator.device, memory_format=torch.channels_last if linear else torch.contiguous_format)
+        layout = memory_format(bare, accelerator.device) if linear else torch.contiguous_format
+        bare.to(accelerator.device, memory_format=layout)
         average = training.Ema(bare)
         weights = [p for p in bare.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0)
