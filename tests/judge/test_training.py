@@ -78,7 +78,7 @@ def test_the_card_quotes_the_figures_and_the_figures_count_the_test_films(toy_ju
     assert figures["split"] == "test"
     assert figures["films"] == len(held_out)
     assert figures["female"]["positive"] == sum(row.sex == "F" for row in held_out)
-    assert sum(figures["groups"][f"source {source}"]["films"] for source in "ab") == len(held_out)
+    assert sum(figures["groups"][f"source={source}"]["films"] for source in "ab") == len(held_out)
     value, low, high = figures["female"]["auroc"]
     assert f"{value:.2f} [{low:.2f}, {high:.2f}]" in card
     assert "CC0" in card
