@@ -49,7 +49,7 @@ def scaling(place: Path, config: DatasetConfig, count: int, rounds: int) -> dict
     """
     from augment.dataset.executors import open_worker, run_ray, run_serial
     from augment.dataset.generate import shard_count
-    from augment.dataset.job import plan_job
+    from augment.dataset.prepare import plan_job
 
     size = max(1, count // 4)
     config = replace(config, images=SHARDS * size, shard_size=size)

@@ -103,7 +103,7 @@ def panel_of(config: DatasetConfig) -> Panel:
 def overhead(place: Path, config: DatasetConfig, rounds: int) -> dict[str, Any]:
     """Seconds by side and round, and by part of the job; shard 0 of each side warms it up and does not count."""
     from augment.dataset.generate import Worker
-    from augment.dataset.job import plan_job
+    from augment.dataset.prepare import plan_job
     from augment.dataset.sources import open_source
 
     count = config.shard_size
@@ -203,7 +203,7 @@ def tell_overhead(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def finishing(place: Path, config: DatasetConfig, sizes: tuple[int, int] = SIZES) -> dict[str, Any]:
     """Seconds of each part of the end by size of the set, bytes an image by what is stored, and peak memory."""
-    from augment.dataset.job import plan_job
+    from augment.dataset.prepare import plan_job
     from augment.dataset.sources import open_source
 
     plan, sources = plan_job(replace(config, images=PICTURES)), open_source(config)

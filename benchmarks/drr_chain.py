@@ -25,7 +25,8 @@ from drr.ct.reader import read_volume
 from drr.ct.tissue import separate
 from drr.geometry import VIEWS
 from drr.phantom.chest import make_phantom
-from drr.render import render, technique_of
+from drr.physics.technique import technique_of
+from drr.render import render
 from drr.scene import load_scene
 from gen.core.errors import EnvironmentLacks
 

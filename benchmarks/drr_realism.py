@@ -28,7 +28,8 @@ from scipy.stats import wasserstein_distance
 from drr.ct.reader import read_volume
 from drr.geometry import VIEWS
 from drr.phantom.chest import make_phantom
-from drr.render import Projection, render, technique_of
+from drr.physics.technique import technique_of
+from drr.render import Projection, render
 from drr.scene import Scene, load_scene
 from gen.core.radiograph import pad_to_square, resize
 from gen.core.run import derived_seed

@@ -19,7 +19,8 @@ from drr.geometry import parse_view
 from drr.insert.request import KINDS, parse_lesion
 from drr.masks import label_stacks, mask_stack
 from drr.phantom.chest import make_phantom
-from drr.render import Projection, render, technique_of
+from drr.physics.technique import technique_of
+from drr.render import Projection, render
 from drr.scene import Scene, insert, load_scene
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -13,33 +13,18 @@ import numpy as np
 from drr.framing import scanned_part
 from drr.geometry import FIELD_MM, Geometry, View, place, stand_clear
 from drr.masks import mask_stack, project_masks
-from drr.physics.detector import Detector, expose
+from drr.physics.detector import expose
 from drr.physics.display import clahe, fit_window, log_attenuation, unsharp
 from drr.physics.exposure import transmit
 from drr.physics.materials import MATERIALS
 from drr.physics.scatter import scatter
-from drr.physics.spectrum import Spectrum, tube_spectrum
+from drr.physics.technique import Technique
 from drr.projector import OutOfView, Stack, project
 from drr.scene import Scene
 from drr.truth import truth_of
 
 _IN_THE_BEAM_MM = 20.0  # of water: what is behind more is the patient, and the grey levels are fitted to it
 _BONE_WHITE, _LEAST_WHITE = 99.9, 0.1  # percentile of the bone image that becomes white, and what is too faint to
-
-
-@dataclass(frozen=True)
-class Technique:
-    """How an exposure is made: tube voltage in kV, total filtration in mm, anti-scatter grid (physics/scatter.py)."""
-
-    kvp: float = 120.0
-    aluminium_mm: float = 3.0
-    copper_mm: float = 0.1
-    grid: str = "12:1"
-    detector: Detector = field(default_factory=Detector)
-
-    def spectrum(self) -> Spectrum:
-        """The beam that meets the patient; BadInput for a tube voltage that there is no table of."""
-        return tube_spectrum(self.kvp, aluminium_mm=self.aluminium_mm, copper_mm=self.copper_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +63,6 @@ class Projection:
             "kvp": f"{self.truth['technique']['kvp']:g}",
             "notes": str(self.truth["notes"]),
         }
-
-
-def technique_of(view: View, kvp: float | None = None) -> Technique:
-    """The usual technique of a view: 120 kV with a grid, and for a supine patient in bed 90 kV without one.
-
-    BadInput for a tube voltage that there is no table of.
-    """
-    bedside = view.position == "supine"
-    technique = Technique(kvp=90.0, copper_mm=0.0, grid="none") if bedside else Technique()
-    technique = technique if kvp is None else replace(technique, kvp=kvp)
-    technique.spectrum()
-    return technique
 
 
 def line_integrals(scene: Scene, geometry: Geometry, *, threads: int | None = None) -> dict[str, np.ndarray]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from drr.geometry import Geometry, View
+from drr.physics.technique import Technique
+from drr.scene import Scene
 from gen.core.terms import DEVICES, FINDINGS
 from gen.core.terms import VIEWS as STANDARD_VIEWS
-
-if TYPE_CHECKING:
-    from drr.render import Technique
-    from drr.scene import Scene
 
 _QUALITIES = ("side", "severity", "zone")
 # Of what concerns the whole chest a Study tells less; where a device lies stands in the truth.

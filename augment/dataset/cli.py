@@ -52,8 +52,7 @@ def make(
     """
     from augment.dataset.config import DatasetConfig
     from augment.dataset.job import Slice, make_dataset
-    from augment.dataset.progress import pass_rates
-    from augment.dataset.shards.counts import FINAL, MISSING, TRIED
+    from augment.dataset.shards.counts import FINAL, MISSING, TRIED, pass_rates
     from gen.core.config import load_config
 
     if executor != "ray" and (workers is not None or address is not None):

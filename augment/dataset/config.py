@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-KINDS = ("balanced", "matched", "topped up", "margins")
+from gen.core.errors import BadInput
+from gen.core.terms import OLDEST_YEARS, did_you_mean
+
+KINDS = ("balanced", "matched", "top_up", "margins")
 CO_OCCURRENCES = ("alone", "real", "stated")
-PROJECTED = ("never", "where needed", "share")
+PROJECTED = ("never", "when_needed", "share")
 GATES = ("finding", "sex", "age", "view", "quality", "copy")
+RENAMED = {"topped up": "top_up", "where needed": "when_needed"}  # words of older configs
 FORMATS = ("imagefolder", "parquet", "dicom")  # besides the WebDataset shards, which there always are
 
 
@@ -16,7 +21,7 @@ FORMATS = ("imagefolder", "parquet", "dicom")  # besides the WebDataset shards, 
 class Target:
     """Which joint distribution of sex, age, race, view and finding the images shall have.
 
-    ``kind``: "balanced" (every cell alike), "matched" (as the real set has them), "topped up" (so that the real set and
+    ``kind``: "balanced" (every cell alike), "matched" (as the real set has them), "top_up" (so that the real set and
     the images together are balanced), "margins" (given shares of single attributes, fitted to the real set's joint
     distribution, or without one to independence).
     """
@@ -28,7 +33,7 @@ class Target:
     race: list[str] = field(default_factory=list)
     view: list[str] = field(default_factory=lambda: ["PA", "AP"])
     finding: list[str] = field(default_factory=lambda: ["No Finding", "Pneumonia", "Atelectasis", "Pleural Effusion"])
-    # A real data set (a folder with metadata.csv): for "matched" and "topped up", and co-occurrence "real".
+    # A real data set (a folder with metadata.csv): for "matched" and "top_up", and co-occurrence "real".
     real: str | None = None
     # For "margins": shares by attribute and value, e.g. {sex: {F: 0.5, M: 0.5}}; what is not named is left free.
     margins: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -55,7 +60,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Projections:
-    """Radiographs by projection (`gen drr`) instead of by the model: "never", "where needed" (in the cells that the
+    """Radiographs by projection (`gen drr`) instead of by the model: "never", "when_needed" (in the cells that the
     model cannot make), or in a ``share`` of every cell that both can make, and where needed."""
 
     use: str = "never"
@@ -95,6 +100,27 @@ def attributes_of(target: Target) -> Mapping[str, tuple[str, ...]]:
     return {name: values for name, values in named.items() if values}
 
 
+def band(text: str) -> tuple[int, int]:
+    """ "40-59" as its first and last whole year. BadInput for what is no band within 0 to 120 years."""
+    if not (ends := re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)):
+        raise BadInput(f"target.age {text!r} is no band of ages", hint="write both ends in whole years, like 40-59")
+    low, high = int(ends[1]), int(ends[2])
+    if not low <= high <= OLDEST_YEARS:
+        raise BadInput(f"target.age {text!r} is no band of ages", hint=f"low to high, from 0 to {OLDEST_YEARS} years")
+    return low, high
+
+
+def one_of(what: str, value: str, choices: Iterable[str]) -> None:
+    """BadInput, with the nearest choice, for a value that is none of ``choices``."""
+    choices = tuple(choices)
+    if value not in choices:
+        near = did_you_mean(value, choices)
+        hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(choices)}" if choices else None
+        if RENAMED.get(value) in choices:
+            hint = f"write {RENAMED[value]!r}, as it is called now"
+        raise BadInput(f"unknown {what}: {value!r}", hint=hint)
+
+
 __all__ = [
     "CO_OCCURRENCES",
     "FORMATS",
@@ -106,4 +132,6 @@ __all__ = [
     "Projections",
     "Target",
     "attributes_of",
+    "band",
+    "one_of",
 ]

@@ -11,8 +11,8 @@ from typing import Any
 
 from augment.dataset.config import DatasetConfig
 from augment.dataset.gates.gate_set import Panel, identity_of_gates, open_panel
-from augment.dataset.job import first_prompts, plan_job, require_room
 from augment.dataset.plan.plan import Plan, cost, plan_table, plan_text
+from augment.dataset.prepare import first_prompts, plan_job, require_room
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
 from augment.dataset.sources import Sources, open_source, prompt_warnings
 from gen.core.errors import GenError

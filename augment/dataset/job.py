@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,26 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from augment.dataset.config import FORMATS, DatasetConfig
+from augment.dataset.config import DatasetConfig
 from augment.dataset.executors import import_ray, open_worker, run_ray, run_serial
 from augment.dataset.finish import finish
 from augment.dataset.gates.gate_set import identity_of_gates
 from augment.dataset.generate import Tell, Work, is_open, panel_for, shard_count
-from augment.dataset.plan.plan import Plan, plan_of
-from augment.dataset.plan.target import one_of
+from augment.dataset.plan.plan import Plan
+from augment.dataset.prepare import first_prompts, plan_job, require_room
 from augment.dataset.progress import Progress, tally_of
-from augment.dataset.projected import projectable
 from augment.dataset.shards.folder import committed, config_of, create, damaged, entry_of, read_marker, sweep, withdraw
-from augment.dataset.sources import capabilities_of, identity_of, prompt_warnings, size_of
+from augment.dataset.sources import identity_of, prompt_warnings
 from gen.core.config import to_dict
 from gen.core.errors import BadInput
-from gen.core.files import require_free_space
 from gen.core.run import Run, open_run
 
-BYTES_A_PIXEL = 0.8  # of an image with its record, 8-bit PNG; each further format, and each twin, takes as much again
 # What the images depend on a little, and what the nodes of one job may differ in: it stands in each record instead.
 _OF_THE_MACHINE = ("network", "projector")
-LOOKED_AT = 200  # rows of the plan whose prompts are looked at
 
 
 @dataclass(frozen=True)
@@ -51,18 +46,6 @@ class Done:
 
     tally: Counter[str]
     complete: bool
-
-
-def plan_job(config: DatasetConfig) -> Plan:
-    """The plan of ``config``; BadInput for whatever in it cannot be, before anything heavy is loaded."""
-    for name in ("shard_size", "threads"):
-        if getattr(config, name) < 1:
-            raise BadInput(f"{name} is {getattr(config, name)}", hint="use a whole number above 0")
-    if not math.isfinite(config.guidance):
-        raise BadInput(f"guidance is {config.guidance}", hint="use a number such as 1.5; 1 is no guidance")
-    for name in config.formats:
-        one_of("format", name, FORMATS)
-    return plan_of(config, capabilities_of(config), projectable(config))
 
 
 def make_dataset(
@@ -136,11 +119,6 @@ def make_dataset(
         return Done(tally_of(entry_of(out, shard) for shard in known), complete)
 
 
-def first_prompts(plan: Plan) -> list[str]:
-    """Some prompts of the plan, to be looked at before the work."""
-    return [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
-
-
 def marker_of(config: DatasetConfig, plan: Plan, gates: str, identity: Mapping[str, str]) -> dict[str, Any]:
     """What decides the images, for dataset.json: a folder is continued by the same and refused to any other."""
     inputs = {key: value for key, value in identity.items() if key not in _OF_THE_MACHINE}
@@ -152,12 +130,6 @@ def marker_of(config: DatasetConfig, plan: Plan, gates: str, identity: Mapping[s
         "cells": {stratum.key: stratum.quota for stratum in plan.strata},
         "inputs": inputs | {"gates": gates},
     }
-
-
-def require_room(config: DatasetConfig, rows: int) -> None:
-    """Raise EnvironmentLacks where the disk has no room for ``rows`` more images in all their files."""
-    pictures = rows * (1 + len(config.twins)) * (1 + len(config.formats))
-    require_free_space(config.out, round(pictures * size_of(config) ** 2 * BYTES_A_PIXEL), "writing the images")
 
 
 def _follow(work: Iterator[Work], progress: Progress, run: Run, *, counted: bool) -> None:

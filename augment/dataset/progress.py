@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections import Counter
@@ -11,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from augment.dataset.shards.counts import BROKEN, FINAL, MISSING, TRIED, count_cells, gates_of, total
+from augment.dataset.shards.counts import BROKEN, FINAL, MISSING, TRIED, count_cells, pass_rates, total
 from augment.dataset.shards.folder import read_shard
 from augment.dataset.shards.records import Entry
+from augment.dataset.shards.samples import radiograph_of
 from gen.core.errors import GenError
-from gen.core.radiograph import Radiograph, read_image
+from gen.core.radiograph import Radiograph
 
 SHEET, SHEET_IMAGES, SHEET_EVERY_S = "latest.png", 16, 20.0
 
@@ -23,11 +23,6 @@ SHEET, SHEET_IMAGES, SHEET_EVERY_S = "latest.png", 16, 20.0
 def tally_of(entries: Iterable[Entry]) -> Counter[str]:
     """The counts of committed shards, as of `counts`."""
     return total(count_cells(entries, {}))
-
-
-def pass_rates(tally: Counter[str]) -> dict[str, float]:
-    """By gate that looked at any: the share of the images that it looked at which passed it."""
-    return {gate: 1 - refused / met for gate, (refused, met) in gates_of(tally).items()}
 
 
 class Progress:
@@ -121,9 +116,4 @@ def caption_of(record: Mapping[str, Any]) -> str:
     return f"{record['source']}: {record['prompt']}"
 
 
-def radiograph_of(png: bytes) -> Radiograph:
-    """The image in the bytes of a PNG file of ours, with what it says of itself."""
-    return read_image(io.BytesIO(png))
-
-
-__all__ = ["Progress", "pass_rates", "radiograph_of", "tally_of", "write_latest"]
+__all__ = ["Progress", "tally_of", "write_latest"]

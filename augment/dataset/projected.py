@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augment.dataset.config import DatasetConfig
-from augment.dataset.plan.target import band
+from augment.dataset.config import DatasetConfig, band
 from augment.dataset.retry import tried
 from augment.dataset.shards.records import PlanRow
 from drr.geometry import FIELD_MM, VIEWS, jitter
@@ -115,7 +114,8 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     a CT it has the patient's own age, which lies in the row's band. GenError where it cannot be made.
     """
     from drr.job import patient_keys
-    from drr.render import render, technique_of
+    from drr.physics.technique import technique_of
+    from drr.render import render
     from drr.scene import insert
 
     study, size = row.study, config.size or SIZE

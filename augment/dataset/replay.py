@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from augment.dataset.progress import radiograph_of
-from augment.dataset.shards.folder import MARKER, config_of, entries, read_shard
-from augment.dataset.shards.records import PlanRow, planned_study, row_id
+from augment.dataset.shards.folder import MARKER, config_of, entries, read_marker, read_shard
+from augment.dataset.shards.records import MODEL, PlanRow, planned_study, row_id
+from augment.dataset.shards.samples import radiograph_of
 from augment.dataset.sources import open_source
 from gen.core.errors import BadInput, GenError
 from gen.core.files import write_bytes
+from gen.core.noise import NOISE_VERSION
 from gen.core.radiograph import Radiograph, png_bytes
 
 
@@ -36,6 +37,11 @@ def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Ag
         raise BadInput(f"{out} is a data set, and gets no other files", hint="choose another folder for --out")
     config = replace(config_of(folder), device=device)
     record, stored = find(folder, row)
+    if record["source"] == MODEL and read_marker(folder).get("noise") != NOISE_VERSION:
+        raise BadInput(
+            f"{folder} was made by another version of cxr-gen, whose seeds mean other images",
+            hint="replay it with the version that its README.md names",
+        )
     planned = row_of(record, config.seed)
     [outcome] = open_source(config).make([planned], [int(record["seed"])])
     if isinstance(outcome, GenError):

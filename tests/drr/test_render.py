@@ -10,8 +10,9 @@ import pytest
 from drr.geometry import VIEWS
 from drr.insert.request import parse_lesion
 from drr.physics.materials import MATERIALS
+from drr.physics.technique import Technique, technique_of
 from drr.projector import prepare, project
-from drr.render import Projection, Technique, line_integrals, render, technique_of
+from drr.render import Projection, line_integrals, render
 from drr.scene import Scene, insert
 from gen.core.errors import BadInput
 

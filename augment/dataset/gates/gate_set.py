@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.dataset.config import GATES, Gates
+from augment.dataset.config import GATES, Gates, one_of
 from augment.dataset.gates.calibration import (
     Film,
     Limit,
@@ -43,7 +43,6 @@ from augment.dataset.gates.scores import (
     unlearnt,
     write_table,
 )
-from augment.dataset.plan.target import one_of
 from augment.dataset.shards.records import DRR, PlanRow, Verdict
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest

@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from augment.dataset.config import DatasetConfig, Target
+from augment.dataset.config import DatasetConfig
 from augment.dataset.plan import quotas
-from augment.dataset.plan.makers import Makers
-from augment.dataset.plan.target import Further, RealSet, Sets, Values, alone, margins_of, stated
+from augment.dataset.plan.makers import CellMakers
+from augment.dataset.plan.real import Further
+from augment.dataset.plan.target import ResolvedTarget
 from augment.dataset.shards.records import DRR, MODEL
 from gen.core.errors import BadInput
 
 Counted = Mapping[tuple[int, Further], int]  # rows, by the number of the cell and what stands beside its finding
 
 
-def cells_of(values: Values) -> list[dict[str, str]]:
-    """The product of ``values``, the last attribute running fastest, as in a table of their shape."""
-    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-
-
-def sets_of(target: Target, values: Values, real: RealSet | None) -> Sets:
-    """By finding of a cell, the shares of what stands beside it."""
-    if target.co_occurrence == "alone":
-        return alone(values)
-    if "finding" not in values:
-        raise BadInput(
-            f"target.co_occurrence is {target.co_occurrence!r} and target.finding is empty",
-            hint="name findings, or use co_occurrence='alone'",
-        )
-    if target.co_occurrence == "stated":
-        return stated(target, values)
-    assert real is not None, "check_config wants a real set"
-    if lacking := [main for main, films in real.together.items() if not films]:
-        raise BadInput(
-            f"target.real {target.real}: no film counts for {lacking[0]!r}, so what stands beside it is unknown",
-            hint="leave the finding out, or use co_occurrence='stated'",
-        )
-    return real.together
-
-
-def quotas_of(config: DatasetConfig, values: Values, real: RealSet | None, makers: Makers) -> np.ndarray:
-    """Images by cell, in the shape of ``values``; see `Target.kind`."""
+def quotas_of(config: DatasetConfig, target: ResolvedTarget, makers: CellMakers) -> np.ndarray:
+    """Images by cell, in the shape of ``target``; see `Target.kind`."""
     kind, images = config.target.kind, config.images
     if kind == "balanced":
-        return quotas.balanced(_shape(values), images)
+        return quotas.balanced(target.shape, images)
     if kind == "margins":
-        return _fitted(config, values, real, makers)
-    assert real is not None, "check_config wants a real set"
-    return quotas.matched(real.counts, images) if kind == "matched" else quotas.topped_up(real.counts, images)
+        return _fitted(config, target, makers)
+    assert target.real is not None, "resolve wants a real set"
+    films = target.real.counts
+    return quotas.matched(films, images) if kind == "matched" else quotas.topped_up(films, images)
 
 
-def beside_each(cells: Sequence[Mapping[str, str]], quota: np.ndarray, sets: Sets) -> Counted:
+def beside_each(target: ResolvedTarget, quota: np.ndarray) -> Counted:
     """The rows of each finding shared out over what stands beside it, exactly, and to each cell its even piece."""
     counted: dict[tuple[int, Further], int] = {}
-    for main, shares in sets.items():
-        those = np.array([k for k, cell in enumerate(cells) if cell.get("finding", "") == main])
+    for main, shares in target.sets.items():
+        those = np.array([k for k, cell in enumerate(target.cells) if cell.get("finding", "") == main])
         if total := int(quota.flat[those].sum()):
             beside = sorted(shares)
             counts = quotas.largest_remainder(np.array([shares[further] for further in beside], float), total)
@@ -67,13 +43,13 @@ def beside_each(cells: Sequence[Mapping[str, str]], quota: np.ndarray, sets: Set
 
 
 def by_source(
-    config: DatasetConfig, values: Values, counted: Counted, makers: Makers
+    config: DatasetConfig, target: ResolvedTarget, counted: Counted, makers: CellMakers
 ) -> tuple[dict[tuple[int, Further, str], int], list[str]]:
     """``counted`` split into the rows of the model and of the projector, and notes on what could not be split.
 
     BadInput for rows that neither can make, and for a share of projections of which not one can be made.
     """
-    cells = cells_of(values)
+    cells = target.cells
     projected = dict.fromkeys(counted, 0)
     both: dict[int, dict[Further, int]] = {}
     notes: list[str] = []
@@ -100,7 +76,7 @@ def by_source(
     for k, rows in both.items():
         of_cells[k] = sum(rows.values())
     if wanted := round(config.projections.share * of_cells.sum()):
-        share = quotas.matched(of_cells.reshape(_shape(values)), wanted)
+        share = quotas.matched(of_cells.reshape(target.shape), wanted)
         for k, rows in both.items():
             taken = quotas.largest_remainder(np.array(list(rows.values()), float), int(share.flat[k]))
             projected |= {(k, further): int(n) for further, n in zip(rows, taken, strict=True)}
@@ -113,34 +89,28 @@ def by_source(
     return split, notes
 
 
-def _fitted(config: DatasetConfig, values: Values, real: RealSet | None, makers: Makers) -> np.ndarray:
+def _fitted(config: DatasetConfig, target: ResolvedTarget, makers: CellMakers) -> np.ndarray:
     """Images by cell with the margins of the config; a cell that cannot be made is left empty where they allow it."""
-    margins, cells, shape = margins_of(config.target, values), cells_of(values), _shape(values)
+    margins, cells, shape = target.margins, target.cells, target.shape
     possible = np.array([not makers.model_lacks(cell) or makers.obstacle(cell) is None for cell in cells])
     for axis, size in enumerate(shape):
         for k in range(size):  # a value of which nothing can be made is refused with its reason
             those = np.flatnonzero(np.indices(shape)[axis].ravel() == k)
             if not possible[those].any() and (axis not in margins or margins[axis][k] > 0):
                 raise makers.refusal([(cells[those[0]], ())])
-    films = np.ones(shape) if real is None else real.counts
+    films = np.ones(shape) if target.real is None else target.real.counts
     try:
         return quotas.fitted(possible.reshape(shape) * films, margins, config.images)
     except quotas.Unfit as error:
-        name = list(values)[error.axis]
+        name = list(target.values)[error.axis]
         zeros = [
             f"{(~possible).sum()} cells that cannot be made" if not possible.all() else "",
             f"{(films == 0).sum()} cells without a film in {config.target.real}" if not films.all() else "",
         ]
         beside = " and ".join(filter(None, zeros))
         raise BadInput(
-            f"target.margins.{name}: a share of {error.wanted:.4g} for {values[name][error.index]!r} cannot be had"
-            f" with the other margins{' and ' if beside else ''}{beside}; the nearest is {error.reached:.4g}",
+            f"target.margins.{name}: a share of {error.wanted:.4g} for {target.values[name][error.index]!r}"
+            f" cannot be had with the other margins{' and ' if beside else ''}{beside};"
+            f" the nearest is {error.reached:.4g}",
             hint="change the margins" + ("" if films.all() else ", or leave target.real out"),
         ) from error
-
-
-def _shape(values: Values) -> tuple[int, ...]:
-    return tuple(len(each) for each in values.values())
-
-
-__all__ = ["Counted", "beside_each", "by_source", "cells_of", "quotas_of", "sets_of"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from augment.dataset.config import DatasetConfig
-from augment.dataset.plan.target import Sets, Values, band
+from augment.dataset.config import DatasetConfig, band
+from augment.dataset.plan.target import ResolvedTarget
 from gen.core.errors import BadInput
 from gen.language.study import Finding, Study
 from gen.model.capabilities import capability_warnings
@@ -16,7 +16,7 @@ Cell = Mapping[str, str]  # values by attribute
 
 
 @dataclass(frozen=True)
-class Makers:
+class CellMakers:
     """``lacks`` has the reason by (attribute, value) that the model was not shown; ``projectable`` (None: switched off)
     says why a cell cannot be projected, or None where it can."""
 
@@ -52,26 +52,25 @@ class Makers:
         reason = f"{what} cannot be made{also}: {self.lacks[name, value]}"
         if self.projectable is None:
             # Nobody's race is seen in a projection, whatever the CT: there that hint would lead to the next refusal.
-            return BadInput(reason, hint=out if name == "race" else f"set projections.use='where needed', or {out}")
+            return BadInput(reason, hint=out if name == "race" else f"set projections.use='when_needed', or {out}")
         where = ", ".join([*cell.values(), *further])
         return BadInput(f"{reason}, and by projection: {self.obstacle(cell, further)} ({where})", hint=out)
 
 
 def makers_of(
     config: DatasetConfig,
-    values: Values,
-    sets: Sets,
+    target: ResolvedTarget,
     capabilities: Mapping[str, Any] | None,
     projectable: Callable[[Cell], str | None],
-) -> Makers:
-    """The makers of a plan over ``values`` and ``sets`` of findings; a model without ``capabilities`` lacks nothing."""
-    pairs = [(name, value) for name in values for value in values[name]]
-    pairs += [("finding", name) for shares in sets.values() for further in shares for name in further]
+) -> CellMakers:
+    """The makers of the cells of ``target``; a model without ``capabilities`` lacks nothing."""
+    pairs = [(name, value) for name in target.values for value in target.values[name]]
+    pairs += [("finding", name) for shares in target.sets.values() for further in shares for name in further]
     lacks = {}
     for name, value in dict.fromkeys(pairs):
         if reasons := [line for study in _studies(name, value) for line in capability_warnings(capabilities, study)]:
             lacks[name, value] = reasons[0].removesuffix(" will have no reliable effect").removesuffix(": it")
-    return Makers(lacks, None if config.projections.use == "never" else projectable, config)
+    return CellMakers(lacks, None if config.projections.use == "never" else projectable, config)
 
 
 def _studies(name: str, value: str) -> list[Study]:
@@ -82,6 +81,3 @@ def _studies(name: str, value: str) -> list[Study]:
         return [Study(findings={value: Finding()})]
     fields: dict[str, Any] = {name: value}
     return [Study(**fields)]
-
-
-__all__ = ["Makers", "makers_of"]

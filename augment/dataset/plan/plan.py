@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from augment.dataset.config import DatasetConfig
-from augment.dataset.plan.allot import beside_each, by_source, cells_of, quotas_of, sets_of
+from augment.dataset.config import DatasetConfig, band
+from augment.dataset.plan.allot import beside_each, by_source, quotas_of
 from augment.dataset.plan.makers import makers_of
-from augment.dataset.plan.target import Further, band, check_config, needs_real, read_real, values_of
+from augment.dataset.plan.real import Further
+from augment.dataset.plan.target import resolve
 from augment.dataset.shards.records import DRR, MODEL, PlanRow, row_id
 from gen.core.errors import BadInput
 from gen.core.run import derived_seed
@@ -144,25 +145,18 @@ def plan_of(
     ``projectable`` says of a cell's values why they cannot be projected, None where they can. BadInput, one line, for
     unknown or contradicting values, and for a cell that shall have images and that no source can make.
     """
-    check_config(config)
-    target = config.target
-    values = values_of(target)
-    real = read_real(target.real, values) if target.real and (needs_real(target) or target.kind == "margins") else None
-    sets = sets_of(target, values, real)
-    makers = makers_of(config, values, sets, capabilities, projectable)
-    quota = quotas_of(config, values, real, makers)
-    warnings = [real.note] if real else []
-    if target.real and real is None:
-        warnings.append(f"target.real {target.real} is not read: nothing in the plan needs it")
-    if (empty := int((quota == 0).sum())) and target.kind != "topped up":
+    target = resolve(config)
+    makers = makers_of(config, target, capabilities, projectable)
+    quota = quotas_of(config, target, makers)
+    warnings, real = list(target.warnings), target.real
+    if (empty := int((quota == 0).sum())) and config.target.kind != "top_up":
         warnings.append(f"{empty} of {quota.size} cells get no image")
-    if target.kind == "topped up" and real is not None:
+    if config.target.kind == "top_up" and real is not None:
         enough = int(real.counts.max()) * quota.size - int(real.counts.sum())
         if config.images < enough:
-            warnings.append(f"{config.images:,} images do not balance {target.real}; {enough:,} would")
-    cells = cells_of(values)
-    counted, notes = by_source(config, values, beside_each(cells, quota, sets), makers)
-    projected = np.zeros(len(cells), np.int64)
+            warnings.append(f"{config.images:,} images do not balance {config.target.real}; {enough:,} would")
+    counted, notes = by_source(config, target, beside_each(target, quota), makers)
+    projected = np.zeros(quota.size, np.int64)
     for (cell, _, source), count in counted.items():
         projected[cell] += count if source == DRR else 0
     strata = tuple(
@@ -173,7 +167,7 @@ def plan_of(
             projected=int(projected[k]),
             real=None if real is None else int(real.counts.flat[k]),
         )
-        for k, cell in enumerate(cells)
+        for k, cell in enumerate(target.cells)
     )
     parts = tuple(Part(cell, further, source, count) for (cell, further, source), count in counted.items())
     canonical = bool(capabilities and capabilities.get("canonical_language"))

@@ -1,4 +1,4 @@
-"""What a data set is asked to be, checked and in one fixed order: cells, further findings, and the real set's table.
+"""What a data set is asked to be, checked and in one fixed order: cells, margins, further findings, the real set.
 
 The order of the values in a config never matters: sexes, races, views and findings stand in the order of the standard
 terms, ages from young to old.
@@ -8,31 +8,76 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from augment.dataset.config import CO_OCCURRENCES, KINDS, PROJECTED, DatasetConfig, Target, attributes_of
+from augment.dataset.config import (
+    CO_OCCURRENCES,
+    KINDS,
+    PROJECTED,
+    DatasetConfig,
+    Target,
+    attributes_of,
+    band,
+    one_of,
+)
+from augment.dataset.plan.real import NORMAL, Further, RealSet, Sets, Values, read_real
 from gen.core.errors import BadInput
-from gen.core.manifest import read_manifest
-from gen.core.terms import FINDINGS, OLDEST_YEARS, RACES, SEXES, STANDARD_NAMES, VIEWS, did_you_mean
-from gen.data.rows import study_of
+from gen.core.terms import FINDINGS, RACES, SEXES, STANDARD_NAMES, VIEWS
 from gen.language.study import Finding, Study
 
-NORMAL = "No Finding"
 ORDER = {"sex": SEXES, "race": RACES, "view": VIEWS, "finding": FINDINGS}
 SUMS_TO_1 = 1e-5  # how near shares must come to a sum of 1: "0.33333" is a third
 
-Values = Mapping[str, tuple[str, ...]]  # by attribute
-Further = tuple[str, ...]  # findings that stand beside the one of a cell, in the order of the standard terms
-Sets = Mapping[str, Mapping[Further, float]]  # by finding of the cell: the shares of what stands beside it
+
+@dataclass(frozen=True, eq=False)
+class ResolvedTarget:
+    """What the target of a config comes to, checked and in its fixed order.
+
+    ``values`` by attribute; ``margins`` are the shares of `Target.margins` by the number of the attribute, as
+    `quotas.fitted` takes them; ``sets`` has the shares of what stands beside each finding; ``real`` counts the real
+    set, None where the plan needs none. ``warnings`` say what a user should know of it.
+    """
+
+    values: Values
+    margins: Mapping[int, np.ndarray]
+    sets: Sets
+    real: RealSet | None
+    warnings: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(each) for each in self.values.values())
+
+    @cached_property
+    def cells(self) -> list[dict[str, str]]:
+        """The product of ``values``, the last attribute running fastest, as in a table of ``shape``."""
+        return [dict(zip(self.values, chosen, strict=True)) for chosen in itertools.product(*self.values.values())]
 
 
-def check_config(config: DatasetConfig) -> None:
+def resolve(config: DatasetConfig) -> ResolvedTarget:
+    """Check the target of ``config`` and read the real set that it needs.
+
+    Raises BadInput, one line, for a number or a word that a plan cannot follow, and for a real set that does not serve.
+    """
+    _check_config(config)
+    target = config.target
+    values = _values_of(target)
+    warnings: tuple[str, ...] = ()
+    real = None
+    if target.real and (_needs_real(target) or target.kind == "margins"):
+        real = read_real(target.real, values)
+        warnings = (real.note,)
+    elif target.real:
+        warnings = (f"target.real {target.real} is not read: nothing in the plan needs it",)
+    return ResolvedTarget(values, _margins_of(target, values), _sets_of(target, values, real), real, warnings)
+
+
+def _check_config(config: DatasetConfig) -> None:
     """BadInput for a number or a word of the config that the plan cannot follow."""
     target, projections = config.target, config.projections
     if config.images < 1:
@@ -58,16 +103,16 @@ def check_config(config: DatasetConfig) -> None:
             f" {'has' if target.together else 'has no'} shares",
             hint="together and co_occurrence='stated' go together",
         )
-    if needs_real(target) and not target.real:
-        what = f"kind {target.kind!r}" if target.kind in ("matched", "topped up") else "co_occurrence 'real'"
+    if _needs_real(target) and not target.real:
+        what = f"kind {target.kind!r}" if target.kind in ("matched", "top_up") else "co_occurrence 'real'"
         raise BadInput(f"target.{what} needs a real data set", hint="name its folder in target.real")
 
 
-def needs_real(target: Target) -> bool:
-    return target.kind in ("matched", "topped up") or target.co_occurrence == "real"
+def _needs_real(target: Target) -> bool:
+    return target.kind in ("matched", "top_up") or target.co_occurrence == "real"
 
 
-def values_of(target: Target) -> dict[str, tuple[str, ...]]:
+def _values_of(target: Target) -> dict[str, tuple[str, ...]]:
     """The values of each attribute of the plan, checked, in their fixed order. BadInput names what is wrong."""
     attributes = attributes_of(target)
     if not attributes:
@@ -90,17 +135,7 @@ def values_of(target: Target) -> dict[str, tuple[str, ...]]:
     return ordered
 
 
-def band(text: str) -> tuple[int, int]:
-    """ "40-59" as its first and last whole year. BadInput for what is no band within 0 to 120 years."""
-    if not (ends := re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)):
-        raise BadInput(f"target.age {text!r} is no band of ages", hint="write both ends in whole years, like 40-59")
-    low, high = int(ends[1]), int(ends[2])
-    if not low <= high <= OLDEST_YEARS:
-        raise BadInput(f"target.age {text!r} is no band of ages", hint=f"low to high, from 0 to {OLDEST_YEARS} years")
-    return low, high
-
-
-def margins_of(target: Target, values: Values) -> dict[int, np.ndarray]:
+def _margins_of(target: Target, values: Values) -> dict[int, np.ndarray]:
     """The shares of ``target.margins`` by the number of the attribute, as `quotas.fitted` takes them."""
     margins = {}
     for name, shares in target.margins.items():
@@ -118,14 +153,34 @@ def margins_of(target: Target, values: Values) -> dict[int, np.ndarray]:
     return margins
 
 
-def alone(values: Values) -> dict[str, dict[Further, float]]:
+def _sets_of(target: Target, values: Values, real: RealSet | None) -> Sets:
+    """By finding of a cell, the shares of what stands beside it."""
+    if target.co_occurrence == "alone":
+        return _alone(values)
+    if "finding" not in values:
+        raise BadInput(
+            f"target.co_occurrence is {target.co_occurrence!r} and target.finding is empty",
+            hint="name findings, or use co_occurrence='alone'",
+        )
+    if target.co_occurrence == "stated":
+        return _stated(target, values)
+    assert real is not None, "_check_config wants a real set"
+    if lacking := [main for main, films in real.together.items() if not films]:
+        raise BadInput(
+            f"target.real {target.real}: no film counts for {lacking[0]!r}, so what stands beside it is unknown",
+            hint="leave the finding out, or use co_occurrence='stated'",
+        )
+    return real.together
+
+
+def _alone(values: Values) -> dict[str, dict[Further, float]]:
     """Nothing beside any finding of the plan."""
     return {finding: {(): 1.0} for finding in values.get("finding", ("",))}
 
 
-def stated(target: Target, values: Values) -> dict[str, dict[Further, float]]:
+def _stated(target: Target, values: Values) -> dict[str, dict[Further, float]]:
     """What ``target.together`` says stands beside each finding, checked; nothing beside one that it does not name."""
-    sets = alone(values)
+    sets = _alone(values)
     for main, shares in target.together.items():
         where = f"target.together.{main}"
         one_of("finding in target.together", main, values.get("finding", ()))
@@ -142,60 +197,6 @@ def stated(target: Target, values: Values) -> dict[str, dict[Further, float]]:
             ordered = tuple(sorted(further, key=FINDINGS.index))
             sets[main][ordered] = sets[main].get(ordered, 0.0) + share
     return sets
-
-
-@dataclass(frozen=True)
-class RealSet:
-    """The films of a real data set that the plan's attributes are known of and whose values are among the plan's.
-
-    ``counts`` by cell. A film with several findings of the plan counts once, for the one that is rarest in the whole
-    real set (equally rare: the first of the standard terms; "No Finding" last of all), so that rare findings are not
-    swallowed by common ones. ``together``: by that finding, how many films have what else beside it.
-    """
-
-    counts: np.ndarray
-    together: Sets
-    note: str  # how many films count, and why the others do not
-
-
-def read_real(folder: str, values: Values) -> RealSet:
-    """Count the films of ``folder``. BadInput where it cannot be read or no film of it counts."""
-    studies = [study_of(row) for row in read_manifest(folder).rows]
-    shown = [[name for name, finding in study.findings.items() if finding.state == "present"] for study in studies]
-    often = Counter(name for names in shown for name in names)
-    rarest = sorted(values.get("finding", ()), key=lambda name: (name == NORMAL, often[name], FINDINGS.index(name)))
-    counts = np.zeros([len(each) for each in values.values()], np.int64)
-    together: dict[str, Counter[Further]] = {main: Counter() for main in values.get("finding", ("",))}
-    unknown, outside = Counter[str](), Counter[str]()
-    for study, names in zip(studies, shown, strict=True):
-        known: dict[str, Any] = {name: getattr(study, name) for name in ("sex", "age", "race", "view")}
-        known["finding"] = next((name for name in rarest if name in names), "") if names else None
-        if lacking := next((name for name in values if known[name] is None), None):
-            unknown[lacking] += 1
-            continue
-        place = {name: _place(name, known[name], values[name]) for name in values}
-        if other := next((name for name, index in place.items() if index is None), None):
-            outside[other] += 1
-            continue
-        counts[tuple(place.values())] += 1
-        main = known["finding"] if "finding" in values else ""
-        further = () if main in ("", NORMAL) else tuple(name for name in names if name not in (main, NORMAL))
-        together[main][further] += 1
-    parts = [f"{n} of unknown {name}" for name, n in unknown.items()]
-    parts += [f"{n} of another {name}" for name, n in outside.items()]
-    note = f"{folder}: {counts.sum()} of {len(studies)} films count" + (f" ({', '.join(parts)})" if parts else "")
-    if not counts.any():
-        raise BadInput(f"target.real {note}", hint="plan over attributes and values that the real set has")
-    return RealSet(counts, together, note)
-
-
-def one_of(what: str, value: str, choices: Iterable[str]) -> None:
-    """BadInput, with the nearest choice, for a value that is none of ``choices``."""
-    choices = tuple(choices)
-    if value not in choices:
-        near = did_you_mean(value, choices)
-        hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(choices)}" if choices else None
-        raise BadInput(f"unknown {what}: {value!r}", hint=hint)
 
 
 def _check_value(name: str, value: str, where: str | None = None) -> None:
@@ -220,25 +221,3 @@ def _check_shares(where: str, shares: Mapping[str, float]) -> None:
             raise BadInput(f"{where}: the share of {value!r} is {share}", hint="a share lies between 0 and 1")
     if abs(sum(shares.values()) - 1) > SUMS_TO_1:
         raise BadInput(f"{where}: the shares sum to {sum(shares.values()):.6g}", hint="they should sum to 1")
-
-
-def _place(name: str, value: Any, values: tuple[str, ...]) -> int | None:
-    """The number of the value of the plan that a film's value is, or None."""
-    if name == "age":
-        return next((k for k, text in enumerate(values) if band(text)[0] <= value <= band(text)[1]), None)
-    return values.index(value) if value in values else None
-
-
-__all__ = [
-    "NORMAL",
-    "RealSet",
-    "alone",
-    "band",
-    "check_config",
-    "margins_of",
-    "needs_real",
-    "one_of",
-    "read_real",
-    "stated",
-    "values_of",
-]

@@ -78,6 +78,11 @@ def gates_of(counts: Counter[str]) -> dict[str, tuple[int, int]]:
     return {gate: (counts[FAILED + gate], n) for gate, n in met.items()}
 
 
+def pass_rates(tally: Counter[str]) -> dict[str, float]:
+    """By gate that looked at any: the share of the images that it looked at which passed it."""
+    return {gate: 1 - refused / met for gate, (refused, met) in gates_of(tally).items()}
+
+
 def _count_rejected(cell: Counter[str], rejected: Iterable[Mapping[str, Any]]) -> None:
     for each in rejected:
         cell[TRIED] += 1
@@ -91,4 +96,4 @@ def _gates(names: Iterable[str]) -> set[str]:
     return {name.partition(":")[0].split()[0] for name in names}
 
 
-__all__ = ["Cells", "Entries", "by_value", "count_cells", "gates_of", "judged", "total"]
+__all__ = ["Cells", "Entries", "by_value", "count_cells", "gates_of", "judged", "pass_rates", "total"]

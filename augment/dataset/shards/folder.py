@@ -26,6 +26,7 @@ from augment.dataset.shards.samples import is_record, shard_bytes
 from gen.core.config import load_config
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.core.files import sha256_file, write_bytes, write_json, write_text
+from gen.core.noise import NOISE_VERSION
 from gen.core.run import changed
 
 FORMAT = "cxr-gen dataset 1"
@@ -52,7 +53,7 @@ def create(out: str | Path, marker: Mapping[str, Any], *, begun: str = "") -> bo
     BadInput where it holds another data set (the keys that differ are listed, old -> new) or something else.
     """
     out = Path(out)
-    new = json.loads(json.dumps({"format": FORMAT, **marker, "begun": begun}))
+    new = json.loads(json.dumps({"format": FORMAT, "noise": NOISE_VERSION, **marker, "begun": begun}))
     try:
         _require_ours(out)
         (out / RUN).mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,9 @@ def create(out: str | Path, marker: Mapping[str, Any], *, begun: str = "") -> bo
     with locked(out, WHOLE):
         if resumed := (out / MARKER).exists():
             old = read_marker(out)
+            if old.get("noise") != new["noise"]:
+                what = f"{out} was started by another version of cxr-gen, whose seeds mean other images"
+                raise BadInput(what, hint="choose another folder, or verify and use what is finished there")
             new = _grown(old, new)
             if changes := _differences(old, new):
                 what = f"{out} was started as another data set ({', '.join(changes)})"

@@ -15,7 +15,7 @@ from typing import Any
 
 from augment.dataset.shards.records import Made, record_of
 from gen.core.errors import BadInput, GenError
-from gen.core.radiograph import png_bytes
+from gen.core.radiograph import Radiograph, png_bytes, read_image
 
 STATES = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}  # to the columns of metadata.csv
 NUMBERS = ("number", "attempt", "substitute", "width", "height")
@@ -91,3 +91,8 @@ def shard_bytes(made: Sequence[Made]) -> tuple[bytes, list[dict[str, Any]]]:
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
     return stream.getvalue(), records
+
+
+def radiograph_of(png: bytes) -> Radiograph:
+    """The image in the bytes of a PNG file of ours, with what it says of itself."""
+    return read_image(io.BytesIO(png))

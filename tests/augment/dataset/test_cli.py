@@ -15,7 +15,8 @@ from toy_job import ROWS, toy_job
 from augment.dataset.cli import dataset
 from augment.dataset.config import DatasetConfig
 from augment.dataset.dry_run import Trial
-from augment.dataset.job import make_dataset, plan_job
+from augment.dataset.job import make_dataset
+from augment.dataset.prepare import plan_job
 from gen.core.config import load_config, to_dict, to_yaml
 from gen.core.errors import BadInput, GenError
 from gen.core.run import changed

@@ -18,7 +18,8 @@ from augment.dataset import executors
 from augment.dataset.config import Gates
 from augment.dataset.executors import DEATHS
 from augment.dataset.generate import shard_count
-from augment.dataset.job import make_dataset, marker_of, plan_job
+from augment.dataset.job import make_dataset, marker_of
+from augment.dataset.prepare import plan_job
 from augment.dataset.shards.counts import MET
 from augment.dataset.shards.folder import committed, create
 from gen.core.errors import EnvironmentLacks, GenError

@@ -14,7 +14,8 @@ import pytest
 from augment.dataset.config import DatasetConfig, Gates, Target
 from augment.dataset.executors import run_serial
 from augment.dataset.generate import Worker, fill, is_open, make_shard, rows_of, shard_count, tries
-from augment.dataset.job import marker_of, plan_job
+from augment.dataset.job import marker_of
+from augment.dataset.prepare import plan_job
 from augment.dataset.shards.folder import create, entries, entry_of
 from augment.dataset.shards.records import PlanRow, Verdict
 from augment.dataset.sources import Sources, open_source

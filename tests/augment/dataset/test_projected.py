@@ -23,7 +23,7 @@ from gen.language.study import Finding, Study
 SIZE = 64
 
 
-def config(*cts: Path, use: str = "where needed", twins: tuple[str, ...] = ()) -> DatasetConfig:
+def config(*cts: Path, use: str = "when_needed", twins: tuple[str, ...] = ()) -> DatasetConfig:
     return DatasetConfig(
         out="out",
         images=1,

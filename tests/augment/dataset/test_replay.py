@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from augment.dataset.job import make_dataset
 from augment.dataset.replay import find, replay_row, row_of
 from augment.dataset.shards.folder import config_of, entries, read_shard
 from gen.core.errors import BadInput
+from gen.core.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,15 @@ def test_another_torch_or_seed_would_be_noticed(made: Path, tmp_path: Path, monk
     told = " ".join(replay_row(made, "3", tmp_path, device="cpu").differences)
     assert "network 'another' -> 'cpu float32" in told
     assert "pixels, by up to" in told
+
+
+def test_an_image_of_another_noise_is_not_made_again(made: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(made, tmp_path / "copy"))
+    data = json.loads((copy / "dataset.json").read_bytes())
+    del data["noise"]
+    write_json(copy / "dataset.json", data)
+    with pytest.raises(BadInput, match="seeds mean other images"):
+        replay_row(copy, "3", tmp_path / "out", device="cpu")
 
 
 def test_a_record_that_was_changed_is_refused(made: Path) -> None:

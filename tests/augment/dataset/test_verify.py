@@ -50,6 +50,15 @@ def test_a_whole_data_set_has_no_problems(whole: Path, copy: Path) -> None:
     assert verify_dataset(copy) == []
 
 
+def test_a_finished_set_of_an_older_version_is_still_whole(copy: Path) -> None:
+    data = json.loads((copy / "dataset.json").read_bytes())
+    del data["noise"]
+    data["config"]["target"]["kind"], data["config"]["projections"]["use"] = "topped up", "where needed"
+    write_json(copy / "dataset.json", data)
+    write_json(copy / "_SUCCESS", summary(copy))
+    assert verify_dataset(copy) == []
+
+
 def test_missing_rows_are_no_damage_but_the_set_is_not_finished(tmp_path: Path) -> None:
     out = make(tmp_path / "set", missing=[3, 9])
     assert verify_dataset(out) == []

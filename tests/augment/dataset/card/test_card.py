@@ -196,7 +196,7 @@ def test_weights_may_learn_from_images_as_far_as_from_what_they_were_made_from(
     assert cleared in text_of(projected)
     assert "1 of the images are projections (of the phantom)" in text_of(projected)
     assert "No image here shows a patient" in text_of(projected)
-    scans = toy_config(out, projections=Projections(use="where needed", cts=[str(tmp_path / "ct.nii.gz")]))
+    scans = toy_config(out, projections=Projections(use="when_needed", cts=[str(tmp_path / "ct.nii.gz")]))
     text = text_of(projected, config=scans)
     assert f"{DRR}." in text.partition(barred)[2].partition("\n")[0]
     assert str(tmp_path) not in text

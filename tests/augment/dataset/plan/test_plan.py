@@ -203,19 +203,19 @@ def test_what_the_model_was_never_shown_is_refused_with_the_reason_and_what_to_d
     with pytest.raises(BadInput, match=told) as raised:
         planned(**target)
     assert str(raised.value).endswith("leave the value out")
-    assert ("projections.use='where needed'" in str(raised.value)) == ("race" not in target)
+    assert ("projections.use='when_needed'" in str(raised.value)) == ("race" not in target)
     assert rows_of(planned(10, None, **target))  # a model that does not say may be asked
 
 
 def test_what_the_model_lacks_is_projected_where_needed_and_nothing_else():
-    plan = planned(99, projectable=always, projections=Projections("where needed"), view=["PA", "lateral"])
+    plan = planned(99, projectable=always, projections=Projections("when_needed"), view=["PA", "lateral"])
     assert {(row.study.view, row.source) for row in rows_of(plan)} == {("PA", MODEL), ("lateral", DRR)}
     assert all(s.projected == (s.quota if s.values["view"] == "lateral" else 0) for s in plan.strata)
 
 
 def test_what_neither_can_make_is_refused_with_both_reasons():
     with pytest.raises(BadInput, match=r"'Asian' cannot be made: .*never shown.* there is no projector here"):
-        planned(race=["Asian"], projections=Projections("where needed"))
+        planned(race=["Asian"], projections=Projections("when_needed"))
 
 
 @settings(max_examples=25, deadline=None)
@@ -273,9 +273,9 @@ def test_a_film_of_two_findings_of_the_plan_counts_once_for_the_rarer(tmp_path):
 
 def test_a_topped_up_set_is_balanced_together_with_the_real_one(tmp_path):
     target = REAL | {"age": [], "view": []}
-    plan = planned(40, kind="topped up", real=real_set(tmp_path, FILMS), **target)
+    plan = planned(40, kind="top_up", real=real_set(tmp_path, FILMS), **target)
     assert {s.real + s.quota for s in plan.strata} == {10}
-    plan = planned(3, kind="topped up", real=plan.config.target.real, **target)
+    plan = planned(3, kind="top_up", real=plan.config.target.real, **target)
     assert all(s.quota == 0 or s.real + s.quota <= 1 for s in plan.strata)
 
 
@@ -367,7 +367,7 @@ def test_cells_that_cannot_be_made_stay_empty_where_the_margins_allow_it():
 
     margins = {"sex": {"F": 0.5, "M": 0.5}, "view": {"PA": 0.6, "lateral": 0.4}}
     target = {"view": ["PA", "lateral"], "age": [], "finding": [], "kind": "margins"}
-    where = {"projectable": men_only, "projections": Projections("where needed")}
+    where = {"projectable": men_only, "projections": Projections("when_needed")}
     plan = planned(100, margins=margins, **where, **target)
     assert [s.quota for s in plan.strata] == [10, 40, 50, 0]
     assert [s.projected for s in plan.strata] == [0, 40, 0, 0]
@@ -392,6 +392,8 @@ WRONG = [
     ({"age": ["100-130"]}, "target.age '100-130' is no band .*120"),
     ({"age": ["40-60", "60-79"]}, "40-60 and 60-79 overlap"),
     ({"kind": "balance"}, "unknown target.kind: 'balance'.*did you mean 'balanced'"),
+    ({"kind": "topped up"}, "unknown target.kind: 'topped up'.*write 'top_up'"),
+    ({"projections": Projections("where needed")}, "unknown projections.use: 'where needed'.*write 'when_needed'"),
     ({"co_occurrence": "Real"}, "unknown target.co_occurrence: 'Real'.*did you mean 'real'"),
     ({"projections": Projections("allways")}, "unknown projections.use: 'allways'"),
     ({"projections": Projections("share", 1.5)}, "projections.share is 1.5"),

@@ -45,6 +45,8 @@ from augment.dataset.shards.records import Made, record_of
 from augment.dataset.shards.samples import COLUMNS, require_twin_names, sample_of, shard_bytes
 from gen.core import files
 from gen.core.errors import BadInput, GenError
+from gen.core.files import write_json
+from gen.core.noise import NOISE_VERSION
 from gen.core.radiograph import Radiograph, write_png
 from gen.language.study import Finding, Study
 
@@ -428,6 +430,19 @@ def test_the_same_data_set_resumes_from_any_place_and_another_is_refused_with_th
     with pytest.raises(BadInput, match=r"\(plan: pppppppppppppppp -> q\)"):  # which follows from nothing that is named
         create(tmp_path / "moved", {**marker(tmp_path / "moved"), "plan": "q"})
     assert "out" not in str(caught.value).partition("(")[2]
+
+
+def test_a_set_whose_seeds_mean_other_images_is_not_continued(tmp_path: Path) -> None:
+    out = new_set(tmp_path / "set")
+    begun = json.loads((out / "dataset.json").read_bytes())
+    for noise in (None, NOISE_VERSION - 1, NOISE_VERSION + 1):
+        kept = {key: value for key, value in begun.items() if key != "noise"}
+        write_json(out / "dataset.json", kept if noise is None else {**kept, "noise": noise})
+        before = content(out)
+        with pytest.raises(BadInput, match=r"another version .* mean other images; choose another folder") as caught:
+            create(out, marker(out))
+        assert "\n" not in str(caught.value)
+        assert content(out) == before
 
 
 def test_what_is_not_ours_is_refused_in_one_line_and_left_as_it_is(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""What is known of a data set before the work: its plan, its first prompts, and whether the disk has room for it."""
+
+from __future__ import annotations
+
+import math
+
+from augment.dataset.config import FORMATS, DatasetConfig, one_of
+from augment.dataset.plan.plan import Plan, plan_of
+from augment.dataset.projected import projectable
+from augment.dataset.sources import capabilities_of, size_of
+from gen.core.errors import BadInput
+from gen.core.files import require_free_space
+
+BYTES_A_PIXEL = 0.8  # of an image with its record, 8-bit PNG; each further format, and each twin, takes as much again
+LOOKED_AT = 200  # rows of the plan whose prompts are looked at
+
+
+def plan_job(config: DatasetConfig) -> Plan:
+    """The plan of ``config``; BadInput for whatever in it cannot be, before anything heavy is loaded."""
+    for name in ("shard_size", "threads"):
+        if getattr(config, name) < 1:
+            raise BadInput(f"{name} is {getattr(config, name)}", hint="use a whole number above 0")
+    if not math.isfinite(config.guidance):
+        raise BadInput(f"guidance is {config.guidance}", hint="use a number such as 1.5; 1 is no guidance")
+    for name in config.formats:
+        one_of("format", name, FORMATS)
+    return plan_of(config, capabilities_of(config), projectable(config))
+
+
+def first_prompts(plan: Plan) -> list[str]:
+    """Some prompts of the plan, to be looked at before the work."""
+    return [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
+
+
+def require_room(config: DatasetConfig, rows: int) -> None:
+    """Raise EnvironmentLacks where the disk has no room for ``rows`` more images in all their files."""
+    pictures = rows * (1 + len(config.twins)) * (1 + len(config.formats))
+    require_free_space(config.out, round(pictures * size_of(config) ** 2 * BYTES_A_PIXEL), "writing the images")
