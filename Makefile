@@ -15,8 +15,11 @@ demo: $(VENV)/.ready
 
 setup: $(VENV)/.ready
 
-test: lint
-	$(VENV)/bin/python -m pytest
+# What the fault handler of pytest writes to stderr belongs into the same log as the name of the test file.
+test: $(VENV)/.ready-dev
+	@started=$$(date +%s); $(MAKE) --no-print-directory lint && $(VENV)/bin/python -m pytest 2>&1; status=$$?; \
+	took=$$(($$(date +%s) - started)); \
+	echo "make test: exit status $$status after $$((took / 60)) min $$((took % 60)) s"; exit $$status
 
 lint: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import locale
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,21 @@ def _same_locale() -> Iterator[None]:
     locale.setlocale(locale.LC_ALL, LOCALE)
     yield
     locale.setlocale(locale.LC_ALL, LOCALE)
+
+
+@pytest.fixture(scope="session")
+def gen_train() -> Callable[..., None]:
+    """Run ``gen train`` in a child process, since a kernel that a processor cannot run kills its process.
+
+    Then the tests fail that need what was trained, with the child's last words, and the others go on.
+    """
+
+    def call(*arguments: object) -> None:
+        command = [sys.executable, "-X", "faulthandler", "-m", "gen.cli", "train", *map(str, arguments)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        assert ended.returncode == 0, f"exit status {ended.returncode}\n{ended.stderr[-5000:]}"
+
+    return call
 
 
 CAPTIONS = (

@@ -11,7 +11,7 @@ import pytest
 from gen.core.config import load_config
 from gen.core.manifest import Row, split_of, write_manifest
 from gen.core.radiograph import Radiograph, write_png
-from gen.judge.train import JudgeConfig, train_judge
+from gen.judge.train import JudgeConfig
 
 CONFIG = Path(__file__).parents[2] / "configs" / "judge_toy.yaml"
 COUNTS = {"train": 24, "validation": 8, "test": 8}
@@ -53,8 +53,12 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
+def toy_overrides(out: Path, data: Path) -> list[str]:
+    return [f"out={out}", f"data={data}", "device=cpu", "dtype=float32"]
+
+
 def toy_config(out: Path, data: Path, *overrides: str) -> JudgeConfig:
-    return load_config(JudgeConfig, CONFIG, [f"out={out}", f"data={data}", "device=cpu", "dtype=float32", *overrides])
+    return load_config(JudgeConfig, CONFIG, [*toy_overrides(out, data), *overrides])
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +73,10 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_run(gen_train: Callable[..., None], toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of configs/judge_toy.yaml, finished."""
     out = tmp_path_factory.mktemp("runs") / "judge"
-    train_judge(toy_config(out, toy_data))
+    gen_train("judge", CONFIG, *toy_overrides(out, toy_data))
     return out
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from gen.cli import main
-from gen.core.config import load_config
 from gen.core.manifest import Row, split_of, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 
@@ -78,13 +77,11 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_autoencoder(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_autoencoder(gen_train: Callable[..., None], toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of configs/autoencoder_toy.yaml, finished."""
-    from gen.model.autoencoder import AutoencoderConfig, train_autoencoder
-
     out = tmp_path_factory.mktemp("runs") / "autoencoder"
     overrides = [f"out={out}", f"data={toy_data}", "device=cpu", "dtype=float32"]
-    train_autoencoder(load_config(AutoencoderConfig, CONFIGS / "autoencoder_toy.yaml", overrides))
+    gen_train("autoencoder", CONFIGS / "autoencoder_toy.yaml", *overrides)
     return out
 
 
@@ -93,13 +90,12 @@ def denoiser_overrides(out: Path, data: Path, autoencoder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def toy_denoiser(toy_data: Path, toy_autoencoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_denoiser(
+    gen_train: Callable[..., None], toy_data: Path, toy_autoencoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The run folder of configs/denoiser_toy.yaml, finished."""
-    from gen.model.train import DenoiserConfig, train_denoiser
-
     out = tmp_path_factory.mktemp("runs") / "denoiser"
-    overrides = denoiser_overrides(out, toy_data, toy_autoencoder)
-    train_denoiser(load_config(DenoiserConfig, CONFIGS / "denoiser_toy.yaml", overrides))
+    gen_train("denoiser", CONFIGS / "denoiser_toy.yaml", *denoiser_overrides(out, toy_data, toy_autoencoder))
     return out
 
 

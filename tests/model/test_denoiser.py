@@ -83,6 +83,7 @@ def test_a_resumed_run_is_the_unbroken_run_to_the_last_bit(
     resumed = copy_as_of(toy_denoiser, 64, tmp_path / "resumed")
     folder = train_denoiser(toy_config(resumed, toy_data, toy_autoencoder))
     assert digests(folder.parent) == digests(toy_denoiser / "checkpoints" / "images-000000096")
+    assert "ACCELERATE_MIXED_PRECISION" not in os.environ, "a training leaves the environment as it was"
 
 
 def test_a_run_that_was_killed_ends_as_the_unbroken_one(
@@ -280,10 +281,6 @@ def test_training_in_bfloat16_keeps_its_weights_in_float32(
     folder = train_denoiser(toy_config(tmp_path / "run", toy_data, toy_autoencoder, *short))
     state = load_file(folder.parent / "state" / "denoiser.safetensors")
     assert {value.dtype for value in state.values()} == {torch.float32}
-
-
-def test_the_environment_is_left_as_it_was(toy_denoiser: Path) -> None:
-    assert "ACCELERATE_MIXED_PRECISION" not in os.environ
 
 
 def test_a_resumed_run_keeps_its_autoencoder_when_that_one_has_trained_on(
