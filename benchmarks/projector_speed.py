@@ -37,8 +37,9 @@ from projector_common import (
 from sampling_speed import processor
 
 from drr.backends.plan import make_plan
+from drr.backends.tiles import Stack
 from drr.geometry import Geometry
-from drr.projector import Stack, prepare, project
+from drr.projector import prepare, project
 
 Side = Callable[[], float]
 Seconds = dict[str, list[float]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gen.core.errors import BadInput, GenError
-from gen.core.terms import did_you_mean
+from gen.core.terms import suggestion
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +141,8 @@ def parse_view(text: str) -> View:
         primary, secondary = (float(angle) for angle in angles.groups())
         around = (primary + 180) % 360 - 180
         return View(f"{around:g}/{secondary:g}", around, secondary, turned_over=abs(around) > 90)
-    near = did_you_mean(text, [*VIEWS, "oblique"])
-    hint = f"did you mean {near!r}?" if near else f"use {', '.join(VIEWS)}, oblique, or degrees such as 30/10"
-    raise BadInput(f"unknown view {text!r}", hint=hint)
+    otherwise = f"use {', '.join(VIEWS)}, oblique, or degrees such as 30/10"
+    raise BadInput(f"unknown view {text!r}", hint=suggestion(text, [*VIEWS, "oblique"], otherwise))
 
 
 def stand_clear(view: View, reach_mm: float) -> View:

@@ -8,9 +8,11 @@ from contextlib import suppress
 import numpy as np
 from scipy import ndimage
 
+from drr.backends.plan import OutOfView
+from drr.backends.tiles import Stack
 from drr.ct.volume import Volume
 from drr.geometry import Geometry
-from drr.projector import OutOfView, Stack, prepare, project
+from drr.projector import prepare, project
 
 LEAST_PATH_MM = 1.0  # a thinner rim is what interpolation smears around a structure
 

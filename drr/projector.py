@@ -24,12 +24,11 @@ from types import ModuleType
 import numpy as np
 
 from drr.backends import native
-from drr.backends.plan import OutOfView, Plan, balanced, check_between, make_plan, reached
+from drr.backends.plan import Plan, balanced, check_between, make_plan, reached
 from drr.backends.tiles import ROWS, Grid, Stack, pack, processors
 from drr.geometry import Geometry
-from gen.core.errors import BadInput, EnvironmentLacks, GenError
-
-__all__ = ["BACKENDS", "OutOfView", "Stack", "pick_backend", "prepare", "project"]
+from gen.core.errors import EnvironmentLacks, GenError
+from gen.core.terms import require_choice
 
 BACKENDS = ("auto", "c", "numba", "reference", "deepdrr")
 
@@ -59,8 +58,7 @@ def pick_backend(name: str = "auto") -> str:
 
     BadInput for an unknown name; EnvironmentLacks where "c" was asked for and cannot be had, with the reason.
     """
-    if name not in BACKENDS:
-        raise BadInput(f"unknown projector back end {name!r}", hint=f"use {', '.join(BACKENDS)}")
+    require_choice("projector back end", name, BACKENDS)
     if name not in ("auto", "c"):
         return name
     try:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from drr.backends.plan import OutOfView
+from drr.backends.tiles import Stack
 from drr.framing import scanned_part
 from drr.geometry import FIELD_MM, Geometry, View, place, stand_clear
 from drr.masks import mask_stack, project_masks
@@ -19,7 +21,7 @@ from drr.physics.exposure import transmit
 from drr.physics.materials import MATERIALS
 from drr.physics.scatter import scatter
 from drr.physics.technique import Technique
-from drr.projector import OutOfView, Stack, project
+from drr.projector import project
 from drr.scene import Scene
 from drr.truth import truth_of
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from drr.backends.tiles import Stack
 from drr.ct.body import Field, describe_field, find_body, find_lungs, require_chest, without_table
 from drr.ct.tissue import Shares, separate
 from drr.ct.volume import Volume
@@ -14,7 +15,7 @@ from drr.insert.devices import insert_device
 from drr.insert.lesions import insert_lesion
 from drr.insert.request import Inserted, LesionRequest
 from drr.insert.thorax import AERATED_HU, TAKEN_ID
-from drr.projector import Stack, prepare
+from drr.projector import prepare
 
 # A change above this number may concern bone, contrast or metal; below it, soft tissue alone has changed.
 _DENSE = 1100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_no_tracked_text_names_a_place_of_one_machine() -> None:
 
 def test_the_tracked_tree_travels_well() -> None:
     assert sum(path.stat().st_size for path in tracked()) < 50e6
+
+
+def test_the_ground_floor_is_small_and_imports_nothing_heavy_at_its_top() -> None:
+    modules = sorted((ROOT / "gen" / "core").glob("*.py"))
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules) < 1400
+    heavy = {"torch", "scipy", "pydicom", "SimpleITK", "omegaconf", "matplotlib", "diffusers", "transformers"}
+    names = ", ".join(f"gen.core.{path.stem}" for path in modules if path.stem != "__init__")
+    code = f"import sys, {names}; print(*sorted({heavy!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_exactly_the_packages_that_exist_are_installed() -> None:

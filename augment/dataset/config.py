@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from gen.core.errors import BadInput
-from gen.core.terms import OLDEST_YEARS, did_you_mean
+from gen.core.terms import OLDEST_YEARS, require_choice
 
 KINDS = ("balanced", "matched", "top_up", "margins")
 CO_OCCURRENCES = ("alone", "real", "stated")
@@ -110,28 +110,8 @@ def band(text: str) -> tuple[int, int]:
     return low, high
 
 
-def one_of(what: str, value: str, choices: Iterable[str]) -> None:
-    """BadInput, with the nearest choice, for a value that is none of ``choices``."""
-    choices = tuple(choices)
-    if value not in choices:
-        near = did_you_mean(value, choices)
-        hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(choices)}" if choices else None
-        if RENAMED.get(value) in choices:
-            hint = f"write {RENAMED[value]!r}, as it is called now"
-        raise BadInput(f"unknown {what}: {value!r}", hint=hint)
-
-
-__all__ = [
-    "CO_OCCURRENCES",
-    "FORMATS",
-    "GATES",
-    "KINDS",
-    "PROJECTED",
-    "DatasetConfig",
-    "Gates",
-    "Projections",
-    "Target",
-    "attributes_of",
-    "band",
-    "one_of",
-]
+def one_of(what: str, value: str, choices: Collection[str]) -> None:
+    """As `require_choice`, and for a word of older configs BadInput that says the new one."""
+    if RENAMED.get(value) in choices:
+        raise BadInput(f"unknown {what} {value!r}", hint=f"write {RENAMED[value]!r}, as it is called now")
+    require_choice(what, value, choices)

@@ -13,11 +13,11 @@ from augment.dataset.card.charts import BALANCE, write_balance
 from augment.dataset.card.croissant import CROISSANT, stale_hashes, write_croissant
 from augment.dataset.config import DatasetConfig
 from augment.dataset.shards.counts import Entries, count_cells
-from augment.dataset.shards.folder import SUCCESS, WHOLE, locked, read_marker, summary, sync_folders
+from augment.dataset.shards.folder import SUCCESS, WHOLE, locked, read_marker, summary
 from augment.dataset.shards.formats import export, finish_format
 from augment.dataset.shards.index import INDEX, write_index
 from augment.dataset.sources import weights_may_learn
-from gen.core.files import write_json
+from gen.core.files import sync_folder, write_json
 
 GATES = "gates.json"
 
@@ -48,7 +48,8 @@ def finish(
         write_card(out, config, cells, panel, sources, entries)
         write_croissant(out, config, entries, date=date)
         if not told["missing"] and summary(out) == told:  # nobody withdrew a damaged shard meanwhile
-            sync_folders(Path(folder) for format_ in config.formats for folder, _, _ in os.walk(out / format_))
+            for folder in (folder for format_ in config.formats for folder, _, _ in os.walk(out / format_)):
+                sync_folder(folder)
             write_json(out / SUCCESS, told)
 
 

@@ -114,6 +114,3 @@ def write_latest(out: Path, sheet: Path, entry: Entry) -> None:
 def caption_of(record: Mapping[str, Any]) -> str:
     """What stands under an image on a sheet."""
     return f"{record['source']}: {record['prompt']}"
-
-
-__all__ = ["Progress", "tally_of", "write_latest"]

@@ -263,6 +263,3 @@ def _fits(patient: Mapping[str, Any], sex: str | None, ages: tuple[int, int] | N
 
 def _rng(seed: int, key: str) -> np.random.Generator:
     return np.random.default_rng(derived_seed(seed, key))
-
-
-__all__ = ["SIZE", "TWINS", "Projected", "licence_of", "project", "project_each", "projectable", "study_obstacle"]

@@ -29,6 +29,3 @@ def tried(what: str, make: Callable[..., T], *arguments: Any) -> T | GenError:
             if last and isinstance(error, MemoryError | OSError):
                 raise failure from error
     return failure
-
-
-__all__ = ["AGAIN", "tried"]

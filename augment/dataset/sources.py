@@ -255,14 +255,3 @@ def _trained_at(folder: Path) -> int | None:
     with suppress(KeyError):
         return int(unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1))
     return None
-
-
-__all__ = [
-    "Sources",
-    "capabilities_of",
-    "identity_of",
-    "open_source",
-    "prompt_warnings",
-    "size_of",
-    "weights_may_learn",
-]

@@ -30,8 +30,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from drr.physics.materials import read_table
-from gen.core.errors import BadInput
-from gen.core.terms import did_you_mean
+from gen.core.terms import require_choice
 
 GRIDS = {"none": 0.0, "8:1": 8.0, "10:1": 10.0, "12:1": 12.0}  # height of the strips over the space between
 SIGMAS_MM = (10.0, 25.0, 60.0, 140.0)
@@ -44,9 +43,7 @@ def scatter(primary: np.ndarray, water_mm: np.ndarray, pitch_mm: float, grid: st
     ``water_mm`` (H, W) is the water-equivalent path of all materials. Computed at 5 mm a pixel. BadInput for a grid
     that is not one of `GRIDS`.
     """
-    if grid not in GRIDS:
-        near = did_you_mean(grid, GRIDS)
-        raise BadInput(f"unknown grid {grid!r}", hint=f"did you mean {near!r}?" if near else f"use {', '.join(GRIDS)}")
+    require_choice("grid", grid, GRIDS)
     height, width = primary.shape
     shape = [max(1, round(n * pitch_mm / _COARSE_MM)) for n in (width, height)]
     light, water = (

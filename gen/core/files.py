@@ -156,6 +156,16 @@ def prune(parent: str | Path, pattern: str, keep: int, written: Path | None = No
             _remove_quietly(doomed)
 
 
+def sync_folder(path: str | Path) -> None:
+    """Flush the names in a folder to the disk: that a file is safe there says nothing of the folders it is in.
+
+    Raises GenError, naming ``path``, where that fails.
+    """
+    path = Path(path)
+    with _naming(path):
+        _sync(path)
+
+
 def sha256_file(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -21,6 +20,7 @@ from gen import __version__
 from gen.core.config import to_dict, to_yaml
 from gen.core.errors import BadInput, GenError
 from gen.core.files import write_json, write_text
+from gen.core.locks import lock
 
 CONFIG, LOG, RUN, LOCK = "config.yaml", "log.jsonl", "run.json", ".lock"
 _REPORTED = ("accelerate", "diffusers", "numpy", "pillow", "safetensors", "torch", "transformers", "xformers")
@@ -66,11 +66,11 @@ def open_run(folder: str | Path, config: Any, *, command: Sequence[str] = (), **
         _require_run_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT), "r+")
+        stream = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT), "r+")
     except OSError as error:
         raise BadInput(f"cannot use {folder} as a run folder: {error.strerror}") from error
-    with lock:
-        _hold(lock, folder)
+    with stream:
+        _hold(stream, folder)
         resumed, record = (folder / CONFIG).exists(), _read_record(folder / RUN)
         if resumed:
             _require_equal(folder, record["inputs"], {**to_dict(config), "inputs": inputs})
@@ -99,16 +99,14 @@ def _require_run_folder(folder: Path) -> None:
         raise BadInput(f"{folder} is not a run folder: {why}", hint="choose a new or an empty folder")
 
 
-def _hold(lock: IO[str], folder: Path) -> None:
-    """Lock until the file is closed. A POSIX lock, since a flock would live on in forked data loaders after a kill."""
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        what = f"{folder} is in use by another process (process id {lock.read().strip() or 'unknown'})"
-        raise BadInput(what, hint="wait for it or choose another folder") from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+def _hold(stream: IO[str], folder: Path) -> None:
+    """Lock the folder until its lock file ``stream`` is closed, and write there who has it."""
+    if not lock(stream, wait=False):
+        what = f"{folder} is in use by another process (process id {stream.read().strip() or 'unknown'})"
+        raise BadInput(what, hint="wait for it or choose another folder")
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
 
 
 def _require_equal(folder: Path, inputs: Mapping[str, Any], new: Mapping[str, Any]) -> None:

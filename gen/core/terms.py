@@ -1,12 +1,15 @@
 """The standard terms that prompts, labels, manifests and models share: findings, devices, views, sides, severities.
 
-Pure data. CheXpert spelling throughout; where another data set spells a label differently, `STANDARD_NAMES` maps it.
+CheXpert spelling throughout; where another data set spells a label differently, `STANDARD_NAMES` maps it. What is no
+term, nor another choice that there is, is refused with the nearest one.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from gen.core.errors import BadInput
 
 # Irvin et al., CheXpert, AAAI 2019, table 1.
 CHEXPERT_14 = (
@@ -98,3 +101,15 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
     by_folded = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.75)
     return by_folded[near[0]] if near else None
+
+
+def suggestion(word: object, choices: Collection[str], otherwise: str | None = None) -> str | None:
+    """The hint for a ``word`` that is none of ``choices``: the nearest, else ``otherwise``, else all that there are."""
+    near = did_you_mean(str(word), choices)
+    return f"did you mean {near!r}?" if near else otherwise or (f"use {', '.join(choices)}" if choices else None)
+
+
+def require_choice(what: str, value: object, choices: Collection[str]) -> None:
+    """Raise BadInput, with a suggestion, for a ``value`` of ``what`` that is none of ``choices``."""
+    if value not in choices:
+        raise BadInput(f"unknown {what} {value!r}", hint=suggestion(value, choices))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.core.terms import ADULT_FROM_YEARS, FINDINGS, NIH_14, did_you_mean
+from gen.core.terms import ADULT_FROM_YEARS, FINDINGS, NIH_14, suggestion
 from gen.data.rows import study_of
 
 if TYPE_CHECKING:
@@ -70,11 +70,10 @@ def judged_findings(rows: Sequence[Row], complete: Sequence[str], least: int) ->
 
 def without_sources(splits: Mapping[str, Sequence[Row]], sources: Sequence[str]) -> dict[str, list[Row]]:
     """``splits`` without the rows of ``sources``; BadInput for a source that is not there, or where nothing is left."""
-    known = {row.source for rows in splits.values() for row in rows}
+    known = sorted({row.source for rows in splits.values() for row in rows})
     for source in sources:
         if source not in known:
-            near = did_you_mean(source, known)
-            raise BadInput(f"no row is of the source {source!r}", hint=f"did you mean {near!r}?" if near else None)
+            raise BadInput(f"no row is of the source {source!r}", hint=suggestion(source, known))
     kept = {split: [row for row in rows if row.source not in sources] for split, rows in splits.items()}
     for split in ("train", "validation"):
         if not kept[split]:

@@ -15,8 +15,6 @@ from gen.language.render import render
 from gen.language.study import COMPATIBLE_WITH_NORMAL, MIDLINE, Finding, Study
 from gen.language.words import Item, known_words, sentences
 
-__all__ = ["Reading", "read_prompt", "render", "token_budget_warning"]
-
 FOREIGN_WORDS = frozenset(FOREIGN.split("|"))
 LONGEST_TEXT = 4000  # characters; a long report has about 2,000
 EXAMPLE = "describe a chest radiograph in English, e.g. '63 year old female, AP view, moderate right pleural effusion'"

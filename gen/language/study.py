@@ -24,7 +24,8 @@ from gen.core.terms import (
     STATES,
     VIEWS,
     ZONES,
-    did_you_mean,
+    require_choice,
+    suggestion,
 )
 
 # A finding of the whole chest or of the midline: it takes neither side nor zone.
@@ -56,10 +57,10 @@ class Finding:
     zone: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("state", self.state, STATES)
-        _one_of("side", self.side, SIDES, optional=True)
-        _one_of("severity", self.severity, SEVERITIES, optional=True)
-        _one_of("zone", self.zone, ZONES, optional=True)
+        require_choice("state", self.state, STATES)
+        _require_if_known("side", self.side, SIDES)
+        _require_if_known("severity", self.severity, SEVERITIES)
+        _require_if_known("zone", self.zone, ZONES)
         if self.state == "absent" and self.severity is not None:
             raise BadInput(f"an absent finding has no severity, but {self.severity!r} was given")
 
@@ -86,15 +87,15 @@ class Study:
             _check_age(self.age)
             if self.age_group is not None:
                 raise BadInput(f"age {self.age} and age group {self.age_group!r} are both given; leave the group out")
-        _one_of("age_group", self.age_group, AGE_GROUPS, optional=True)
-        _one_of("sex", self.sex, SEXES, optional=True)
-        _one_of("race", self.race, RACES, optional=True)
-        _one_of("view", self.view, VIEWS, optional=True)
-        _one_of("position", self.position, POSITIONS, optional=True)
+        _require_if_known("age_group", self.age_group, AGE_GROUPS)
+        _require_if_known("sex", self.sex, SEXES)
+        _require_if_known("race", self.race, RACES)
+        _require_if_known("view", self.view, VIEWS)
+        _require_if_known("position", self.position, POSITIONS)
         for name in self.findings:
-            _one_of("finding", name, FINDINGS)
+            require_choice("finding", name, FINDINGS)
         for device in self.devices:
-            _one_of("device", device, DEVICES)
+            require_choice("device", device, DEVICES)
         # A canonical order makes equal studies equal values.
         object.__setattr__(self, "devices", tuple(d for d in DEVICES if d in self.devices))
         findings = dict(self.findings)
@@ -135,7 +136,7 @@ class Study:
         """The Study of a JSON object; missing keys mean not known. Raises BadInput that names the wrong key."""
         if not isinstance(data, Mapping):
             raise BadInput(f"a study is a JSON object, not {type(data).__name__}")
-        _only_keys("study", data, {f.name for f in fields(cls)})
+        _only_keys("study", data, [f.name for f in fields(cls)])
         raw_findings = data.get("findings") or {}
         if not isinstance(raw_findings, Mapping):
             raise BadInput('"findings" of a study is an object {name: {"state": ...}}')
@@ -143,7 +144,7 @@ class Study:
         for name, raw in raw_findings.items():
             if not isinstance(raw, Mapping):
                 raise BadInput(f'finding {name!r} is an object with "state", "side", "severity", "zone", not {raw!r}')
-            _only_keys(f"finding {name!r}", raw, {f.name for f in fields(Finding)})
+            _only_keys(f"finding {name!r}", raw, [f.name for f in fields(Finding)])
             findings[name] = Finding(**raw)
         devices = data.get("devices") or ()
         if isinstance(devices, str) or not isinstance(devices, Iterable):
@@ -158,16 +159,12 @@ def _check_age(age: Any) -> None:
         raise BadInput(f"age {age} is implausible", hint=f"ages run from 0 to {OLDEST_YEARS} years")
 
 
-def _one_of(what: str, value: Any, choices: Collection[str], *, optional: bool = False) -> None:
-    if value in choices or (optional and value is None):
-        return
-    near = did_you_mean(str(value), choices)
-    hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(choices)}"
-    raise BadInput(f"unknown {what} {value!r}", hint=hint)
+def _require_if_known(what: str, value: Any, choices: Collection[str]) -> None:
+    if value is not None:
+        require_choice(what, value, choices)
 
 
-def _only_keys(what: str, data: Mapping[str, Any], allowed: set[str]) -> None:
+def _only_keys(what: str, data: Mapping[str, Any], allowed: Collection[str]) -> None:
     for key in data:
         if key not in allowed:
-            near = did_you_mean(str(key), allowed)
-            raise BadInput(f"unknown key {key!r} in {what}", hint=f"did you mean {near!r}?" if near else None)
+            raise BadInput(f"unknown key {key!r} in {what}", hint=suggestion(key, allowed))

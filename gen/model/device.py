@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.core.errors import BadInput, EnvironmentLacks
+from gen.core.terms import require_choice
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +51,7 @@ def pick_dtype(name: str, device: torch.device, *, training: bool = False) -> to
     """
     import torch
 
-    if name not in DTYPES:
-        raise BadInput(f"unknown dtype {name!r}", hint=f"use {', '.join(DTYPES)}")
+    require_choice("dtype", name, DTYPES)
     cuda_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "bfloat16" and device.type == "cuda" and not cuda_bf16:
         raise EnvironmentLacks("dtype 'bfloat16' is not supported by this GPU", hint="use --dtype auto or float32")
@@ -79,8 +79,7 @@ def pick_attention(name: str, device: torch.device, dtype: torch.dtype, *, train
 
     BadInput for an unknown name; EnvironmentLacks, with the reason, for xformers asked for where it does not run.
     """
-    if name not in ATTENTIONS:
-        raise BadInput(f"unknown attention {name!r}", hint=f"use {', '.join(ATTENTIONS)}")
+    require_choice("attention", name, ATTENTIONS)
     if name in ("sdpa", "eager"):
         return name
     if name == "auto" and training and device.type == "cpu":

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gen.core.errors import BadInput
-from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STANDARD_NAMES, STATES, ZONES, did_you_mean
-from gen.language.prompt import read_prompt, render, token_budget_warning
+from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STANDARD_NAMES, STATES, ZONES, suggestion
+from gen.language.prompt import read_prompt, token_budget_warning
+from gen.language.render import render
 from gen.language.study import Finding, Study
 from gen.model.capabilities import capability_warnings
 
@@ -72,20 +73,14 @@ def parse_finding(text: str) -> tuple[str, Finding]:
     wanted = STANDARD_NAMES.get(name.strip(), name.strip())
     standard = {finding.casefold(): finding for finding in FINDINGS}.get(wanted.casefold())
     if standard is None:
-        near = did_you_mean(wanted, FINDINGS)
-        raise BadInput(
-            f"unknown finding {name.strip()!r}",
-            hint=f"did you mean {near!r}?" if near else f"the findings are {', '.join(FINDINGS)}",
-        )
+        raise BadInput(f"unknown finding {name.strip()!r}", hint=suggestion(wanted, FINDINGS))
     kinds = {"state": STATES, "side": SIDES, "severity": SEVERITIES, "zone": ZONES}
     chosen: dict[str, str] = {}
     for word in filter(None, (part.strip().casefold() for part in words.split(","))):
         kind = next((kind for kind, choices in kinds.items() if word in choices), None)
         if kind is None:
             choices = [choice for choices in kinds.values() for choice in choices]
-            near = did_you_mean(word, choices)
-            hint = f"did you mean {near!r}?" if near else f"use {', '.join(choices)}"
-            raise BadInput(f"unknown word {word!r} in finding {text!r}", hint=hint)
+            raise BadInput(f"unknown word {word!r} in finding {text!r}", hint=suggestion(word, choices))
         if chosen.setdefault(kind, word) != word:
             raise BadInput(f"finding {text!r} says both {chosen[kind]} and {word}")
     return standard, Finding(**chosen)

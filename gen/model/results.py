@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gen.core.errors import BadInput
 from gen.core.files import sha256_file
+from gen.core.locks import lock
 from gen.core.manifest import METADATA, SPLITS, Row, scan_manifest, write_manifest
 from gen.core.radiograph import Radiograph
 from gen.data.rows import labels_of
@@ -94,8 +95,6 @@ def add_rows(out: Path, rows: Sequence[Row]) -> int:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Alone among processes in changing the manifest of ``out``; waits for the others."""
-    import fcntl
-
-    with (out / ".metadata.lock").open("w") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+    with (out / ".metadata.lock").open("w") as stream:
+        lock(stream)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gen.core import terms
+from gen.core.errors import BadInput
 
 
 def test_findings_hold_both_lists_once():
@@ -26,3 +27,19 @@ def test_a_slip_of_spelling_is_guessed(name):
 
 def test_nothing_near_means_no_guess():
     assert terms.did_you_mean("xylophone", terms.FINDINGS) is None
+
+
+@pytest.mark.parametrize("name", terms.FINDINGS)
+def test_a_choice_is_let_through_and_a_slip_is_refused_with_it(name):
+    terms.require_choice("finding", name, terms.FINDINGS)
+    slip = name[:2] + name[3:]
+    with pytest.raises(BadInput) as refusal:
+        terms.require_choice("finding", slip, terms.FINDINGS)
+    assert str(refusal.value) == f"unknown finding {slip!r}; did you mean {name!r}?"
+
+
+def test_where_nothing_is_near_the_hint_is_what_there_is():
+    assert terms.suggestion("xylophone", terms.VIEWS) == "use PA, AP, lateral"
+    assert terms.suggestion("xylophone", terms.VIEWS, "look it up") == "look it up"
+    assert terms.suggestion("latral", terms.VIEWS, "look it up") == "did you mean 'lateral'?"
+    assert terms.suggestion("PA", ()) is None

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gen.data.captions import write_caption
-from gen.language.prompt import read_prompt, render
+from gen.language.prompt import read_prompt
+from gen.language.render import render
 from gen.language.study import Finding, Study
 
 from ..language.strategies import studies

@@ -12,9 +12,10 @@ from scipy.spatial.transform import Rotation
 from drr import projector
 from drr.backends import native
 from drr.backends.plan import make_plan
+from drr.backends.tiles import Stack
 from drr.geometry import VIEWS, Geometry, View, place
 from drr.phantom.shapes import Ellipsoid
-from drr.projector import Stack, pick_backend, prepare, project
+from drr.projector import pick_backend, prepare, project
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 
 FAST = ["numba"] + ["c"] * (pick_backend("auto") == "c")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gen.core.errors import BadInput
 from gen.core.terms import FINDINGS
 from gen.language.cli import prompt as prompt_command
-from gen.language.prompt import read_prompt, render, token_budget_warning
+from gen.language.prompt import read_prompt, token_budget_warning
+from gen.language.render import render
 from gen.language.study import Finding, Study
 
 from .phrases import READ_AS, REFUSED, WARNS

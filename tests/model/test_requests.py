@@ -138,7 +138,7 @@ def test_a_finding_is_read_in_any_case_and_order(name: str, state: str, side: st
     ("text", "message"),
     [
         ("Cardiomegali", "unknown finding 'Cardiomegali'; did you mean 'Cardiomegaly'?"),
-        ("xyzzy", "unknown finding 'xyzzy'; the findings are "),
+        ("xyzzy", "unknown finding 'xyzzy'; use No Finding, "),
         ("", "unknown finding ''"),
         ("Nodule:rihgt", "unknown word 'rihgt' in finding 'Nodule:rihgt'; did you mean 'right'?"),
         ("Nodule:qqq", "unknown word 'qqq' in finding 'Nodule:qqq'; use present, absent"),

@@ -292,6 +292,3 @@ def _front_matter(config: DatasetConfig, images: int, record: Mapping[str, Any] 
             "features": [*keys, *pictures, {"name": "json", "struct": fields}],
         }
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
-
-
-__all__ = ["CARD", "LICENCE_NAME", "card_text", "name_of", "section", "write_card"]

@@ -138,6 +138,3 @@ def _numbers(counts: Counter[str]) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
-
-
-__all__ = ["BALANCE", "draw_balance", "write_balance"]

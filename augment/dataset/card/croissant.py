@@ -260,6 +260,3 @@ def _tools(config: DatasetConfig) -> list[str]:
         return ["None: all gates were off"]
     judge = name_of(config.gates.judge) or "that comes with cxr-gen"
     return [f"Gates on {', '.join(config.gates.names)} by the judge {judge}"]
-
-
-__all__ = ["CROISSANT", "write_croissant"]

@@ -149,6 +149,3 @@ def _extreme(groups: Mapping[str, Any], what: str, pick: Callable[..., str]) -> 
         return ""
     key = pick(known, key=lambda key: groups[key][what]["value"])
     return f"{figure_text(groups[key][what], 1, percent=True)} ({key})"
-
-
-__all__ = ["gate_lines", "table"]

@@ -103,6 +103,3 @@ def _counted(counts: Counter[str]) -> tuple[str, ...]:
 
 def _spoken(cell: str) -> str:
     return ", ".join(f"{name} {value}" for name, value in values_of(cell).items())
-
-
-__all__ = ["plan_lines"]

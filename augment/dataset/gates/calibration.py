@@ -145,17 +145,3 @@ def cross_fitted(
         for place, film in enumerate(films):
             if fold_of[place] == fold:
                 yield place, passes(film, limits)
-
-
-__all__ = [
-    "FEWEST_PATIENTS",
-    "Film",
-    "Limit",
-    "Limits",
-    "calibrate",
-    "conformal",
-    "cross_fitted",
-    "fewest_patients",
-    "own_patients",
-    "passes",
-]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.dataset.config import GATES, Gates, one_of
+from augment.dataset.config import GATES, Gates
 from augment.dataset.gates.calibration import (
     Film,
     Limit,
@@ -46,7 +46,7 @@ from augment.dataset.gates.scores import (
 from augment.dataset.shards.records import DRR, PlanRow, Verdict
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
-from gen.core.terms import FINDINGS, VIEWS
+from gen.core.terms import FINDINGS, VIEWS, require_choice
 from gen.data.split import data_digest
 from gen.judge.judge import Judge
 from gen.judge.plugins import open_judge
@@ -217,7 +217,7 @@ def limits_of(
 def check_gates(gates: Gates) -> None:
     """BadInput, naming the key, for what no gate can be."""
     for name in gates.names:
-        one_of("gates.names", name, GATES)
+        require_choice("gates.names", name, GATES)
     for key in ("pass_rate", "copy_false_alarms"):
         if not 0 < getattr(gates, key) < 1:
             raise BadInput(f"gates.{key} is {getattr(gates, key):g}", hint="a share lies between 0 and 1")
@@ -299,15 +299,3 @@ def _own_figures(judge: AnyJudge) -> dict[str, Any]:
         "auroc": {name: facts["auroc"] for name, facts in heads.items() if "auroc" in facts},
         "age_error_years": figures.get("groups", {}).get("all", {}).get("age_error_years"),
     }
-
-
-__all__ = [
-    "ENOUGH",
-    "OF_PROJECTIONS",
-    "Panel",
-    "check_gates",
-    "identity_of_gates",
-    "limits_of",
-    "open_panel",
-    "panel_of",
-]

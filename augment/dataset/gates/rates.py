@@ -112,6 +112,3 @@ def _keys(film: Film) -> frozenset[str]:
 @cache
 def _keys_of(attributes: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(crossed(dict(attributes)))
-
-
-__all__ = ["all_of_its_own", "at", "large_groups", "outcomes", "rates", "share_of"]

@@ -165,21 +165,3 @@ def _chance(probability: float | None, said: bool) -> float | None:
 
 def rounded(score: float) -> float:
     return round(float(score), DIGITS)
-
-
-__all__ = [
-    "DIGITS",
-    "TABLES",
-    "gate_of",
-    "look",
-    "measure",
-    "opposite_of",
-    "read_table",
-    "reference_of",
-    "rounded",
-    "scores_of",
-    "spoken",
-    "states_of",
-    "unlearnt",
-    "write_table",
-]

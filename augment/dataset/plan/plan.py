@@ -244,6 +244,3 @@ def _partial_quotients(k: int, n: int) -> Iterator[int]:
     while k:
         n, (quotient, k) = k, divmod(n, k)
         yield quotient
-
-
-__all__ = ["Part", "Plan", "Stratum", "cost", "plan_of", "plan_table", "plan_text"]

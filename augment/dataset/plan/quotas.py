@@ -222,6 +222,3 @@ def _unfit(table: np.ndarray, margins: Mapping[int, np.ndarray]) -> Unfit:
 
 def _sums(table: np.ndarray, axis: int) -> np.ndarray:
     return table.sum(axis=tuple(k for k in range(table.ndim) if k != axis))
-
-
-__all__ = ["Unfit", "balanced", "fit", "fitted", "interleaved", "largest_remainder", "matched", "rounded", "topped_up"]

@@ -94,6 +94,3 @@ def _count_rejected(cell: Counter[str], rejected: Iterable[Mapping[str, Any]]) -
 def _gates(names: Iterable[str]) -> set[str]:
     """The gates of scores: one may look at several things, such as "finding: Edema" and "finding: Mass"."""
     return {name.partition(":")[0].split()[0] for name in names}
-
-
-__all__ = ["Cells", "Entries", "by_value", "count_cells", "gates_of", "judged", "pass_rates", "total"]

@@ -7,15 +7,13 @@ and a temporary file that nobody holds a lock for is nobody's. (POSIX locks belo
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import itertools
 import json
 import os
 import re
 import tarfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +22,9 @@ from augment.dataset.config import DatasetConfig
 from augment.dataset.shards.records import Entry, Made
 from augment.dataset.shards.samples import is_record, shard_bytes
 from gen.core.config import load_config
-from gen.core.errors import BadInput, EnvironmentLacks, GenError
-from gen.core.files import sha256_file, write_bytes, write_json, write_text
+from gen.core.errors import BadInput, GenError
+from gen.core.files import sha256_file, sync_folder, write_bytes, write_json, write_text
+from gen.core.locks import lock
 from gen.core.noise import NOISE_VERSION
 from gen.core.run import changed
 
@@ -137,12 +136,8 @@ def locked(out: str | Path, *places: int) -> Iterator[None]:
     Never one call inside another: POSIX gives up all locks of a process on a file as soon as it closes that file once.
     """
     with _lock_file(Path(out)) as stream:
-        try:
-            for place in places:
-                fcntl.lockf(stream, fcntl.LOCK_EX, 1, place)
-        except OSError as error:
-            what = f"cannot lock {stream.name}: {error.strerror}"
-            raise EnvironmentLacks(what, hint="choose a folder on a file system with POSIX locks") from error
+        for place in places:
+            lock(stream, byte=place)
         yield
 
 
@@ -153,9 +148,7 @@ def sweep(out: str | Path, folders: Sequence[str] = (DATA, ENTRIES)) -> int:
     """
     out, removed = Path(out), 0
     with _lock_file(out) as stream:
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # every byte
-        except OSError:
+        if not lock(stream, wait=False):  # every byte
             return 0
         ours = (Path(folder) for top in folders for folder, _, _ in os.walk(out / top))
         for path in (path for folder in (out, *ours) for path in folder.iterdir()):
@@ -199,7 +192,8 @@ def commit(out: str | Path, shard: int, made: Sequence[Made], missing: Sequence[
         if not path.exists():
             _make_folders(path.parent, out / DATA)
             write_bytes(out / tar_name(shard), content)
-            sync_folders([out, out / ENTRIES])  # where those two folders have their names
+            for folder in (out, out / ENTRIES):  # where those two folders have their names
+                sync_folder(folder)
             digest = hashlib.sha256(content).hexdigest()
             entry = Entry(shard, tar_name(shard), digest, len(content), tuple(records), tuple(missing))
             write_text(path, json.dumps(vars(entry), ensure_ascii=False, allow_nan=False) + "\n")
@@ -328,23 +322,6 @@ def summary(out: str | Path) -> dict[str, Any]:
         counts["images"] += len(entry.records)
         counts["missing"] += len(entry.missing)
     return {**counts, "sha256": total.hexdigest()}
-
-
-def sync_folders(folders: Iterable[Path]) -> None:
-    """Flush the names in ``folders`` to the disk: that a file is safe there says nothing of the folders it is in.
-
-    GenError, naming the folder, where that fails.
-    """
-    for folder in folders:
-        try:
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # some file systems cannot, and need not
-                raise GenError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _make_folders(*folders: Path) -> None:

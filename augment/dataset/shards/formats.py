@@ -16,10 +16,11 @@ from augment.dataset.shards.folder import read_shard
 from augment.dataset.shards.records import DRR, Entry
 from augment.dataset.shards.samples import COLUMNS, NUMBERS, sample_of
 from gen.core.dicom import dicom_bytes
-from gen.core.errors import BadInput, GenError
+from gen.core.errors import GenError
 from gen.core.files import write_bytes
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import read_image
+from gen.core.terms import require_choice
 from gen.data.rows import labels_of
 from gen.language.study import Study
 from gen.model.results import SOURCE
@@ -70,8 +71,7 @@ def finish_format(
 
 def files_of(out: str | Path, entry: Entry, fmt: str) -> Iterator[tuple[str, bytes]]:
     """The files of a shard in ``fmt``: name below the folder of the format, and content. BadInput for no format."""
-    if fmt not in FORMATS:
-        raise BadInput(f"unknown format {fmt!r}", hint=f"it is one of {', '.join(FORMATS)}")
+    require_choice("format", fmt, FORMATS)
     return {"imagefolder": _pictures, "parquet": _parquet, "dicom": _dicom}[fmt](Path(out), entry)
 
 

@@ -145,6 +145,3 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     rows = iter(rows)
     while group := list(islice(rows, ROW_GROUP)):
         yield group
-
-
-__all__ = ["COLUMNS", "INDEX", "row_of", "score_columns", "shape_of_index", "write_index"]

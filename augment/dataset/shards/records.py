@@ -109,6 +109,3 @@ def record_of(made: Made, png_sha256: str) -> dict[str, Any]:
         "nearest": None if verdict is None else verdict.nearest,
         "rejected": [dict(each) for each in made.rejected],
     }
-
-
-__all__ = ["DRR", "MODEL", "Entry", "Made", "PlanRow", "Verdict", "planned_study", "record_of", "row_id"]

@@ -12,8 +12,9 @@ from scipy.ndimage import map_coordinates
 
 from drr.backends import deepdrr as adapter
 from drr.backends.deepdrr import project_deepdrr
+from drr.backends.tiles import Stack
 from drr.geometry import VIEWS, View, place
-from drr.projector import Stack, prepare, project
+from drr.projector import prepare, project
 from gen.core.errors import EnvironmentLacks
 
 RATE_CM2_G = 0.169

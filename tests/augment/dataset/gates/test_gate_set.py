@@ -357,7 +357,7 @@ def test_without_names_there_is_no_panel() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"names": ["qualty"]}, r"unknown gates\.names: 'qualty'; did you mean 'quality'"),
+        ({"names": ["qualty"]}, r"unknown gates\.names 'qualty'; did you mean 'quality'"),
         ({"pass_rate": 1.0}, r"gates\.pass_rate is 1"),
         ({"pass_rate": math.nan}, r"gates\.pass_rate"),
         ({"copy_false_alarms": 0.0}, r"gates\.copy_false_alarms"),
