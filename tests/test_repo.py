@@ -55,6 +55,15 @@ def test_exactly_the_packages_that_exist_are_installed() -> None:
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == exist
 
 
+def test_every_file_that_the_code_reads_is_installed() -> None:
+    data = PYPROJECT["tool"]["setuptools"]["package-data"]
+    folders = {ROOT / package.replace(".", "/"): patterns for package, patterns in data.items()}
+    installed = {path for folder, patterns in folders.items() for one in patterns for path in folder.glob(one)}
+    tops = {ROOT / top for top in ("gen", "drr", "augment")}
+    others = [path for path in tracked() if path.suffix not in {".py", ".c"} and tops.intersection(path.parents)]
+    assert [path for path in others if not installed.intersection((path, *path.parents))] == []
+
+
 def test_every_dependency_has_a_tested_pin_within_its_range() -> None:
     from packaging.requirements import Requirement
 
