@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import numpy as np
 from common import (
-    NIH,
     chosen_model,
     data_option,
     figure_option,
@@ -29,6 +28,7 @@ from common import (
 )
 
 from gen.core.radiograph import Radiograph
+from gen.data.sources import NIH
 from gen.data.split import patient_of
 from gen.evaluate.diversity import ms_ssim
 

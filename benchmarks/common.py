@@ -27,7 +27,6 @@ from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import model_hash
 
 WORK = Path("outputs/benchmarks")  # caches; git ignores it
-NIH = "nih-chestxray14"  # the source whose licence lets real radiographs be shown
 
 model_option = click.option(
     "--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model]."

@@ -52,7 +52,7 @@ def figures_of(
 def main(data: Path, json_file: Path | None) -> None:
     films = read_images(data, split="test", cache=WORK / "evaluation")
     judge = load_judge()
-    seen = judge.read(films.levels)
+    seen = judge.read(films.pixels_u8)
     complete = load_config(JudgeConfig, Path("configs/judge.yaml"), []).complete  # sources that name all they have
     labels = targets_of(films.rows, seen.names, complete).binary[:, : len(seen.names)]
     others = [j for j, name in enumerate(seen.names) if name != NORMAL]

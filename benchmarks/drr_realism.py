@@ -15,7 +15,6 @@ from pathlib import Path
 import click
 import numpy as np
 from common import (
-    NIH,
     data_option,
     launch,
     levels_of,
@@ -33,6 +32,7 @@ from drr.render import Projection, render
 from drr.scene import Scene, load_scene
 from gen.core.radiograph import pad_to_square, resize
 from gen.core.run import derived_seed
+from gen.data.sources import NIH
 
 SIZE = 512
 BAND = (0.02, 0.25)  # cycles a pixel: from 50 pixels to 4

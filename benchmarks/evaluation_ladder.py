@@ -62,12 +62,12 @@ def damaged(levels: np.ndarray) -> dict[str, np.ndarray]:
 
 def climb(real: ImageSet, extractor: str, n: int, cache: Path) -> dict[str, Comparison]:
     """Each rung of half B against half A, ``n`` images each."""
-    features = embed(real.levels, extractor, cache)
+    features = embed(real.pixels_u8, extractor, cache)
     units = np.asarray(real.units)
     a, b = (half[:n] for half in halves(real.units))
     return {
         name: compare(features[a], units[a], embed(levels, extractor, cache), units[b])
-        for name, levels in damaged(real.levels[b]).items()
+        for name, levels in damaged(real.pixels_u8[b]).items()
     }
 
 
@@ -91,8 +91,8 @@ def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str
     are the same for both, to the last bit."""
     real, films = (read_images(data, split=split, cache=cache) for split in ("validation", "test"))
     judge = load_judge()
-    beside = Side(real.rows, real.units, judge.read(real.levels))
-    seen, thresholds = judge.read(films.levels), judge.calibration.thresholds
+    beside = Side(real.rows, real.units, judge.read(real.pixels_u8))
+    seen, thresholds = judge.read(films.pixels_u8), judge.calibration.thresholds
 
     def agreement(images: ImageSet) -> dict[str, Figure]:
         found = alignment(Side(images.rows, images.units, seen), beside, thresholds)
@@ -123,8 +123,8 @@ def write_stand_ins(images: ImageSet, chosen: np.ndarray, folder: Path, syntheti
     prompts = texts_of(rows, "study", 0, 0).fixed()
     listed = []
     for k, (index, row, prompt) in enumerate(zip(chosen, rows, prompts, strict=True)):
-        noise = 0.01 * 255 * generator.standard_normal(images.levels.shape[1:], dtype=np.float32)
-        levels = np.rint(images.levels[index] + noise).clip(0, 255).astype(np.uint8)
+        noise = 0.01 * 255 * generator.standard_normal(images.pixels_u8.shape[1:], dtype=np.float32)
+        levels = np.rint(images.pixels_u8[index] + noise).clip(0, 255).astype(np.uint8)
         if synthetic:
             row = replace(row, prompt=prompt, source="synthetic:stand-in", patient_id=f"stand-in-{k}")
         Image.fromarray(levels).save(folder / f"{k}.png")

@@ -14,7 +14,6 @@ from typing import Any
 import click
 import numpy as np
 from common import (
-    NIH,
     as_levels,
     bootstrap_interval,
     cached_samples,
@@ -39,6 +38,7 @@ from extractors import block_mean
 from gen.core.manifest import Row
 from gen.core.run import derived_seed
 from gen.core.terms import ADULT_FROM_YEARS
+from gen.data.sources import NIH
 from gen.data.split import patient_of
 
 CHANGED = 0.05  # of full scale: a pixel that differs by more has changed

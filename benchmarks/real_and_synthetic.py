@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 import numpy as np
 from common import (
-    NIH,
     cached_samples,
     chosen_model,
     data_option,
@@ -30,6 +29,7 @@ from common import (
 
 from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
+from gen.data.sources import NIH
 
 
 @click.command(help=__doc__)

@@ -13,10 +13,9 @@ from augment.dataset.gates.scores import TABLES, measure, reference_of, unlearnt
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
+from gen.data.sources import COMPLETE
 from gen.data.split import split_rows
 from gen.judge.judge import load_judge
-
-COMPLETE = ("nih-chestxray14",)  # as in the judge's training: what its rows do not name is absent
 
 
 @click.command()
@@ -32,12 +31,12 @@ def write_gates(data: Path, out: Path) -> None:
         raise BadInput("the judge has no reference index, or one with held-out films in it", hint="train it again")
     films = measure(judge, rows, COMPLETE)
     patients = len({film.patient for film in films})
-    path = out / f"{judge.identity}.csv"
+    path = out / f"{judge.fingerprint}.csv"
     write_table(
         path,
         films,
         f"scores by scripts/gates.py of {len(films)} real films of {patients} patients that {judge.name} "
-        f"({judge.identity}) did not learn from; sources and licences in README.md",
+        f"({judge.fingerprint}) did not learn from; sources and licences in README.md",
     )
     click.echo(path)
 

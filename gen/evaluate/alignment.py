@@ -1,7 +1,7 @@
 """Does the image show what its prompt says: the judge's AUROC by finding, agreement of sex and view, error of the age.
 
 Each beside the same judge's figure on real radiographs, which is the ceiling: where the judge cannot see a finding in
-real films, a figure on synthetic ones says nothing about them. Generator and judge may have learnt from one data set.
+real images, a figure on synthetic ones says nothing about them. Generator and judge may have learnt from one data set.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gen.statistics.scores import auroc, mean_auroc
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
-    from gen.judge.sight import Readings
+    from gen.judge.readings import Readings
 
 FEWEST = 10  # images with a finding, and without it, for a figure
 DRAWS = 400
-CALLED = 0.5  # the probability from which a finding counts as seen, where the judge has no threshold of its own
+CALLED = 0.5  # the probability from which a finding is called present, where the judge has no threshold of its own
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class FindingAlignment:
-    """``present`` and ``absent`` are counts of prompts (and ``real_*`` of films) that say so."""
+    """``present`` and ``absent`` are counts of prompts (and ``real_*`` of images) that say so."""
 
     auroc: Pair
     balanced_accuracy: Pair
@@ -51,7 +51,8 @@ class FindingAlignment:
 
 @dataclass(frozen=True)
 class Alignment:
-    """``mean_auroc`` is over the findings that have an AUROC on both sides. Ages in years; ``age_bias`` is seen - said.
+    """``mean_auroc`` is over the findings that have an AUROC on both sides. In years: the ages,
+    of which ``age_bias`` is predicted minus prompted.
 
     ``unread`` are the files whose prompts say nothing that could be understood; they count nowhere.
     """
@@ -76,10 +77,10 @@ class Side:
 
 
 def alignment(synthetic: Side, real: Side, thresholds: Mapping[str, float]) -> Alignment:
-    """Compare what is said with what is seen. ``thresholds`` by finding: from there on it counts as seen.
+    """Compare what is said with what the judge predicts. ``thresholds`` by finding: from there on it is called present.
 
     A finding is said to be absent where the prompt says so, or "no finding"; what is not mentioned does not count. The
-    same rule holds for the real films. An image whose prompt cannot be understood counts nowhere.
+    same rule holds for the real images. An image whose prompt cannot be understood counts nowhere.
     """
     rows, unread = with_studies(synthetic.rows)
     synthetic, real = replace(synthetic, rows=rows), replace(real, rows=with_studies(real.rows)[0])
@@ -89,14 +90,16 @@ def alignment(synthetic: Side, real: Side, thresholds: Mapping[str, float]) -> A
     findings: dict[str, FindingAlignment] = {}
     for j, name in enumerate(names):
         labels = [targets.binary[:, j] for targets in said]
-        seen = [side.readings.findings[:, j] for side in sides]
+        predicted = [side.readings.findings[:, j] for side in sides]
         threshold = thresholds.get(name, CALLED)
         counts = [(int((column == 1).sum()), int((column == 0).sum())) for column in labels]
         if counts[0] == (0, 0):
             continue
         findings[name] = FindingAlignment(
-            auroc=Pair(*(_auroc(*each) for each in zip(sides, seen, labels, strict=True))),
-            balanced_accuracy=Pair(*(_balanced(*each, threshold) for each in zip(sides, seen, labels, strict=True))),
+            auroc=Pair(*(_auroc(*each) for each in zip(sides, predicted, labels, strict=True))),
+            balanced_accuracy=Pair(
+                *(_balanced(*each, threshold) for each in zip(sides, predicted, labels, strict=True))
+            ),
             present=counts[0][0],
             absent=counts[0][1],
             real_present=counts[1][0],
@@ -107,8 +110,8 @@ def alignment(synthetic: Side, real: Side, thresholds: Mapping[str, float]) -> A
     female, ap, child = (
         Pair(
             *(
-                _agreement(side, seen[k], targets.binary[:, k - 3])
-                for side, seen, targets in zip(sides, of_patient, said, strict=True)
+                _agreement(side, predicted[k], targets.binary[:, k - 3])
+                for side, predicted, targets in zip(sides, of_patient, said, strict=True)
             )
         )
         for k in range(3)
@@ -147,23 +150,23 @@ def with_studies(rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]
     return tuple(found), tuple(unread)
 
 
-def _auroc(side: Side, seen: np.ndarray, labels: np.ndarray) -> Figure:
+def _auroc(side: Side, predicted: np.ndarray, labels: np.ndarray) -> Figure:
     known = ~np.isnan(labels)
     positive = int((labels == 1).sum())
     if min(positive, int(known.sum()) - positive) < FEWEST:
         return unknown(int(known.sum()))
-    scores, wanted = seen[known], labels[known]
+    scores, wanted = predicted[known], labels[known]
     units = [unit for unit, of in zip(side.units, known, strict=True) if of]
     return _not_certain(bootstrap(units, lambda chosen: auroc(scores[chosen], wanted[chosen]), DRAWS), units, wanted)
 
 
-def _balanced(side: Side, seen: np.ndarray, labels: np.ndarray, threshold: float) -> Figure:
+def _balanced(side: Side, predicted: np.ndarray, labels: np.ndarray, threshold: float) -> Figure:
     """The mean of sensitivity and specificity at ``threshold``."""
     known = ~np.isnan(labels)
     positive = int((labels == 1).sum())
     if min(positive, int(known.sum()) - positive) < FEWEST:
         return unknown(int(known.sum()))
-    right, wanted = (seen[known] >= threshold) == (labels[known] == 1), labels[known] == 1
+    right, wanted = (predicted[known] >= threshold) == (labels[known] == 1), labels[known] == 1
     units = [unit for unit, of in zip(side.units, known, strict=True) if of]
 
     def statistic(chosen: np.ndarray) -> float:
@@ -186,10 +189,10 @@ def _not_certain(figure: Figure, units: Sequence[str], wanted: np.ndarray) -> Fi
 def _mean_auroc(side: Side, labels: np.ndarray, columns: Sequence[int]) -> Figure:
     if not columns:
         return unknown()
-    seen = side.readings.findings
+    predicted = side.readings.findings
 
     def statistic(chosen: np.ndarray) -> float:
-        return mean_auroc(seen[chosen][:, columns], labels[chosen][:, columns])
+        return mean_auroc(predicted[chosen][:, columns], labels[chosen][:, columns])
 
     return bootstrap(side.units, statistic, DRAWS)
 

@@ -29,10 +29,10 @@ REPORT, NUMBERS = "report.html", "report.json"
     type=click.FloatRange(0, 0.5, min_open=True),
     default=0.01,
     show_default=True,
-    help="Share of unseen patients' films that may count as too near.",
+    help="Share of unseen patients' images that may count as too near.",
 )
-@click.option("--no-real-images", is_flag=True, help="Show no real film: a report that can be shared.")
-@click.option("--gallery", is_flag=True, help="Show the closest pairs: patients' films, for your own eyes only.")
+@click.option("--no-real-images", is_flag=True, help="Show no real image: a report that can be shared.")
+@click.option("--gallery", is_flag=True, help="Show the closest pairs: patients' images, for your own eyes only.")
 @click.option("--json", "as_json", is_flag=True, help="The numbers on stdout, instead of the paths.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
 def evaluate(
@@ -52,26 +52,26 @@ def evaluate(
 
     Folders hold a metadata.csv. Where --real and --train are one folder, its test and training splits are meant. The
     report is report.html, with the same numbers in report.json, and prompt_INFO.csv, which CheXGenBench reads. Every
-    figure has an interval and stands beside the same of real films. For research use only, not for clinical use.
+    figure has an interval and stands beside the same of real images. For research use only, not for clinical use.
     """
     from gen.core.errors import BadInput, GenError
     from gen.core.files import require_free_space, write_json, write_text
-    from gen.evaluate.board import PROMPT_INFO, write_prompt_info
+    from gen.evaluate.chexgenbench import PROMPT_INFO, write_prompt_info
     from gen.evaluate.evaluation import Request
     from gen.evaluate.evaluation import evaluate as measure
     from gen.evaluate.report import to_html
     from gen.evaluate.verdict import verdict
 
     if no_real_images and gallery:
-        raise BadInput("--gallery shows real films, and --no-real-images forbids it", hint="use one of them")
+        raise BadInput("--gallery shows real images, and --no-real-images forbids it", hint="use one of them")
     if gallery and train is None:
         raise BadInput("--gallery needs the training images", hint="name their folder with --train")
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out} is not a folder")
     require_free_space(out, 20_000_000, "the report")
     request = Request(real, synthetic, train, judge, extractors, false_alarms, not no_real_images, gallery)
-    with _progress(quiet) as say:
-        results, pictures, sets = measure(request, say)
+    with _progress(quiet) as on_progress:
+        results, pictures, sets = measure(request, on_progress)
     results = {"verdict": verdict(results), "made": _made(request), **results}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int], Callable[[int], obje
 
     bars: list[Any] = []
 
-    def say(what: str, total: int) -> Callable[[int], object]:
+    def on_progress(what: str, total: int) -> Callable[[int], object]:
         for bar in bars:
             bar.close()
         style = {} if total else {"bar_format": "{desc} ..."}
@@ -114,7 +114,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int], Callable[[int], obje
 
     with redirect_stderr(io.StringIO()) if quiet else nullcontext():
         try:
-            yield say
+            yield on_progress
         finally:
             for bar in bars:
                 bar.close()

@@ -93,12 +93,12 @@ def nearest_embedded(
     return distances, indices
 
 
-def band_pass(levels: np.ndarray) -> np.ndarray:
+def band_pass(pixels_u8: np.ndarray) -> np.ndarray:
     """uint8 (N, S, S) -> float32 (N, 64, 64): band-pass, each place divided by the contrast around it."""
-    count, size, _ = levels.shape
+    count, size, _ = pixels_u8.shape
     part = size // SIDE
     # Sums of whole numbers, rows first: three times as fast as a mean over both axes.
-    rows = levels.reshape(count, SIDE, part, size).sum(2, dtype=np.uint16)
+    rows = pixels_u8.reshape(count, SIDE, part, size).sum(2, dtype=np.uint16)
     image = rows.reshape(count, SIDE, SIDE, part).sum(3, dtype=np.uint32) / np.float32(255 * part**2)
     narrow, wide, local = _smoothing(NARROW), _smoothing(WIDE), _smoothing(LOCAL)
     band = narrow @ image @ narrow.T - wide @ image @ wide.T
@@ -128,15 +128,15 @@ def aligned_ncc(image: np.ndarray, candidates: np.ndarray, movements: bool = Tru
     return best
 
 
-def planted(levels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Copies as a generator might leave them, by kind (`PLANTED`), each uint8 (N, S, S) of uint8 ``levels`` (N, S, S).
+def planted(pixels_u8: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Make copies as a generator might leave them, by kind (`PLANTED`), of ``pixels_u8`` and like it (N, S, S).
 
     JPEG of quality 50; a shift of up to 4 % of the side; a gamma of 0.7 to 1.4 and a window; Gaussian noise of 3 % of
     the grey range; a turn of up to 3 degrees and a zoom of up to 4 %; and all of these together, each of half strength.
     """
     generator = np.random.default_rng(seed)
     made: dict[str, list[np.ndarray]] = {kind: [] for kind in PLANTED}
-    for image in levels:
+    for image in pixels_u8:
         side = image.shape[0]
         y, x, turn, zoom, tone, window = generator.uniform(-1, 1, 6)
         noise = generator.standard_normal(image.shape) * 0.03 * 255
@@ -144,10 +144,10 @@ def planted(levels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         made["JPEG"].append(_as_jpeg(image, 50))
         made["shifted"].append(_moved(image, 0, 1, np.rint(shift)))
         made["other contrast"].append(_toned(image, tone, window))
-        made["noise"].append(_levels(image + noise))
+        made["noise"].append(_as_u8(image + noise))
         made["turned and zoomed"].append(_moved(image, 3 * turn, 1 + 0.04 * zoom, np.zeros(2)))
         mixed = _toned(_moved(image, 1.5 * turn, 1 + 0.02 * zoom, shift / 2), tone / 2, window / 2)
-        made["all of these"].append(_as_jpeg(_levels(mixed + noise / 2), 70))
+        made["all of these"].append(_as_jpeg(_as_u8(mixed + noise / 2), 70))
     return {kind: np.stack(images) for kind, images in made.items()}
 
 
@@ -252,13 +252,13 @@ def _moved(image: np.ndarray, degrees: float, zoom: float, shift: np.ndarray) ->
     angle = np.radians(degrees)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     middle = (np.array(image.shape) - 1) / 2
-    return _levels(affine_transform(image.astype(np.float32), matrix, middle - matrix @ (middle + shift), order=1))
+    return _as_u8(affine_transform(image.astype(np.float32), matrix, middle - matrix @ (middle + shift), order=1))
 
 
 def _toned(image: np.ndarray, tone: float, window: float) -> np.ndarray:
     """``image`` uint8 with a gamma of 1.4**``tone`` and a window that is up to 15 % narrower or wider."""
     value = (image / 255) ** (1.4**tone)
-    return _levels(255 * ((value - 0.5) * (1 + 0.15 * window) + 0.5))
+    return _as_u8(255 * ((value - 0.5) * (1 + 0.15 * window) + 0.5))
 
 
 def _as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -271,5 +271,5 @@ def _as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(stream))
 
 
-def _levels(values: np.ndarray) -> np.ndarray:
+def _as_u8(values: np.ndarray) -> np.ndarray:
     return np.rint(values).clip(0, 255).astype(np.uint8)

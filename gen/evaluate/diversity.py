@@ -61,13 +61,13 @@ class Diversity:
 def diversity(
     real: ImageSet, synthetic: ImageSet, extractor: str | Extractor, cache: str | Path | None = None
 ) -> Diversity:
-    """Compare the spread within prompts over seeds to that between different patients' films of the same label.
+    """Compare the spread within prompts over seeds to that between different patients' images of the same label.
 
     Real labels are those of the prompts, as fine as leaves `FEWEST_LABELS` of them with two patients. BadInput where
     the images are too small for MS-SSIM.
     """
     extractor = extractor_of(extractor) if isinstance(extractor, str) else extractor
-    x, y = embed(real.levels, extractor, cache), embed(synthetic.levels, extractor, cache)
+    x, y = embed(real.pixels_u8, extractor, cache), embed(synthetic.pixels_u8, extractor, cache)
     prompts = [row.prompt or f"image {index}" for index, row in enumerate(synthetic.rows)]
     of_real, of_synthetic, label = _labels(real, synthetic)
     repeated, labelled = (len(_repeated(some, synthetic.units)) for some in (prompts, of_synthetic))
@@ -79,7 +79,7 @@ def diversity(
     chosen = [pairs, real_pairs, _apart(groups, synthetic.units), _apart(of_real, real.units)]
     sets = [(synthetic, y), (real, x)] * 2
     similar = [
-        _figure(_similarities(images.levels, some), some) for (images, _), some in zip(sets, chosen, strict=True)
+        _figure(_similarities(images.pixels_u8, some), some) for (images, _), some in zip(sets, chosen, strict=True)
     ]
     far = [_figure(_lengths(features, some), some) for (_, features), some in zip(sets, chosen, strict=True)]
     return Diversity(extractor.name, within, label, ms_ssim=Spread(*similar), distance=Spread(*far))
@@ -124,7 +124,7 @@ def ms_ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(product.numpy())
 
 
-# What two real films share, from the finest label to the coarsest.
+# What two real images share, from the finest label to the coarsest.
 _LABELS = ("findings, view, sex and age band", "findings, view and adult or child", "findings")
 
 
@@ -181,13 +181,13 @@ def _apart(groups: Sequence[str], units: Sequence[str]) -> Pairs:
     return [(a, b, f"pair {k}") for k, (a, b) in enumerate(different[:APART])]
 
 
-def _similarities(levels: np.ndarray, pairs: Pairs) -> np.ndarray:
+def _similarities(pixels_u8: np.ndarray, pairs: Pairs) -> np.ndarray:
     from tqdm import tqdm
 
     blocks = [pairs[start : start + _BLOCK] for start in range(0, len(pairs), _BLOCK)]
     shown = tqdm(blocks, desc="comparing pairs", unit="block", leave=False)
     with one_thread():
-        found = [ms_ssim(levels[[a for a, _, _ in some]], levels[[b for _, b, _ in some]]) for some in shown]
+        found = [ms_ssim(pixels_u8[[a for a, _, _ in some]], pixels_u8[[b for _, b, _ in some]]) for some in shown]
     return np.concatenate(found) if found else np.empty(0)
 
 

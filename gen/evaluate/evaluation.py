@@ -22,13 +22,13 @@ from gen.evaluate.diversity import diversity, label_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, judge_extractor
 from gen.evaluate.fidelity import fidelity
 from gen.evaluate.images import ImageSet, mismatches, overlap, read_images, reasons, require_apart, require_enough
-from gen.evaluate.privacy import PIXELS, Channel, Say, privacy, privacy_by_index, rare_words
+from gen.evaluate.privacy import PIXELS, Channel, OnProgress, privacy, privacy_by_index, rare_words
 from gen.language.render import render
 from gen.statistics.intervals import Figure
 
 if TYPE_CHECKING:
+    from gen.judge.readings import AnyJudge
     from gen.judge.reference import Reference
-    from gen.judge.sight import AnyJudge
 
 EXTRACTORS = ("judge", "texture")  # one that knows radiographs, and one that nothing was ever tuned to
 FOR_COPIES = ("judge", "layout")  # of the hand-made ones, the one that noise leaves as it is
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a report may show. ``sheet``: a prompt's image and a real film of the same label; ``gallery``: the closest
+    """What a report may show. ``sheet``: a prompt's image and a real image of the same label; ``gallery``: the closest
     pairs of a synthetic and a training image, only where the user asked for it."""
 
     sheet: tuple[Picture, ...] = ()
@@ -80,7 +80,7 @@ class _Notes:
 
 
 def evaluate(
-    request: Request, say: Say = lambda what, total: lambda done: None
+    request: Request, on_progress: OnProgress = lambda what, total: lambda done: None
 ) -> tuple[dict[str, Any], Pictures, dict[str, ImageSet]]:
     """The results of ``request``, the pictures for its report, and the sets: "real", "synthetic" and perhaps "train".
 
@@ -114,20 +114,20 @@ def evaluate(
     if train is not None:
         results["sets"]["train"], sets["train"] = _counts(train), train
     for extractor in extractors:
-        say(f"fidelity ({extractor.name})", 0)
+        on_progress(f"fidelity ({extractor.name})", 0)
         results["fidelity"].append(plain(fidelity(real, synthetic, extractor, request.cache)))
     if judge is not None:
         own = getattr(judge, "figures", {})
-        results["judge"] = {"name": judge.name, "identity": judge.identity, "figures": plain(own)}
-        results["alignment"] = _alignment(judge, real, synthetic, notes, say)
-    say("diversity", 0)
+        results["judge"] = {"name": judge.name, "fingerprint": judge.fingerprint, "figures": plain(own)}
+        results["alignment"] = _alignment(judge, real, synthetic, notes, on_progress)
+    on_progress("diversity", 0)
     results["diversity"] = plain(diversity(real, synthetic, extractors[0], request.cache))
     gallery: tuple[Picture, ...] = ()
     if train is not None:
-        results["privacy"], gallery = _privacy(request, (real, synthetic, train), judge, notes, say)
+        results["privacy"], gallery = _privacy(request, (real, synthetic, train), judge, notes, on_progress)
     elif judge is None or (reference := getattr(judge, "reference", None)) is None:
         notes.missing["privacy"] = "no --train folder was given, and the judge has no reference index"
-    elif reference.key != judge.identity:
+    elif reference.key != judge.fingerprint:
         notes.missing["privacy"] = "no --train folder was given, and the judge's reference index is another judge's"
     else:
         results["privacy"] = _privacy_by_index(request, (real, synthetic), judge, reference, notes)
@@ -169,7 +169,7 @@ def _counts(images: ImageSet) -> dict[str, Any]:
 
 
 def _about_rows(real: ImageSet, synthetic: ImageSet, train: ImageSet | None) -> list[str]:
-    """Warnings about what was excluded, what has no prompt, and real films that stand in the training set."""
+    """Warnings about what was excluded, what has no prompt, and real images that stand in the training set."""
     lines = []
     for what, images in (("real", real), ("synthetic", synthetic), ("training", train)):
         if images is not None and images.excluded:
@@ -214,7 +214,9 @@ def _with_studies(images: ImageSet) -> ImageSet:
     return dataclasses.replace(images, rows=with_studies(images.rows)[0])
 
 
-def _alignment(judge: AnyJudge, real: ImageSet, synthetic: ImageSet, notes: _Notes, say: Say) -> dict[str, Any] | None:
+def _alignment(
+    judge: AnyJudge, real: ImageSet, synthetic: ImageSet, notes: _Notes, on_progress: OnProgress
+) -> dict[str, Any] | None:
     from gen.judge.plugins import thresholds_of
 
     unread = with_studies(synthetic.rows)[1]
@@ -223,8 +225,8 @@ def _alignment(judge: AnyJudge, real: ImageSet, synthetic: ImageSet, notes: _Not
         return None
     sides = []
     for what, images in (("synthetic", synthetic), ("real", real)):
-        done = say(f"judging {what} images", len(images.rows))
-        sides.append(Side(images.rows, images.units, judge.read(images.levels, on_images=done)))
+        done = on_progress(f"judging {what} images", len(images.rows))
+        sides.append(Side(images.rows, images.units, judge.read(images.pixels_u8, on_images=done)))
     return dict(plain(alignment(sides[0], sides[1], thresholds_of(judge))))
 
 
@@ -233,11 +235,11 @@ def _privacy(
     sets: tuple[ImageSet, ImageSet, ImageSet],
     judge: AnyJudge | None,
     notes: _Notes,
-    say: Say,
+    on_progress: OnProgress,
 ) -> tuple[dict[str, Any], tuple[Picture, ...]]:
     real, synthetic, train = sets
     extractors = _extractors(FOR_COPIES if judge else WITHOUT_JUDGE, judge)
-    found = privacy(synthetic, real, train, extractors, request.false_alarms, request.cache, say)
+    found = privacy(synthetic, real, train, extractors, request.false_alarms, request.cache, on_progress)
     if found.shared_patients:
         notes.warnings.append(
             f"{found.shared_patients} patients of the real set stand in the training set too: they are no control"
@@ -253,8 +255,8 @@ def _privacy(
         results["channels"][name] = _channel(of, synthetic, train)
     gallery = tuple(
         Picture(
-            synthetic=_thumbnail(synthetic.levels[index]),
-            real=_thumbnail(train.levels[channel.nearest[index]]),
+            synthetic=_thumbnail(synthetic.pixels_u8[index]),
+            real=_thumbnail(train.pixels_u8[channel.nearest[index]]),
             words=f"distance {channel.distances[index]:.3f}, {synthetic.rows[index].file_name} and training image "
             f"{hashed_id(train.sha256[channel.nearest[index]])}",
         )
@@ -277,10 +279,10 @@ def _privacy_by_index(
             f"{shared} patients of the real set are in the reference index, so the generator learnt from them: figures "
             "beside them flatter it"
         )
-    embeddings = embed(synthetic.levels, judge_extractor(judge), request.cache)
+    embeddings = embed(synthetic.pixels_u8, judge_extractor(judge), request.cache)
     channel = privacy_by_index(embeddings, reference, request.false_alarms)
     notes.warnings.append(
-        f"copies were looked for among the {len(reference.codes)} films of the judge's index alone: if the generator "
+        f"copies were looked for among the {len(reference.codes)} images of the judge's index alone: if the generator "
         "learnt from others, name them with --train, or index them with `gen train reference`"
     )
     notes.warnings += _about_rate(channel, request)
@@ -297,7 +299,7 @@ def _about_rate(channel: Channel, request: Request) -> list[str]:
         return []
     held_out = len(channel.control)
     return [
-        f"{held_out} held-out films allow a false-alarm rate of {100 * channel.rate:.2g} % at the least, and not of "
+        f"{held_out} held-out images allow a false-alarm rate of {100 * channel.rate:.2g} % at the least, and not of "
         f"{100 * request.false_alarms:g} %: copies are judged by that"
     ]
 
@@ -318,7 +320,7 @@ def _channel(channel: Channel, synthetic: ImageSet, train: ImageSet | None) -> d
 
 
 def _sheet(real: ImageSet, synthetic: ImageSet, real_images: bool) -> tuple[Picture, ...]:
-    """Synthetic images of different prompts, by a fixed seed, each beside a real film of its label if there is one."""
+    """Synthetic images of different prompts, by a fixed seed, each beside a real image of its label if there is one."""
     rows = synthetic.rows
     order = np.random.default_rng(0).permutation(len(rows))
     chosen = list({rows[index].prompt or str(index): index for index in reversed(order)}.values())[-SHOWN:]
@@ -332,13 +334,13 @@ def _sheet(real: ImageSet, synthetic: ImageSet, real_images: bool) -> tuple[Pict
             if partner is not None:
                 free.remove(partner)
                 break
-        shown = None if partner is None or not real_images else _thumbnail(real.levels[partner])
+        shown = None if partner is None or not real_images else _thumbnail(real.pixels_u8[partner])
         words = rows[index].prompt or render(study_of(rows[index]))
-        pictures.append(Picture(_thumbnail(synthetic.levels[index]), shown, words))
+        pictures.append(Picture(_thumbnail(synthetic.pixels_u8[index]), shown, words))
     return tuple(pictures)
 
 
-def _thumbnail(levels: np.ndarray) -> np.ndarray:
+def _thumbnail(pixels_u8: np.ndarray) -> np.ndarray:
     from PIL import Image
 
-    return np.asarray(Image.fromarray(np.asarray(levels)).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(np.asarray(pixels_u8)).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))

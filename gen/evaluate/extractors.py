@@ -22,7 +22,7 @@ from gen.core.files import sha256_file
 from gen.evaluate.images import cache_folder, digests
 
 if TYPE_CHECKING:
-    from gen.judge.sight import AnyJudge
+    from gen.judge.readings import AnyJudge
 
 BATCH = 16  # images that are in memory as floats
 LEVELS, GRID, BINS = 5, 4, 8  # of `texture`
@@ -32,10 +32,10 @@ WIDTHS = (8, 16, 32, 64)  # of `random`
 
 @dataclass(frozen=True)
 class Extractor:
-    """``extract``: uint8 (N, S, S) -> float32 (N, D). ``identity`` changes with whatever changes its numbers."""
+    """``extract``: uint8 (N, S, S) -> float32 (N, D). ``fingerprint`` changes with whatever changes its numbers."""
 
     name: str
-    identity: str
+    fingerprint: str
     note: str
     extract: Callable[[np.ndarray], np.ndarray]
 
@@ -51,29 +51,34 @@ def extractor_of(spec: str) -> Extractor:
     return _judge(place) if place else EXTRACTORS[name]()
 
 
-def embed(levels: np.ndarray, extractor: str | Extractor, cache: str | Path | None = None) -> np.ndarray:
-    """Features of uint8 ``levels`` (N, S, S) in ``extractor`` (or that of a spec), float32 (N, D).
+def embed(pixels_u8: np.ndarray, extractor: str | Extractor, cache: str | Path | None = None) -> np.ndarray:
+    """Features of uint8 ``pixels_u8`` (N, S, S) in ``extractor`` (or that of a spec), float32 (N, D).
 
     Each image's are computed once and kept in ``cache`` [default: `cache_folder`] under the extractor's identity and
     the hash of its pixels; an interrupted call goes on where it stopped. BadInput for levels of another kind.
     """
     from tqdm import tqdm
 
-    if levels.ndim != 3 or levels.dtype != np.uint8 or levels.shape[1] != levels.shape[2] or levels.shape[1] % 128:
-        raise BadInput(f"extractors take uint8 (N, S, S), S a multiple of 128, not {levels.dtype} {levels.shape}")
+    if (
+        pixels_u8.ndim != 3
+        or pixels_u8.dtype != np.uint8
+        or pixels_u8.shape[1] != pixels_u8.shape[2]
+        or pixels_u8.shape[1] % 128
+    ):
+        raise BadInput(f"extractors take uint8 (N, S, S), S a multiple of 128, not {pixels_u8.dtype} {pixels_u8.shape}")
     extractor = extractor_of(extractor) if isinstance(extractor, str) else extractor
     folder = Path(cache or cache_folder())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hashes = digests(levels)
+    hashes = digests(pixels_u8)
     with _store(folder / "embeddings.sqlite") as store:
-        keys = [f"{extractor.identity}/{sha256}" for sha256 in hashes]
+        keys = [f"{extractor.fingerprint}/{sha256}" for sha256 in hashes]
         missing = [index for index, key in enumerate(keys) if _load(store, key) is None]
         with tqdm(
             total=len(missing), desc=f"embedding ({extractor.name})", unit="image", leave=False, disable=not missing
         ) as bar:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
-                vectors = np.ascontiguousarray(extractor.extract(np.asarray(levels[batch])), np.float32)
+                vectors = np.ascontiguousarray(extractor.extract(np.asarray(pixels_u8[batch])), np.float32)
                 with store:
                     pairs = [(keys[index], vector.tobytes()) for index, vector in zip(batch, vectors, strict=True)]
                     store.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", pairs)
@@ -118,7 +123,7 @@ def register(extractor: Extractor) -> str:
             grey = torch.round(input.float().mean(1)).to(torch.uint8).cpu().numpy()
             return (torch.from_numpy(extractor.extract(grey)),)
 
-    name = f"cxr-{extractor.identity}"
+    name = f"cxr-{extractor.fingerprint}"
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         register_feature_extractor(name, Registered)
     return name
@@ -131,12 +136,12 @@ def block_mean(images: np.ndarray, side: int) -> np.ndarray:
     return images.reshape(count, side, block, side, block).mean((2, 4), dtype=np.float32)
 
 
-def texture(levels: np.ndarray) -> np.ndarray:
+def texture(pixels_u8: np.ndarray) -> np.ndarray:
     """Log energy of band-pass levels on a grid, and histograms of their gradients: (N, LEVELS * (GRID**2 + BINS)).
 
     The constants bring radiographs to about mean 0 and spread 1; they are rounded, and no more than a choice of units.
     """
-    image = np.asarray(levels, np.float32) / 255
+    image = np.asarray(pixels_u8, np.float32) / 255
     edges = np.geomspace(3e-3, 0.3, BINS - 1)
     features = []
     for level in range(LEVELS):
@@ -152,18 +157,18 @@ def texture(levels: np.ndarray) -> np.ndarray:
     return np.concatenate(features, 1).astype(np.float32)
 
 
-def layout(levels: np.ndarray) -> np.ndarray:
+def layout(pixels_u8: np.ndarray) -> np.ndarray:
     """The lowest cosine frequencies of 16 x 16 means, (N, 36): where it is bright and dark, blind to all detail."""
     from scipy.fft import dctn
 
-    coarse = block_mean(np.asarray(levels, np.float32) / 255, 16)
+    coarse = block_mean(np.asarray(pixels_u8, np.float32) / 255, 16)
     waves = dctn(coarse - np.float32(0.5), axes=(1, 2), norm="ortho")
     row, column = np.indices((FREQUENCIES, FREQUENCIES))
     chosen = (row + column < FREQUENCIES).ravel()
-    return np.asarray(waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(levels), -1)[:, chosen], np.float32)
+    return np.asarray(waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(pixels_u8), -1)[:, chosen], np.float32)
 
 
-def random_net(levels: np.ndarray) -> np.ndarray:
+def random_net(pixels_u8: np.ndarray) -> np.ndarray:
     """A convolutional net with untrained weights of seed 0: of each channel the mean (in spreads) and the log spread.
 
     Strided 3 x 3 convolutions, He-normal, leaky ReLU; the first ones sum to 0, so it sees edges and no brightness.
@@ -171,7 +176,7 @@ def random_net(levels: np.ndarray) -> np.ndarray:
     import torch
     from torch.nn import functional
 
-    x = torch.from_numpy(np.asarray(levels, np.float32))[:, None] / 127.5 - 1
+    x = torch.from_numpy(np.asarray(pixels_u8, np.float32))[:, None] / 127.5 - 1
     pooled = []
     with torch.inference_mode():
         for weight in _random_weights():
@@ -206,9 +211,9 @@ def _inception() -> Extractor:
         )
     network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
 
-    def extract(levels: np.ndarray) -> np.ndarray:
+    def extract(pixels_u8: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            (features,) = network(torch.from_numpy(levels)[:, None].expand(-1, 3, -1, -1))
+            (features,) = network(torch.from_numpy(pixels_u8)[:, None].expand(-1, 3, -1, -1))
         return np.asarray(features.numpy())
 
     note = "torch-fidelity's Inception (2,048 features), trained on photographs: comparable with published figures"
@@ -219,11 +224,11 @@ def judge_extractor(judge: AnyJudge) -> Extractor:
     """The embedding of ``judge``, ours or a plugged-in one, brought from length 1 to a mean square of 1."""
     note = f"the embedding of the judge {judge.name}: trained on radiographs, and perhaps known to generator or gates"
 
-    def extract(levels: np.ndarray) -> np.ndarray:
-        embedding = judge.read(levels).embedding
+    def extract(pixels_u8: np.ndarray) -> np.ndarray:
+        embedding = judge.read(pixels_u8).embedding
         return np.asarray(embedding * np.float32(embedding.shape[1] ** 0.5))
 
-    return Extractor("judge", f"judge-{judge.identity}", note, extract)
+    return Extractor("judge", f"judge-{judge.fingerprint}", note, extract)
 
 
 def _judge(folder: str = "") -> Extractor:

@@ -74,7 +74,7 @@ def fidelity(
     images, and each figure stands beside one of the same N. Only KID, unbiased at any N, takes all against all at once.
     """
     extractor = extractor_of(extractor) if isinstance(extractor, str) else extractor
-    x, y = embed(real.levels, extractor, cache), embed(synthetic.levels, extractor, cache)
+    x, y = embed(real.pixels_u8, extractor, cache), embed(synthetic.pixels_u8, extractor, cache)
     of_real, of_synthetic = np.asarray(real.units), np.asarray(synthetic.units)
     parts = (*halves(real.units), *halves(synthetic.units))
     n = min(MOST, *(len(part) for part in parts))
@@ -192,8 +192,8 @@ def kid(
 ) -> Figure:
     """The kernel distance of features (N, D) and (M, D), unbiased at any N and M: Binkowski et al. 2018, section 3.
 
-    The paper is arXiv:1801.01401, the kernel (x.y / D + 1)^3. Pairs within a unit do not count: two films of a patient
-    would make any set look like itself. With one film a unit this is torch-fidelity's number for the whole sets. The
+    The paper is arXiv:1801.01401, the kernel (x.y / D + 1)^3. Pairs within a unit do not count: two images of a patient
+    would make any set look like itself. With one image a unit this is torch-fidelity's number for the whole sets. The
     interval is the jackknife's over units; where the two distributions are the same, the U-statistic is degenerate, and
     it is too wide rather than too narrow.
     """
@@ -222,7 +222,7 @@ def kid(
 
 
 def halves(units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of two random halves, no unit in both: they differ by no more than the films of one patient."""
+    """The indices of two random halves, no unit in both: they differ by no more than the images of one patient."""
     images = {units[of_unit[0]]: of_unit.tolist() for of_unit in members_of(units)}
     sides: tuple[list[int], list[int]] = ([], [])
     for unit in sorted(images, key=lambda unit: derived_seed(0, unit)):

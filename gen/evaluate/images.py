@@ -41,7 +41,7 @@ class ImageSet:
 
     folder: Path
     rows: tuple[Row, ...]
-    levels: np.ndarray  # uint8 (N, S, S), a memory map
+    pixels_u8: np.ndarray  # uint8 (N, S, S), a memory map
     sha256: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     sides: tuple[int, ...] = ()
@@ -89,7 +89,7 @@ def read_images(
     return ImageSet(
         folder=manifest.folder,
         rows=tuple(rows[index] for index in known["kept"]),
-        levels=np.memmap(pixels, np.uint8, "r", shape=(len(known["kept"]), size, size)),
+        pixels_u8=np.memmap(pixels, np.uint8, "r", shape=(len(known["kept"]), size, size)),
         sha256=tuple(known["sha256"]),
         excluded=(
             *(f"unreadable: {problem.removeprefix(f'{manifest.folder}{os.sep}')}" for problem in problems),
@@ -99,10 +99,10 @@ def read_images(
     )
 
 
-def digests(levels: np.ndarray) -> tuple[str, ...]:
-    """SHA-256 of each image of uint8 ``levels`` (N, H, W), its shape included."""
-    shape = repr(levels.shape[1:]).encode()
-    return tuple(hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).hexdigest() for image in levels)
+def digests(pixels_u8: np.ndarray) -> tuple[str, ...]:
+    """SHA-256 of each image of uint8 ``pixels_u8`` (N, H, W), its shape included."""
+    shape = repr(pixels_u8.shape[1:]).encode()
+    return tuple(hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).hexdigest() for image in pixels_u8)
 
 
 def require_enough(
@@ -158,9 +158,9 @@ def require_apart(real: ImageSet, synthetic: ImageSet) -> None:
 
 def mismatches(real: ImageSet, synthetic: ImageSet) -> list[str]:
     """Warnings about sizes in which the sets differ: a picture that was reduced or enlarged is as sharp as no other."""
-    size = real.levels.shape[1]
-    if synthetic.levels.shape[1] != size:
-        raise BadInput(f"sets of {size} and {synthetic.levels.shape[1]} pixels a side cannot be compared")
+    size = real.pixels_u8.shape[1]
+    if synthetic.pixels_u8.shape[1] != size:
+        raise BadInput(f"sets of {size} and {synthetic.pixels_u8.shape[1]} pixels a side cannot be compared")
     lines = []
     for what, images in (("real", real), ("synthetic", synthetic)):
         if len(set(images.sides)) > 1:
@@ -193,9 +193,9 @@ def _read_all(rows: Sequence[Row], size: int, pixels: Path) -> dict[str, list[ob
                 why = error.message.removeprefix(f"{row.file}: ")
                 excluded.append(f"constant: {row.file_name}" if flat else f"corrupt: {row.file_name} ({why})")
                 continue
-            levels = to_levels(radiograph.pixels, size)
-            (sha256,) = digests(levels[None])
-            if int(levels.max()) - int(levels.min()) < FAINTEST:
+            pixels_u8 = to_levels(radiograph.pixels, size)
+            (sha256,) = digests(pixels_u8[None])
+            if int(pixels_u8.max()) - int(pixels_u8.min()) < FAINTEST:
                 excluded.append(f"constant: {row.file_name} (fewer than {FAINTEST} grey levels)")
             elif sha256 in first:
                 excluded.append(f"duplicate: {row.file_name} (the pixels of {first[sha256]})")
@@ -203,5 +203,5 @@ def _read_all(rows: Sequence[Row], size: int, pixels: Path) -> dict[str, list[ob
                 first[sha256] = row.file_name
                 kept.append(index)
                 sides.append(max(radiograph.pixels.shape))
-                stream.write(levels.tobytes())
+                stream.write(pixels_u8.tobytes())
     return {"kept": kept, "sha256": list(first), "excluded": excluded, "sides": sides}

@@ -1,6 +1,6 @@
-"""Does the synthetic set copy patients? The nearest training image of each, against what unseen patients' films have.
+"""Does the synthetic set copy patients? The nearest training image of each, against what unseen patients' images have.
 
-What is too near is decided by real films of patients that the generator never saw: a threshold at a stated rate of
+What is too near is decided by real images of patients that the generator never saw: a threshold at a stated rate of
 false alarms. Planted copies of training images show what the search would have found. A count of alarms says nothing
 about attacks with the weights in hand, and none of this is a guarantee.
 """
@@ -34,7 +34,7 @@ PROPOSED = 4  # candidates for the registration from each embedding
 RARE = 3  # training captions at most that hold a rare word or pair of words
 _TOP = 20  # rare words and pairs that are listed
 
-Say = Callable[
+OnProgress = Callable[
     [str, int], Callable[[int], object]
 ]  # begins a stage of so many images (0: not counted), gives its progress
 
@@ -44,8 +44,8 @@ class Channel:
     """One way of looking. Distances are those to the nearest training image; smaller than ``threshold`` is an alarm.
 
     ``rate`` is the false-alarm rate that the threshold has: the largest up to the one wished for that so many held-out
-    images allow. ``held_out`` is the control: each film against the threshold that the other patients give. ``planted``
-    holds the share of planted copies that are found, by kind. ``authentic`` shares are those of `authentic`.
+    images allow. ``held_out`` is the control: each image against the threshold that the other patients give.
+    ``planted`` holds the share of planted copies that are found, by kind. ``authentic`` shares are of `authentic`.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Channel:
 @dataclass(frozen=True)
 class Privacy:
     """``channels`` by name. ``identical`` synthetic images are training images pixel for pixel, ``copied`` ones are as
-    near as planted copies are (`copy_limit`); ``copied_held_out`` is the same share of held-out films."""
+    near as planted copies are (`copy_limit`); ``copied_held_out`` is the same share of held-out images."""
 
     wished_rate: float
     n_training: int
     n_held_out: int
     held_out_patients: int
-    shared_patients: int  # in the real and in the training set; their films are not in the control
+    shared_patients: int  # in the real and in the training set; their images are not in the control
     identical: int
     copy_limit: float
     copied: Figure
@@ -108,12 +108,12 @@ def privacy(
     extractors: Sequence[Extractor],
     rate: float = FALSE_ALARMS,
     cache: str | Path | None = None,
-    say: Say = lambda what, total: lambda done: None,
+    on_progress: OnProgress = lambda what, total: lambda done: None,
 ) -> Privacy:
     """Search the whole of ``training`` for every synthetic image, in pixels and in each of ``extractors``.
 
-    Films of ``real`` whose patient or whose very pixels stand in ``training`` are no control and are left out. BadInput
-    where no film is left.
+    Images of ``real`` whose patient or whose very pixels stand in ``training`` are no control and are left out.
+    BadInput where no image is left.
     """
     known, pictures = set(training.units), set(training.sha256)
     shared = {
@@ -123,30 +123,30 @@ def privacy(
     if not len(kept):
         raise BadInput(
             f"every patient of {real.folder} stands in {training.folder} too, so none is left to measure by",
-            hint="--real takes films of patients that the generator never saw",
+            hint="--real takes images of patients that the generator never saw",
         )
     units = [real.units[index] for index in kept]
     chosen = np.sort(np.random.default_rng(0).permutation(len(training.rows))[:PLANTED_COPIES])
-    copies = np.concatenate(list(planted(training.levels[chosen]).values()))
+    copies = np.concatenate(list(planted(training.pixels_u8[chosen]).values()))
     sets = {  # levels, and which of them: a memory map is not copied
-        "synthetic": (synthetic.levels, np.arange(len(synthetic.rows))),
-        "held-out": (real.levels, kept),
+        "synthetic": (synthetic.pixels_u8, np.arange(len(synthetic.rows))),
+        "held-out": (real.pixels_u8, kept),
         "planted": (copies, np.arange(len(copies))),
     }
     numbers = np.unique(np.asarray(training.units), return_inverse=True)[1]
     channels: dict[str, Channel] = {}
     proposed: dict[str, list[np.ndarray]] = {what: [] for what in sets}
     for extractor in extractors:
-        points = embed(training.levels, extractor, cache)
+        points = embed(training.pixels_u8, extractor, cache)
         found = {}
-        for what, (levels, of) in sets.items():
-            distances, indices = nearest_embedded(embed(levels, extractor, cache)[of], points, PROPOSED)
+        for what, (pixels_u8, of) in sets.items():
+            distances, indices = nearest_embedded(embed(pixels_u8, extractor, cache)[of], points, PROPOSED)
             proposed[what].append(indices)
             found[what] = Nearest(distances[:, 0], indices[:, 0])
         true = {what: authentic(found[what], points, numbers) for what in ("synthetic", "held-out")}
         channels[extractor.name] = _channel(extractor.name, found, units, rate, true)
-    progress = say("searching for copies", sum(len(of) for _, of in sets.values()))
-    near = {what: _aligned(*of, training.levels, proposed[what], progress) for what, of in sets.items()}
+    progress = on_progress("searching for copies", sum(len(of) for _, of in sets.values()))
+    near = {what: _aligned(*of, training.pixels_u8, proposed[what], progress) for what, of in sets.items()}
     channels = {PIXELS: _channel(PIXELS, near, units, rate, {}), **channels}
 
     limit = float(np.percentile(_by_kind(near["planted"].distance)["all of these"], 95))
@@ -168,7 +168,7 @@ def privacy(
 def privacy_by_index(embeddings: np.ndarray, reference: Reference, rate: float = FALSE_ALARMS) -> Channel:
     """The search in a model's reference index, by the judge's ``embeddings`` (n, E) of the synthetic images.
 
-    Its control are the distances of other patients' films that come with the index; there are no pixels, and so no
+    Its control are the distances of other patients' images that come with the index; there are no pixels, and so no
     planted copies.
     """
     distances, nearest = reference.nearest(embeddings)
@@ -184,7 +184,7 @@ def privacy_by_index(embeddings: np.ndarray, reference: Reference, rate: float =
 def authentic(found: Nearest, training: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Which images are authentic (n,): farther from their nearest training image than that is from other patients'.
 
-    Alaa et al. 2022 (arXiv:2102.08921), section 3.3. Films of one patient do not count as each other's neighbours: they
+    Alaa et al. 2022 (arXiv:2102.08921), section 3.3. Images of one patient are not each other's neighbours here: they
     would let hardly any image pass. ``patients`` are numbers (N,) of ``training`` (N, D).
     """
     centres, place = np.unique(found.index, return_inverse=True)
@@ -235,15 +235,15 @@ def words_of(text: str) -> frozenset[str]:
 
 
 def _aligned(
-    levels: np.ndarray,
+    pixels_u8: np.ndarray,
     chosen: np.ndarray,
     training: np.ndarray,
     proposed: Sequence[np.ndarray],
     progress: Callable[[int], object],
 ) -> Nearest:
-    """`nearest_aligned` of the ``chosen`` of ``levels``, of which no more than a block is in memory."""
+    """`nearest_aligned` of the ``chosen`` of ``pixels_u8``, of which no more than a block is in memory."""
     parts = [
-        nearest_aligned(levels[chosen[part]], training, [indices[part] for indices in proposed], progress)
+        nearest_aligned(pixels_u8[chosen[part]], training, [indices[part] for indices in proposed], progress)
         for part in (slice(start, start + BLOCK) for start in range(0, len(chosen), BLOCK))
     ]
     return Nearest(np.concatenate([part.distance for part in parts]), np.concatenate([part.index for part in parts]))
@@ -278,7 +278,7 @@ def _channel(
 
 
 def _false_alarms(distances: np.ndarray, units: Sequence[str], rate: float) -> np.ndarray:
-    """Which of the held-out ``distances`` are below the threshold that the films of the other patients give, (m,)."""
+    """Which of the held-out ``distances`` are below the threshold that the images of the other patients give, (m,)."""
     alarms = np.zeros(len(distances), bool)
     for members in members_of(units):
         threshold, _ = calibrate(np.delete(distances, members), rate)

@@ -158,9 +158,9 @@ def _alignment(results: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             head,
-            f'<p class="note">Judge: {_text(str(judge.get("name")))} ({_text(str(judge.get("identity")))}). '
+            f'<p class="note">Judge: {_text(str(judge.get("name")))} ({_text(str(judge.get("fingerprint")))}). '
             "The columns “real” are the same judge on the real set: the ceiling. A finding is absent where the prompt "
-            f"says so or says “no finding”; what is not mentioned does not count, in films as in prompts.{unread}</p>",
+            f"says so or says “no finding”; what is not mentioned does not count, in images as in prompts.{unread}</p>",
             _table(("", "synthetic", "real"), whole),
             _plot(dots(chart, _SERIES, "AUROC", 0.5), "AUROC by finding") if chart else "",
             _table((*columns, "present / absent", "present / absent, real"), rows),
@@ -192,7 +192,7 @@ def _diversity(found: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "<h2>Diversity: does one prompt give many patients?</h2>",
-            f'<p class="note">Pairs of images of one {_text(within)}, beside pairs of different patients’ real films '
+            f'<p class="note">Pairs of images of one {_text(within)}, beside pairs of different patients’ real images '
             f"that share {_text(found['label'])}. Distances in the extractor {_text(found['extractor'])}.</p>",
             _table(columns, rows),
             _plot(dots(chart, _SERIES, "MS-SSIM of pairs"), "MS-SSIM of pairs"),
@@ -205,13 +205,13 @@ def _privacy(results: Mapping[str, Any]) -> str:
     found = results.get("privacy")
     if found is None:
         return head + f"<p>Not measured: {_text(results['missing'].get('privacy', 'no reason is known'))}.</p>"
-    known = "training images" if "copied" in found else "films of the judge’s index"
+    known = "training images" if "copied" in found else "images of the judge’s index"
     parts = [
         head,
         f'<p class="note">Each image’s nearest of {found["n_training"]} {known}. Too near is what at most '
-        f"{100 * found['wished_rate']:g} % of unseen patients’ films would be, by {found['n_held_out']} held-out films"
+        f"{100 * found['wished_rate']:g} % of unseen patients’ images would be, by {found['n_held_out']} held-out ones"
         + (f" of {found['held_out_patients']} patients" if "held_out_patients" in found else "")
-        + ". That control is each film against the threshold of the other patients. Authentic: farther from its "
+        + ". That control is each image against the threshold of the other patients. Authentic: farther from its "
         "nearest training image than that is from other patients’. This is no guarantee, and says nothing of attacks "
         "with the weights.</p>",
     ]
@@ -224,7 +224,7 @@ def _privacy(results: Mapping[str, Any]) -> str:
     if "copied" in found:
         parts.append(
             f"<p>{count_text(found['copied'])} ({figure_text(found['copied'], 1, True)}) are as near as 95 % of "
-            f"planted copies are; of the held-out films {figure_text(found['copied_held_out'], 1, True)}. "
+            f"planted copies are; of the held-out images {figure_text(found['copied_held_out'], 1, True)}. "
             f"{found['identical']} are training images pixel for pixel.</p>"
         )
         rows = [
@@ -269,7 +269,7 @@ def _colophon(results: Mapping[str, Any]) -> str:
     parts = ["<h2>How this was made</h2>", _list([f"{key}: {value}" for key, value in made.items()])]
     own = _own_figures(results.get("judge", {}))
     if own:
-        summary = "<summary>The judge’s own figures on held-out films</summary>"
+        summary = "<summary>The judge’s own figures on held-out images</summary>"
         parts.append(f"<details>{summary}{_table(('', 'figure'), own)}</details>")
     parts.append('<p class="note">For research only, not for clinical use. The same numbers are in report.json.</p>')
     return "\n".join(parts)
@@ -297,7 +297,7 @@ def _own_figures(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _sheet_note(sheet: Sequence[Picture]) -> str:
     if any(picture.real is not None for picture in sheet):
-        return "A synthetic image on the left, and a real film of the same label on the right where there is one."
+        return "A synthetic image on the left, and a real image of the same label on the right where there is one."
     return "Synthetic images of different prompts; real ones are not shown."
 
 
@@ -313,11 +313,11 @@ def _sheet(title: str, pictures: Sequence[Picture], note: str) -> str:
     return f'<h2>{title}</h2><p class="note">{note}</p><div class="sheet">{"".join(figures)}</div>'
 
 
-def _image(levels: np.ndarray, words: str) -> str:
+def _image(pixels_u8: np.ndarray, words: str) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(levels).save(stream, "JPEG", quality=85)
+    Image.fromarray(pixels_u8).save(stream, "JPEG", quality=85)
     return f'<img alt="{words}" title="{words}" src="data:image/jpeg;base64,{_encoded(stream.getvalue())}">'
 
 

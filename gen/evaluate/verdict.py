@@ -52,10 +52,10 @@ def above(first: Numbers, second: Numbers) -> bool:
 
 
 def beyond_chance(channel: Mapping[str, Any], patients: int) -> bool:
-    """Whether so many alarms as in ``channel`` come in at most 2.5 % of sets of unseen patients' films.
+    """Whether so many alarms as in ``channel`` come in at most 2.5 % of sets of unseen patients' images.
 
     The threshold is itself drawn: behind the k-th smallest of n distances the rate of alarms is Beta(k, n + 1 - k), so
-    their number is beta-binomial. n counts ``patients``, since films of one patient are near each other.
+    their number is beta-binomial. n counts ``patients``, since images of one patient are near each other.
     """
     from scipy.stats import betabinom
 
@@ -70,7 +70,7 @@ def _about_privacy(found: Mapping[str, Any] | None, why: str | None) -> tuple[st
     copied, identical = found.get("copied"), found.get("identical", 0)
     patients = found.get("held_out_patients", found["n_held_out"])
     # Without training images only a judge's index was searched, and that may be another generator's.
-    what, among = ("a training image", "") if copied else ("a film of the judge’s index", ", in the judge’s index")
+    what, among = ("a training image", "") if copied else ("an image of the judge’s index", ", in the judge’s index")
     counted = (
         f"{len(channel['alarms'])} of {channel['synthetic']['n']} images are nearer to {what} "
         f"({channel['name']}) than the threshold, and {100 * channel['rate']:.1f} % would be so by chance"
@@ -95,14 +95,14 @@ def _about_privacy(found: Mapping[str, Any] | None, why: str | None) -> tuple[st
 
 
 def _about_fidelity(found: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    # The two share real films and so are not independent; of equal sets that calls 1 in 200 different, not 1 in 40.
+    # The two share real images and so are not independent; of equal sets that calls 1 in 200 different, not 1 in 40.
     far = [above(one["synthetic"]["kid"], one["floor"]["kid"]) for one in found]
-    says = "it can be told from real films" if any(far) else "it is not seen to differ from real films"
+    says = "it can be told from real images" if any(far) else "it is not seen to differ from real images"
     some = f" by {sum(far)} of {len(far)} extractors" if any(far) and not all(far) else ""
     parts = [
         f"{one['extractor']} {_short(one['synthetic']['kid'])} against {_short(one['floor']['kid'])}" for one in found
     ]
-    return says + some, f"Fidelity: KID, beside that of other patients’ real films: {'; '.join(parts)}."
+    return says + some, f"Fidelity: KID, beside that of other patients’ real images: {'; '.join(parts)}."
 
 
 def _about_alignment(found: Mapping[str, Any] | None, why: str | None) -> tuple[str, str]:
@@ -119,8 +119,8 @@ def _about_alignment(found: Mapping[str, Any] | None, why: str | None) -> tuple[
     if ours["low"] is None or ours["low"] <= 0.5:
         short = "it is not seen to follow its prompts"
     else:
-        short = "it follows its prompts" + (", less clearly than real films do" if above(real, ours) else "")
-    figures = f"{figure_text(ours, 2)}; the same judge on real films has {figure_text(real, 2)}"
+        short = "it follows its prompts" + (", less clearly than real images do" if above(real, ours) else "")
+    figures = f"{figure_text(ours, 2)}; the same judge on real images has {figure_text(real, 2)}"
     return short, f"Alignment: mean AUROC of what the prompts say {figures}."
 
 
@@ -129,7 +129,7 @@ def _about_diversity(found: Mapping[str, Any]) -> tuple[str, str]:
     if ours["value"] is None or real["value"] is None:
         return "its diversity is not known", "Diversity: too few pairs share a prompt, or a label."
     short = f"images of one {found['within']} are {'' if above(ours, real) else 'not seen to be '}too alike"
-    figures = f"{figure_text(ours, 2)} against {figure_text(real, 2)} in real films of one label"
+    figures = f"{figure_text(ours, 2)} against {figure_text(real, 2)} in real images of one label"
     return short, f"Diversity: MS-SSIM within one {found['within']} {figures}."
 
 

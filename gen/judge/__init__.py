@@ -1,1 +1,1 @@
-"""The judge: one small network that says what it sees in a radiograph, trained on real films only, and its figures."""
+"""The judge: one small network that says what it sees in a radiograph, trained on real images only, and its figures."""

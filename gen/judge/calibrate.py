@@ -13,7 +13,7 @@ from gen.core.errors import BadInput
 from gen.core.files import read_json, write_json
 from gen.judge.labels import Targets
 from gen.judge.network import PATIENT, QUALITIES
-from gen.judge.sight import Readings
+from gen.judge.readings import Readings
 
 CALIBRATION = "calibration.json"
 HEADS = ("findings", *PATIENT, *QUALITIES, "artefact")
@@ -50,26 +50,26 @@ class Calibration:
 
 
 def calibrate(
-    films: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     targets: Targets,
     damaged: np.ndarray,
     quality: np.ndarray,
     artefacts: np.ndarray,
-    forged: np.ndarray,
+    fake: np.ndarray,
     findings: tuple[str, ...],
 ) -> Calibration:
-    """From raw scores of held-out ``films`` with their ``targets``; ``damaged`` and ``quality`` (M, 3) are the quality
-    logits and targets of films and damaged films; ``artefacts`` and ``forged`` (K,) logits and whether forged."""
-    logits, count = films["logits"], len(findings)
+    """From raw scores of held-out ``images`` with their ``targets``; ``damaged`` and ``quality`` (M, 3) are the quality
+    logits and targets of images and damaged images; ``artefacts`` and ``fake`` (K,) logits and whether fake."""
+    logits, count = images["logits"], len(findings)
     temperatures = {"findings": fit_temperature(logits[:, :count], targets.binary[:, :count])}
     for i, name in enumerate(PATIENT):
         temperatures[name] = fit_temperature(logits[:, count + i], targets.binary[:, count + i])
     for i, name in enumerate(QUALITIES):
         temperatures[name] = fit_temperature(damaged[:, i], quality[:, i])
-    temperatures["artefact"] = fit_temperature(artefacts, forged)
+    temperatures["artefact"] = fit_temperature(artefacts, fake)
     probabilities = sigmoid(logits[:, :count] / temperatures["findings"])
     found = {name: best_f1_threshold(probabilities[:, j], targets.binary[:, j]) for j, name in enumerate(findings)}
-    error = np.abs(films["age"] - targets.age)
+    error = np.abs(images["age"] - targets.age)
     return Calibration(
         temperatures,
         {name: 0.5 if threshold is None else threshold for name, threshold in found.items()},

@@ -15,9 +15,10 @@ import click
 def train_judge(config: Path, overrides: tuple[str, ...]) -> None:
     """Train a judge as CONFIG (a YAML file) says; KEY=VALUE overrides it."""
     from gen.core.config import load_config
-    from gen.judge import train
+    from gen.judge.config import JudgeConfig
+    from gen.judge.train import train_judge as train
 
-    click.echo(str(train.train_judge(load_config(train.JudgeConfig, config, overrides), sys.argv)))
+    click.echo(str(train(load_config(JudgeConfig, config, overrides), sys.argv)))
 
 
 @click.command("reference")
@@ -30,25 +31,26 @@ def train_judge(config: Path, overrides: tuple[str, ...]) -> None:
 def train_reference(data: Path, out: Path, judge: Path | None, device: str) -> None:
     """Index what your generator learnt from: the training split of DATA, as numbers without pictures.
 
-    OUT is a judge's folder for `gen evaluate --judge`, which then finds copies of those films without having them. The
-    validation and test patients of DATA say how near a film comes by chance. Rows count as `gen train denoiser` counts
-    them: weights_may_learn = yes, split by patient. Weigh who may have OUT where the patients are not public.
+    OUT is a judge's folder for `gen evaluate --judge`, which then finds copies of those images without having them. The
+    validation and test patients of DATA say how near an image comes by chance. Rows count as they do for
+    `gen train denoiser`: weights_may_learn = yes, split by patient. Weigh who may have OUT where the
+    patients are not public.
     """
     from gen.core.bundled import bundled_judge
-    from gen.judge.indexed import index_for
+    from gen.judge.reindex import reindex
 
-    made, left_out = index_for(data, out, judge or bundled_judge(), device=device)
+    made, left_out = reindex(data, out, judge or bundled_judge(), device=device)
     reference, copies = made.reference, made.figures["copies"]
     assert reference is not None
-    strangers, rate = len(reference.held_out), copies["false_alarms"]
+    held_out, rate = len(reference.held_out), copies["false_alarms"]
     if left_out:
-        click.echo(f"warning: {left_out} held-out films are of patients whose film is indexed too: left out", err=True)
-    if rate * (strangers + 1) < 1:
-        click.echo(f"warning: {strangers} held-out films are too few to hold false alarms at {rate:.0%}", err=True)
+        click.echo(f"warning: {left_out} held-out images of patients with an indexed image are left out", err=True)
+    if rate * (held_out + 1) < 1:
+        click.echo(f"warning: {held_out} held-out images are too few to hold false alarms at {rate:.0%}", err=True)
     found = ", ".join(f"{name} {of['found']:.0%}" for name, of in copies.items() if isinstance(of, dict))
     click.echo(
-        f"{len(reference.codes)} training films of {len(set(reference.patients.tolist()))} patients, measured by "
-        f"{strangers} films of others; planted copies found at {rate:.0%} false alarms: {found}",
+        f"{len(reference.codes)} training images of {len(set(reference.patients.tolist()))} patients, measured by "
+        f"{held_out} images of others; planted copies found at {rate:.0%} false alarms: {found}",
         err=True,
     )
     click.echo(str(out))
@@ -77,7 +79,7 @@ def describe(images: tuple[Path, ...], spec: str, sure: float, device: str, as_j
     """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), as a prompt with the probabilities behind it.
 
     A finding with a star is more likely there than not, and stands in the prompt. One that the judge was not shown to
-    tell on held-out films is "not reliable" and never stands there. SPEC is a judge's folder, a folder of transformers
+    tell on held-out images is "not reliable" and never stands there. SPEC is a judge's folder, a folder of transformers
     (classifier or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
     from gen.core.radiograph import read_radiograph
@@ -88,12 +90,12 @@ def describe(images: tuple[Path, ...], spec: str, sure: float, device: str, as_j
     judge = open_judge(spec, device=device)
     figures = getattr(judge, "figures", {})
     if not quiet:
-        click.echo(f"judge {judge.name} ({judge.identity})", err=True)
+        click.echo(f"judge {judge.name} ({judge.fingerprint})", err=True)
         if judge.findings and not figures:
-            click.echo("warning: it comes without figures on held-out films, so nobody knows what to trust", err=True)
+            click.echo("warning: it comes without figures on held-out images, so nobody knows what to trust", err=True)
     for path in images:
-        [seen] = judge.look([read_radiograph(path).pixels])
-        said = say(seen, unreliable(figures), sure)
+        [prediction] = judge.predict([read_radiograph(path).pixels])
+        said = say(prediction, unreliable(figures), sure)
         if not quiet and said["quality"].get("anatomy", 1) < ANATOMY:
             click.echo(f"warning: {path} hardly looks like one whole, upright chest", err=True)
         if as_json:

@@ -1,7 +1,7 @@
-"""Controlled damage to real films: what the quality heads and the texture branch learn from.
+"""Controlled damage to real images: what the quality heads and the texture branch learn from.
 
 Each function is decided by its generator alone. Images are float32 (H, W) in [0, 1] and come back on 8-bit levels, as
-films are stored, so that no rounding gives the damage away.
+images are stored, so that no rounding gives the damage away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gen.judge.network import QUALITIES
 
 Degradation = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, dict[str, float]]]
 
-# Severity at which a film counts as bad, and below which it still counts as good; between them it counts as neither.
+# Severity at which an image counts as bad, and below which it still counts as good; between them it counts as neither.
 BAD_GAMMA, GOOD_GAMMA = 0.7, 0.35  # |log gamma|
 BAD_CONTRAST, GOOD_CONTRAST = 0.35, 0.7  # share of the contrast that is left
 BAD_BLUR, GOOD_BLUR = 1.5, 0.75  # pixels at 256 a side, standard deviation
@@ -26,11 +26,11 @@ BAD_NOISE, GOOD_NOISE = 0.08, 0.03  # of full scale, standard deviation
 
 @dataclass(frozen=True)
 class Damaged:
-    """A damaged film: its image, quality targets (1 good, 0 bad, NaN unknown), whether it still shows the patient."""
+    """A damaged image: its image, quality targets (1 good, 0 bad, NaN unknown), whether it still shows the patient."""
 
     image: np.ndarray
     quality: np.ndarray  # float32, in the order of QUALITIES
-    same_film: bool
+    same_image: bool
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator, kind: str) -> Damaged:
@@ -97,7 +97,7 @@ def _blurred(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, d
 def _noisy(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
     sigma = float(np.exp(rng.uniform(np.log(0.01), np.log(0.3))))
     grain = rng.standard_normal(image.shape)
-    if rng.random() < 0.3:  # film grain and scatter correlate over a pixel or two
+    if rng.random() < 0.3:  # quantum noise and scatter correlate over a pixel or two
         grain = blur(grain, 0.7)
         grain /= grain.std()
     return image + sigma * grain, {"sharpness": _grade(sigma, GOOD_NOISE, BAD_NOISE)}
@@ -127,9 +127,9 @@ def _turned(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, di
 
 
 def _no_chest(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
-    """No film at all: noise of some smoothness, a gradient, or discs.
+    """No image at all: noise of some smoothness, a gradient, or discs.
 
-    Half the time with the film's mean and spread, so that brightness alone does not tell.
+    Half the time with the image's mean and spread, so that brightness alone does not tell.
     """
     side = image.shape[0]
     down, across = np.mgrid[:side, :side] / side
@@ -170,7 +170,7 @@ KINDS: dict[str, Degradation] = {
     "no chest": _no_chest,
 }
 BREAKING = frozenset({"shuffled", "cropped", "turned", "no chest"})
-# How often each kind is drawn for the second view of a film, in all 1.
+# How often each kind is drawn for the second view of an image, in all 1.
 SHARES = {
     "none": 0.25,
     "gamma": 0.08,
@@ -191,12 +191,12 @@ def draw_kind(rng: np.random.Generator) -> str:
     return str(rng.choice(list(SHARES), p=list(SHARES.values())))
 
 
-# The texture branch learns from the first; the others it meets only when it is measured.
-FORGERIES = ("blur", "noise", "JPEG", "enlarged")
-UNSEEN_FORGERIES = ("median", "checkerboard", "ringing")
+# Ways to spoil a texture. The branch learns from the first; the others it meets only when it is measured.
+SPOILS = ("blur", "noise", "JPEG", "enlarged")
+UNSEEN_SPOILS = ("median", "checkerboard", "ringing")
 
 
-def forge(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
+def spoil(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
     """``image`` with a texture that no detector makes: one of FORGERIES or UNSEEN_FORGERIES, on 8-bit levels."""
     from scipy.ndimage import median_filter
 
@@ -216,5 +216,5 @@ def forge(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
     elif kind == "ringing":  # too much sharpening
         made = image + rng.uniform(1, 2) * (image - blur(image, 1.0))
     else:
-        raise ValueError(f"unknown forgery {kind!r}")
+        raise ValueError(f"unknown way to spoil an image {kind!r}")
     return to_eight_bits(made)

@@ -1,4 +1,4 @@
-"""Image to text: what a judge sees as a Study, and so as a canonical prompt, as far as it is likely and can be told.
+"""Image to text: a judge's prediction as a Study, and so as a canonical prompt, as far as it is likely and reliable.
 
 The thresholds of best F1 are not used here: a rare finding's is so low that most of what it calls is not there.
 """
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gen.core.terms import ADULT_FROM_YEARS, OLDEST_YEARS
-from gen.judge.sight import Judgement
+from gen.judge.readings import Judgement
 from gen.language.render import render
 from gen.language.study import Finding, Study
 
@@ -19,45 +19,45 @@ ANATOMY = 0.5  # below it, this is hardly one whole upright chest
 
 
 def unreliable(figures: Mapping[str, Any]) -> tuple[str, ...]:
-    """The findings that a judge of these ``figures`` cannot be shown to tell: its AUROC on held-out films is not known,
-    or its interval reaches down to chance. None where it has no figures, as a judge that is not ours."""
+    """The findings that a judge of these ``figures`` cannot be shown to tell: their AUROC is not known, or its
+    interval on held-out images reaches down to chance. None where it has no figures, as a judge that is not ours."""
     return tuple(name for name, of in figures.get("findings", {}).items() if not (of["auroc"][1] or 0) > 0.5)
 
 
-def study_of(seen: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> Study:
-    """The Study that ``seen`` amounts to: valid whatever the numbers.
+def predicted_study(prediction: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> Study:
+    """Build the Study that ``prediction`` amounts to: valid whatever the numbers.
 
     A finding is present from even odds on, unless it is ``doubtful``. "No Finding" is said where nothing else is,
     absent findings are not listed. Sex, view and age group are said from the probability ``sure`` on, the age in whole
-    years for an adult only: hardly a child of known age was among the films.
+    years for an adult only: hardly a child of known age was among the images.
     """
-    present = [name for name, p in seen.findings.items() if p >= EVEN and name not in doubtful]
+    present = [name for name, p in prediction.findings.items() if p >= EVEN and name not in doubtful]
     if len(present) > 1 and "No Finding" in present:
         present.remove("No Finding")
-    group = _either(seen.child, sure, "child", "adult")
+    group = _either(prediction.child, sure, "child", "adult")
     age = None
-    if seen.age is not None and group != "child":
-        age = int(min(max(round(seen.age), ADULT_FROM_YEARS), OLDEST_YEARS))
+    if prediction.age is not None and group != "child":
+        age = int(min(max(round(prediction.age), ADULT_FROM_YEARS), OLDEST_YEARS))
     return Study(
         age=age,
         age_group=None if age is not None else group,
-        sex=_either(seen.female, sure, "F", "M"),
-        view=_either(seen.ap, sure, "AP", "PA"),
+        sex=_either(prediction.female, sure, "F", "M"),
+        view=_either(prediction.ap, sure, "AP", "PA"),
         findings={name: Finding() for name in present},
     )
 
 
-def describe(seen: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> dict[str, Any]:
+def describe(prediction: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> dict[str, Any]:
     """What `gen describe --json` says of one image: prompt, study, probabilities, and which findings not to trust."""
-    study = study_of(seen, doubtful, sure)
+    study = predicted_study(prediction, doubtful, sure)
     return {
         "prompt": render(study),
         "study": study.to_json_dict(),
-        "findings": {name: round(p, 4) for name, p in seen.findings.items()},
-        "unreliable": [name for name in seen.findings if name in doubtful],
+        "findings": {name: round(p, 4) for name, p in prediction.findings.items()},
+        "unreliable": [name for name in prediction.findings if name in doubtful],
         "sure": sure,
-        **{key: _rounded(getattr(seen, key)) for key in ("female", "ap", "child", "age", "artefact")},
-        "quality": {name: round(p, 4) for name, p in seen.quality.items()},
+        **{key: _rounded(getattr(prediction, key)) for key in ("female", "ap", "child", "age", "artefact")},
+        "quality": {name: round(p, 4) for name, p in prediction.quality.items()},
     }
 
 

@@ -17,8 +17,8 @@ from gen.data.split import patient_of, split_rows
 from gen.judge.calibrate import CALIBRATION, Calibration, calibrate, write_calibration
 from gen.judge.card import write_card
 from gen.judge.degrade import degrade, draw_kind
+from gen.judge.fakes import FakeSources, fake_sources_of, reconstruct
 from gen.judge.folder import read_network, write_network
-from gen.judge.forgeries import Makers, forgeries_of, reconstruct
 from gen.judge.judge import FIGURES, Judge, load_judge
 from gen.judge.labels import targets_of, without_sources
 from gen.judge.measure import artefact_figures, copy_figures, patient_figures, quality_figures
@@ -28,15 +28,15 @@ from gen.model.folder import CARD
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
-    from gen.judge.train import JudgeConfig
+    from gen.judge.config import JudgeConfig
 
 JUDGE_FOLDER = "judge"
-PLANTED = 200  # training films, at most, whose copies are planted
-REBUILT = 100  # held-out films, at most, that go through the autoencoder to calibrate and to measure
+PLANTED = 200  # training images, at most, whose copies are planted
+REBUILT = 100  # held-out images, at most, that go through the autoencoder to calibrate and to measure
 
 
 def finish(run: Path, images: int, config: JudgeConfig) -> Path:
-    """Write the judge's folder ``run``/judge from the checkpoint after ``images`` films; one that is whole stays.
+    """Write the judge's folder ``run``/judge from the checkpoint after ``images`` images; one that is whole stays.
 
     BadInput for data that cannot be used, GenError where the disk is full.
     """
@@ -45,65 +45,65 @@ def finish(run: Path, images: int, config: JudgeConfig) -> Path:
         return folder
     rows = split_rows(read_manifest(config.data))
     learnt = without_sources(rows, config.leave_out)
-    makers = forgeries_of(config.generator, config.samples)
+    sources = fake_sources_of(config.generator, config.samples)
     trained, _ = read_network(run / "checkpoints" / f"images-{images:09d}" / "network")
     with staged_folder(folder) as stage:
         write_network(stage, trained, config.size, torch.float16)
         network, _ = read_network(stage)  # what is measured is what is shipped
         write_calibration(
-            stage / CALIBRATION, _calibration(network, learnt["validation"], makers, config, run / "cache")
+            stage / CALIBRATION, _calibration(network, learnt["validation"], sources, config, run / "cache")
         )
         judge = load_judge(stage, device="cpu")
-        strangers = [*rows["validation"], *rows["test"]]
-        write_reference(stage / REFERENCE, build_reference(judge, rows["train"], strangers))
+        held_out = [*rows["validation"], *rows["test"]]
+        write_reference(stage / REFERENCE, build_reference(judge, rows["train"], held_out))
         judge = load_judge(stage, device="cpu")
-        figures = _figures(judge, rows, makers, config, run / "cache")
+        figures = _figures(judge, rows, sources, config, run / "cache")
         write_json(stage / FIGURES, _plain(figures))
         write_text(stage / CARD, write_card(judge, figures, learnt["train"], config, images))
     return folder
 
 
 def _calibration(
-    network: JudgeNetwork, rows: list[Row], makers: Makers, config: JudgeConfig, cache: Path
+    network: JudgeNetwork, rows: list[Row], sources: FakeSources, config: JudgeConfig, cache: Path
 ) -> Calibration:
-    levels = pixel_cache(rows, config.size, cache)
+    pixels_u8 = pixel_cache(rows, config.size, cache)
     targets = targets_of(rows, network.findings, config.complete)
-    forged = makers.arrays(levels, REBUILT, "validation", config.size, cache)
+    drawn_from = sources.arrays(pixels_u8, REBUILT, "validation", config.size, cache)
     damaged, quality, fakes = [], [], []
-    for i, film in enumerate(levels.astype(np.float32) / 255):
+    for i, image in enumerate(pixels_u8.astype(np.float32) / 255):
         rng = np.random.default_rng(derived_seed(0, f"calibration {i}"))
-        result = degrade(film, rng, draw_kind(rng))
+        result = degrade(image, rng, draw_kind(rng))
         damaged.append(result.image)
         quality.append(result.quality)
-        fakes.append(forged.draw(film, rng))
-    clean, bad, fake = (raw_scores(network, _levels(films)) for films in (levels, damaged, fakes))
+        fakes.append(drawn_from.draw(image, rng))
+    clean, bad, fake = (raw_scores(network, _as_u8(images)) for images in (pixels_u8, damaged, fakes))
     return calibrate(
         clean,
         targets,
         np.concatenate([clean["quality"], bad["quality"]]),
         np.concatenate([np.ones_like(clean["quality"]), np.stack(quality)]),
         np.concatenate([clean["artefact"], fake["artefact"]]),
-        np.repeat([0.0, 1.0], len(levels)),
+        np.repeat([0.0, 1.0], len(pixels_u8)),
         network.findings,
     )
 
 
 def _figures(
-    judge: Judge, rows: dict[str, list[Row]], makers: Makers, config: JudgeConfig, cache: Path
+    judge: Judge, rows: dict[str, list[Row]], sources: FakeSources, config: JudgeConfig, cache: Path
 ) -> dict[str, Any]:
     """What the card and the reports say of ``judge``; of the test split, or without one of validation."""
     split = "test" if rows["test"] else "validation"
     held_out = rows[split]
-    levels = pixel_cache(held_out, config.size, cache)
+    pixels_u8 = pixel_cache(held_out, config.size, cache)
     patients = [patient_of(row) for row in held_out]
-    readings = judge.read(levels)
-    forged: dict[str, Any] = {"autoencoder": reconstruct(makers.generator, evenly(levels, REBUILT))}
-    if makers.samples[split]:
-        forged["generator"] = pixel_cache(makers.samples[split], config.size, cache)
+    readings = judge.read(pixels_u8)
+    fakes: dict[str, Any] = {"autoencoder": reconstruct(sources.generator, evenly(pixels_u8, REBUILT))}
+    if sources.samples[split]:
+        fakes["generator"] = pixel_cache(sources.samples[split], config.size, cache)
     ages = targets_of(rows["train"], (), config.complete).age
     numbers = evenly(np.arange(len(rows["train"])), PLANTED)
     planted = pixel_cache([rows["train"][i] for i in numbers], config.size, cache)
-    grey = list(levels.astype(np.float32) / 255)
+    grey = list(pixels_u8.astype(np.float32) / 255)
     assert judge.reference is not None
     return {
         "split": split,
@@ -116,14 +116,14 @@ def _figures(
             float(np.nanmedian(ages)) if (~np.isnan(ages)).any() else float("nan"),
         ),
         "quality": quality_figures(judge, grey, patients),
-        "artefact": artefact_figures(judge, grey, patients, forged),
+        "artefact": artefact_figures(judge, grey, patients, fakes),
         "copies": copy_figures(judge, judge.reference, list(planted.astype(np.float32) / 255), numbers.tolist()),
     }
 
 
-def _levels(films: Any) -> np.ndarray:
+def _as_u8(images: Any) -> np.ndarray:
     """uint8 as they are, float [0, 1] rounded to it."""
-    array = np.asarray(films)
+    array = np.asarray(images)
     return array if array.dtype == np.uint8 else np.rint(array * 255).astype(np.uint8)
 
 

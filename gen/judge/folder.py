@@ -20,7 +20,7 @@ JUDGE, TRUNK, HEADS = "judge.json", "trunk", "heads.safetensors"
 
 @quiet()
 def write_network(folder: Path, network: JudgeNetwork, size: int, dtype: torch.dtype | None = None) -> None:
-    """Fill the new ``folder`` with ``network``, its weights in ``dtype`` if given, for films of ``size`` pixels."""
+    """Fill the new ``folder`` with ``network``, its weights in ``dtype`` if given, for images of ``size`` pixels."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def write_network(folder: Path, network: JudgeNetwork, size: int, dtype: torch.d
 
 
 def read_network(folder: Path) -> tuple[JudgeNetwork, int]:
-    """The network in ``folder``, float32 and frozen, and the size of its films; BadInput names what is amiss."""
+    """The network in ``folder``, float32 and frozen, and the size of its images; BadInput names what is amiss."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import ResNetModel

@@ -15,19 +15,19 @@ from gen.core.files import read_json, sha256_file
 from gen.judge.calibrate import CALIBRATION, Calibration, read_calibration
 from gen.judge.folder import HEADS, JUDGE, TRUNK, read_network
 from gen.judge.network import QUALITIES, JudgeNetwork, raw_scores
+from gen.judge.readings import AnyJudge, Readings, batches, blank, join
 from gen.judge.reference import REFERENCE, Reference, read_reference
-from gen.judge.sight import AnyJudge, Readings, batches, blank, join
 
 FIGURES = "figures.json"
 
 
 @dataclass(frozen=True)
 class Judge(AnyJudge):
-    """A judge of ours. ``figures`` are its own on held-out films; ``reference`` is its index of a generator's training
-    films, where the folder has one."""
+    """A judge of ours. ``figures`` are its own on held-out images; ``reference`` is its index of a generator's training
+    images, where the folder has one."""
 
     name: str
-    identity: str
+    fingerprint: str
     findings: tuple[str, ...]
     network: JudgeNetwork
     size: int
@@ -40,9 +40,9 @@ class Judge(AnyJudge):
     ) -> Readings:
         """As of `AnyJudge`; probabilities are calibrated."""
         parts = [_nothing(self)]
-        for levels in batches(pixels, self.size):
-            parts.append(self.calibration.readings(raw_scores(self.network, levels), self.findings))
-            on_images(len(levels))
+        for pixels_u8 in batches(pixels, self.size):
+            parts.append(self.calibration.readings(raw_scores(self.network, pixels_u8), self.findings))
+            on_images(len(pixels_u8))
         return join(parts)
 
 
@@ -58,7 +58,7 @@ def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Jud
     network, size = read_network(folder)
     return Judge(
         name=folder.resolve().name,
-        identity=judge_hash(folder),
+        fingerprint=judge_hash(folder),
         findings=network.findings,
         network=network.to(place),
         size=size,

@@ -1,7 +1,7 @@
-"""What is known of a film: targets and masks for the judge's heads, so that a missing label is never a negative.
+"""What is known of an image: targets and masks for the judge's heads, so that a missing label is never a negative.
 
-A finding is present or absent where the row's Study says so; absent also where the film has "No Finding", and where its
-source is known to name all that it has (NIH ChestX-ray14). Whatever else is not named is unknown.
+A finding is present or absent where the row's Study says so; absent also where the image has "No Finding", and where
+its source is known to name all that it has (NIH ChestX-ray14). Whatever else is not named is unknown.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from gen.core.manifest import Row
     from gen.language.study import Study
 
-# A label of the patient, not of the film: it neither makes a film abnormal nor is ruled out by a normal one.
+# A label of the patient, not of the image: it neither makes an image abnormal nor is ruled out by a normal one.
 OF_THE_PATIENT = frozenset({"COVID-19"})
 NAMED_BY_COMPLETE = ("No Finding", *NIH_14)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Row i is film i. ``binary`` float32 (N, findings + 3) is 1, 0, or NaN where unknown: findings, then female, AP,
+    """Row i is image i. ``binary`` float32 (N, findings + 3) is 1, 0, or NaN where unknown: findings, then female, AP,
     child; ``age`` float32 (N,) in years, or NaN."""
 
     binary: np.ndarray
@@ -37,7 +37,7 @@ class Targets:
 def finding_states(row: Row, complete: Sequence[str]) -> dict[str, bool]:
     """Finding -> present or not, for each that is known of ``row``; an uncertain one is unknown.
 
-    ``complete`` are the sources whose rows name every finding of NIH_14 that the film has.
+    ``complete`` are the sources whose rows name every finding of NIH_14 that the image has.
     """
     study = study_of(row)
     said = {name: finding.state for name, finding in study.findings.items()}
@@ -55,7 +55,7 @@ def finding_states(row: Row, complete: Sequence[str]) -> dict[str, bool]:
 
 
 def judged_findings(rows: Sequence[Row], complete: Sequence[str], least: int) -> list[str]:
-    """The findings with at least ``least`` films that have it and as many without it, all in one source.
+    """The findings with at least ``least`` images that have it and as many without it, all in one source.
 
     The condition on the source is what keeps a head from learning the look of a hospital: COVID-19 against no COVID-19
     would be Hannover against Bethesda.

@@ -1,4 +1,4 @@
-"""A judge's own figures on held-out films of unseen patients: what every report that uses it quotes.
+"""A judge's own figures on held-out images of unseen patients: what every report that uses it quotes.
 
 Intervals are 95 %, by drawing patients anew. Nothing here was used to train or to calibrate.
 """
@@ -12,11 +12,12 @@ import numpy as np
 
 from gen.core.run import derived_seed
 from gen.data.rows import study_of
+from gen.data.sources import NIH
 from gen.data.split import patient_of
-from gen.judge.degrade import BREAKING, FORGERIES, KINDS, UNSEEN_FORGERIES, blur, degrade, forge, jpeg
+from gen.judge.degrade import BREAKING, KINDS, SPOILS, UNSEEN_SPOILS, blur, degrade, jpeg, spoil
 from gen.judge.labels import Targets
 from gen.judge.network import PATIENT, QUALITIES
-from gen.judge.sight import AnyJudge, Readings
+from gen.judge.readings import AnyJudge, Readings
 from gen.statistics.groups import by_size, groups_of, key_of
 from gen.statistics.intervals import bootstrap
 from gen.statistics.scores import auroc, brier, calibration_error, mean_auroc
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from gen.judge.reference import Reference
 
 Triple = tuple[float, float, float]  # a value and its interval, as figures.json has them
-ENOUGH = 5  # films with and without a finding, below which a group has no AUROC of it
-# Copies of a film that a privacy check must find, by what was done to them.
+ENOUGH = 5  # images with and without a finding, below which a group has no AUROC of it
+# Copies of an image that a privacy check must find, by what was done to them.
 COPIES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "JPEG of quality 30": lambda image, rng: jpeg(image, 30),
     "contrast x 0.8": lambda image, rng: 0.1 + 0.8 * image,
@@ -39,9 +40,9 @@ COPIES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 
 def patient_figures(readings: Readings, targets: Targets, rows: Sequence[Row], median_age: float) -> dict[str, Any]:
-    """Findings, sex, view, child and age: of all films, and of each group of patients, view and source.
+    """Findings, sex, view, child and age: of all images, and of each group of patients, view and source.
 
-    ``median_age`` of the training films is what a judge that saw nothing would say.
+    ``median_age`` of the training images is what a judge that saw nothing would say.
     """
     patients = [patient_of(row) for row in rows]
     count = len(readings.names)
@@ -58,7 +59,7 @@ def patient_figures(readings: Readings, targets: Targets, rows: Sequence[Row], m
             name: group_figures(readings, targets, patients, inside) for name, inside in members_by_group(rows).items()
         },
     }
-    nih = np.array([row.source == "nih-chestxray14" for row in rows])
+    nih = np.array([row.source == NIH for row in rows])
     figures["child_within_nih"] = _binary_figures(readings.child[nih], labels["child"][nih], _of(patients, nih))
     return figures
 
@@ -73,65 +74,72 @@ def members_by_group(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 
 def group_figures(readings: Readings, targets: Targets, patients: Sequence[str], inside: np.ndarray) -> dict[str, Any]:
-    """Of the films ``inside``: mean AUROC of the findings with ENOUGH of both, their Brier score and calibration error,
+    """Of the images ``inside``: mean AUROC of the findings with ENOUGH of both, Brier score and calibration error, and
     AUROC of sex and view, mean absolute age error in years."""
     found, count = targets.binary[inside], len(readings.names)
-    seen, own = readings.findings[inside], _of(patients, inside)
+    predicted, own = readings.findings[inside], _of(patients, inside)
     counted = [j for j in range(count) if min((found[:, j] == 1).sum(), (found[:, j] == 0).sum()) >= ENOUGH]
     error = np.abs(readings.age[inside] - targets.age[inside])
     return {
         "films": int(inside.sum()),
         "patients": len(set(own)),
         "findings_counted": [readings.names[j] for j in counted],
-        "findings_auroc": _interval(own, lambda i: mean_auroc(seen[i][:, counted], found[i][:, counted])),
-        "findings_brier": _interval(own, lambda i: brier(seen[i], found[i, :count])),
-        "findings_calibration_error": calibration_error(seen.ravel(), found[:, :count].ravel()),
+        "findings_auroc": _interval(own, lambda i: mean_auroc(predicted[i][:, counted], found[i][:, counted])),
+        "findings_brier": _interval(own, lambda i: brier(predicted[i], found[i, :count])),
+        "findings_calibration_error": calibration_error(predicted.ravel(), found[:, :count].ravel()),
         "female_auroc": _auroc(readings.female[inside], found[:, count], own),
         "AP_auroc": _auroc(readings.ap[inside], found[:, count + 1], own),
         "age_error_years": _mean(error, own),
     }
 
 
-def quality_figures(judge: AnyJudge, films: Sequence[np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
-    """AUROC by which ``films`` float32 (H, W) are told from films damaged badly, by kind, on the head in question."""
-    clean = judge.read(films)
+def quality_figures(judge: AnyJudge, images: Sequence[np.ndarray], patients: Sequence[str]) -> dict[str, Any]:
+    """AUROC by which ``images`` float32 (H, W) are told from images damaged badly, by kind, on the head in question."""
+    clean = judge.read(images)
     figures = {}
     for kind in KINDS:
         if kind == "none":
             continue
         results = [
-            degrade(film, np.random.default_rng(derived_seed(1, f"{kind} {i}")), kind) for i, film in enumerate(films)
+            degrade(image, np.random.default_rng(derived_seed(1, f"{kind} {i}")), kind)
+            for i, image in enumerate(images)
         ]
         head = "anatomy" if kind in BREAKING else "sharpness" if kind in ("blur", "noise") else "exposure"
         column = QUALITIES.index(head)
         bad = [i for i, result in enumerate(results) if result.quality[column] == 0]
-        seen = judge.read([results[i].image for i in bad]).quality[:, column]
-        scores, labels = np.concatenate([clean.quality[:, column], seen]), np.repeat([1.0, 0.0], [len(films), len(bad)])
+        predicted = judge.read([results[i].image for i in bad]).quality[:, column]
+        scores, labels = (
+            np.concatenate([clean.quality[:, column], predicted]),
+            np.repeat([1.0, 0.0], [len(images), len(bad)]),
+        )
         owners = [*patients, *(patients[i] for i in bad)]
         figures[kind] = {"head": head, "damaged": len(bad), "auroc": _auroc(scores, labels, owners)}
     return figures
 
 
 def artefact_figures(
-    judge: AnyJudge, films: Sequence[np.ndarray], patients: Sequence[str], forged: Mapping[str, Sequence[np.ndarray]]
+    judge: AnyJudge,
+    radiographs: Sequence[np.ndarray],
+    patients: Sequence[str],
+    fakes: Mapping[str, Sequence[np.ndarray]],
 ) -> dict[str, Any]:
-    """AUROC by which forgeries are told from ``films`` by their patches: spoilt films by kind, and ``forged``."""
-    real = judge.read(films).artefact
+    """AUROC by which fakes are told from ``radiographs`` by their patches: spoilt ones by kind, and ``fakes``."""
+    real = judge.read(radiographs).artefact
     figures = {}
-    for kind in (*FORGERIES, *UNSEEN_FORGERIES, *forged):
-        if kind in forged:  # a synthetic image has no patient: it stands for itself
-            images, owners = forged[kind], [*patients, *(f"{kind} {i}" for i in range(len(forged[kind])))]
+    for kind in (*SPOILS, *UNSEEN_SPOILS, *fakes):
+        if kind in fakes:  # a synthetic image has no patient: it stands for itself
+            images, owners = fakes[kind], [*patients, *(f"{kind} {i}" for i in range(len(fakes[kind])))]
         else:
-            generators = (np.random.default_rng(derived_seed(1, f"{kind} {i}")) for i in range(len(films)))
-            images = [forge(film, rng, kind) for film, rng in zip(films, generators, strict=True)]
+            generators = (np.random.default_rng(derived_seed(1, f"{kind} {i}")) for i in range(len(radiographs)))
+            images = [spoil(radiograph, rng, kind) for radiograph, rng in zip(radiographs, generators, strict=True)]
             owners = [*patients, *patients]
         if not len(images):
             continue
-        seen = judge.read(images).artefact
-        scores, labels = np.concatenate([real, seen]), np.repeat([0.0, 1.0], [len(real), len(seen)])
+        predicted = judge.read(images).artefact
+        scores, labels = np.concatenate([real, predicted]), np.repeat([0.0, 1.0], [len(real), len(predicted)])
         figures[kind] = {
             "images": len(images),
-            "trained_on": kind not in UNSEEN_FORGERIES,
+            "trained_on": kind not in UNSEEN_SPOILS,
             "auroc": _auroc(scores, labels, owners),
         }
     return figures
@@ -140,21 +148,21 @@ def artefact_figures(
 def copy_figures(
     judge: AnyJudge,
     reference: Reference,
-    films: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     numbers: Sequence[int],
     false_alarms: float = 0.01,
 ) -> dict[str, Any]:
-    """Share of planted copies of ``films``, rows ``numbers`` of ``reference``, that are found at ``false_alarms``.
+    """Share of planted copies of ``images``, rows ``numbers`` of ``reference``, that are found at ``false_alarms``.
 
-    Found is what lies nearer to its nearest row than that share of other patients' films. "right_film" is the share
-    whose nearest row is the film itself.
+    Found is what lies nearer to its nearest row than that share of other patients' images. "right_film" is the share
+    whose nearest row is the image itself.
     """
     limit = reference.threshold(false_alarms)
     figures: dict[str, Any] = {"false_alarms": false_alarms, "threshold": limit, "held_out": len(reference.held_out)}
     for name, change in COPIES.items():
         made = [
-            change(film, np.random.default_rng(derived_seed(1, f"{name} {i}"))).astype(np.float32)
-            for i, film in enumerate(films)
+            change(image, np.random.default_rng(derived_seed(1, f"{name} {i}"))).astype(np.float32)
+            for i, image in enumerate(images)
         ]
         distances, nearest = reference.nearest(judge.read(made).embedding)
         figures[name] = {

@@ -1,6 +1,6 @@
 """The judge's network: a stock ResNet trunk with linear heads, and beside it a texture branch that sees patches alone.
 
-The trunk learns from real films and from degraded real films only, never from a synthetic image; what tells real from
+The trunk learns from real images and from degraded real images only, never from a synthetic image; what tells real from
 synthetic is the texture branch, which shares nothing with it.
 """
 
@@ -53,7 +53,7 @@ class JudgeNetwork(nn.Module):
                 downsample_in_first_stage=True,
             )
         )
-        # Centred and scaled by the batch: without it all embeddings lie in one narrow cone, and copies among strangers.
+        # Centred and scaled by the batch: without it all embeddings, copies and others, lie in one narrow cone.
         self.embed = nn.Sequential(
             nn.Linear(shape.hidden_sizes[-1], shape.embedding, bias=False),
             nn.BatchNorm1d(shape.embedding, affine=False),
@@ -114,9 +114,9 @@ def patch_side(widths: Sequence[int]) -> int:
 
 
 def contrast(first: torch.Tensor, second: torch.Tensor, patients: torch.Tensor, temperature: float) -> torch.Tensor:
-    """NT-Xent (Chen et al. 2020, arXiv:2002.05709, equation 1) between two views (N, E) of each film, a scalar.
+    """NT-Xent (Chen et al. 2020, arXiv:2002.05709, equation 1) between two views (N, E) of each image, a scalar.
 
-    Films of one patient (equal numbers in ``patients`` (N,)) are neither drawn together nor pushed apart. 0 of no film.
+    Images of one patient (equal numbers in ``patients`` (N,)) are neither drawn together nor pushed apart. 0 of none.
     """
     if not len(first):  # in a small batch, damage may have left none of the chests whole
         return first.sum()
@@ -132,8 +132,8 @@ def contrast(first: torch.Tensor, second: torch.Tensor, patients: torch.Tensor, 
 
 
 @torch.inference_mode()
-def raw_scores(network: JudgeNetwork, levels: np.ndarray, batch_size: int = 32) -> dict[str, np.ndarray]:
-    """The raw scores of uint8 ``levels`` (N, H, W), float32 and in evaluation mode, keys as of `forward`.
+def raw_scores(network: JudgeNetwork, pixels_u8: np.ndarray, batch_size: int = 32) -> dict[str, np.ndarray]:
+    """The raw scores of uint8 ``pixels_u8`` (N, H, W), float32 and in evaluation mode, keys as of `forward`.
 
     "artefact" (N,) is the mean over the patches of an image. At most ``batch_size`` images are in memory as floats.
     """
@@ -141,8 +141,8 @@ def raw_scores(network: JudgeNetwork, levels: np.ndarray, batch_size: int = 32) 
     was_training = network.training
     network.eval()
     parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(levels), batch_size):
-        scores = network(to_model_range(np.asarray(levels[start : start + batch_size])).to(place))
+    for start in range(0, len(pixels_u8), batch_size):
+        scores = network(to_model_range(np.asarray(pixels_u8[start : start + batch_size])).to(place))
         scores["artefact"] = scores["artefact"].mean((1, 2, 3))
         for name, value in scores.items():
             parts.setdefault(name, []).append(value.float().cpu().numpy())

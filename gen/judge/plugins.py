@@ -21,7 +21,7 @@ from gen.core.files import read_json, sha256_file
 from gen.core.terms import FINDINGS, STANDARD_NAMES
 from gen.judge.folder import JUDGE
 from gen.judge.judge import Judge, load_judge
-from gen.judge.sight import AnyJudge, Readings, batches, blank, join
+from gen.judge.readings import AnyJudge, Readings, batches, blank, join
 from gen.model.folder import check_weights
 from gen.model.parts import load_weights, quiet
 
@@ -38,7 +38,7 @@ class ForeignJudge(AnyJudge):
     """A network that is not ours. ``run`` takes uint8 (n, size, size) to findings (n, F) and embeddings (n, E)."""
 
     name: str
-    identity: str
+    fingerprint: str
     findings: tuple[str, ...]
     size: int
     run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -50,10 +50,10 @@ class ForeignJudge(AnyJudge):
         if not len(pixels):
             raise BadInput("there is no image to look at")
         parts = []
-        for levels in batches(pixels, self.size):
-            probabilities, embedding = self.run(levels)
-            parts.append(blank(len(levels), embedding, self.findings, probabilities))
-            on_images(len(levels))
+        for pixels_u8 in batches(pixels, self.size):
+            probabilities, embedding = self.run(pixels_u8)
+            parts.append(blank(len(pixels_u8), embedding, self.findings, probabilities))
+            on_images(len(pixels_u8))
         return join(parts)
 
 
@@ -98,27 +98,27 @@ def _transformers(folder: Path, device: str) -> ForeignJudge:
     columns = _columns(labels)
     if classifies and not columns:
         raise BadInput(f"{folder}: none of its labels is a finding ({', '.join(labels[:5])})")
-    # One label a film (softmax) only where the folder says so, or has no more than two.
+    # One label an image (softmax) only where the folder says so, or has no more than two.
     several = getattr(network.config, "problem_type", None) == "multi_label_classification"
 
     @torch.inference_mode()
-    def run(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        grey = torch.from_numpy(levels.astype(np.float32) / 255)[:, None].expand(-1, channels, -1, -1)
+    def run(pixels_u8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        grey = torch.from_numpy(pixels_u8.astype(np.float32) / 255)[:, None].expand(-1, channels, -1, -1)
         images = ((grey - mean[:channels, None, None]) / std[:channels, None, None]).to(place)
         outputs = network(images, output_hidden_states=classifies)
         hidden = outputs.hidden_states[-1] if classifies else outputs.last_hidden_state
         pooled = None if classifies else getattr(outputs, "pooler_output", None)
         embedding = pooled.flatten(1) if pooled is not None else _pooled(hidden)
         if not classifies:
-            return np.empty((len(levels), 0), np.float32), embedding.float().cpu().numpy()
+            return np.empty((len(pixels_u8), 0), np.float32), embedding.float().cpu().numpy()
         logits = outputs.logits.float()
         probabilities = logits.sigmoid() if several else logits.softmax(1)
         return probabilities[:, list(columns.values())].cpu().numpy(), embedding.float().cpu().numpy()
 
     # Size and mean decide the numbers too: a folder in which they changed is another judge.
     files = [folder / "config.json", folder / "preprocessor_config.json", *sorted(folder.glob("*.safetensors"))]
-    identity = _hash(*(path for path in files if path.is_file()))
-    return ForeignJudge(folder.resolve().name, identity, tuple(columns), size, run)
+    fingerprint = _hash(*(path for path in files if path.is_file()))
+    return ForeignJudge(folder.resolve().name, fingerprint, tuple(columns), size, run)
 
 
 def _pooled(hidden: torch.Tensor) -> torch.Tensor:
@@ -182,8 +182,8 @@ def _xrv(spec: str, device: str) -> ForeignJudge:
     columns = _columns(labels)
 
     @torch.inference_mode()
-    def run(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images = (torch.from_numpy(levels.astype(np.float32))[:, None] / 127.5 - 1) * 1024  # its own range
+    def run(pixels_u8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images = (torch.from_numpy(pixels_u8.astype(np.float32))[:, None] / 127.5 - 1) * 1024  # its own range
         embedding = network.features2(images.to(place))
         probabilities = network.classifier(embedding).sigmoid()
         return probabilities[:, list(columns.values())].cpu().numpy(), embedding.cpu().numpy()

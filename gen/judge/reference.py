@@ -1,7 +1,7 @@
-"""The reference index: a generator's training films as embeddings, so that copies are found without the data.
+"""The reference index: a generator's training images as embeddings, so that copies are found without the data.
 
-A row is an embedding in 8-bit numbers and two keyed hashes, of the film and of its patient. With it come the distances
-of films of other patients to their nearest neighbour in the index: what "too near" is measured against.
+A row is an embedding in 8-bit numbers and two keyed hashes, of the image and of its patient. With it come the distances
+of images of other patients to their nearest neighbour in the index: what "too near" is measured against.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from gen.data.split import patient_of
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
-    from gen.judge.sight import AnyJudge
+    from gen.judge.readings import AnyJudge
 
 REFERENCE = "reference.safetensors"
-_BATCH = 16  # films in memory, each as large as its file has it
+_TENSORS = {"codes": "codes", "films": "images", "patients": "patients", "held_out": "held_out"}  # file to field
+_BATCH = 16  # images in memory, each as large as its file has it
 
 
 @dataclass(frozen=True)
 class Reference:
-    """``codes`` int8 (N, E), directions whose largest number is 127; ``films``, ``patients`` uint64 (N,), keyed hashes.
+    """``codes`` int8 (N, E), directions whose largest number is 127; ``images`` and ``patients``: keyed hashes (N,).
 
-    ``held_out`` float32 (M,), ascending: distances of other patients' real films to their nearest row. ``key`` is
+    ``held_out`` float32 (M,), ascending: distances of other patients' real images to their nearest row. ``key`` is
     the identity of the judge whose embeddings they are.
     """
 
     codes: np.ndarray
-    films: np.ndarray
+    images: np.ndarray
     patients: np.ndarray
     held_out: np.ndarray
     key: str
@@ -52,19 +53,19 @@ class Reference:
         return np.concatenate(distances), np.concatenate(places)
 
     def threshold(self, false_alarms: float = 0.01) -> float:
-        """The distance below which a real film of another patient lies with a probability of ``false_alarms`` at most
+        """The distance below which a real image of another patient lies with a probability of ``false_alarms`` at most
         (`calibrate`)."""
         return calibrate(self.held_out, false_alarms)[0]
 
 
 def calibrate(distances: np.ndarray, rate: float) -> tuple[float, float]:
-    """The threshold below which a new film of an unseen patient falls with a probability of at most ``rate``, and that.
+    """Find the threshold below which an image of a new patient falls with a probability of at most ``rate``, and that.
 
     Of n + 1 exchangeable distances the new one is below the k-th smallest of the others with probability k / (n + 1)
     (Vovk et al. 2005, conformal prediction), and k is the largest that ``rate`` allows. Where that is none, the
-    threshold is the smallest distance, and the rate 1 / (n + 1) is higher than wished. Exact for one film a patient;
-    where a patient's films are near each other the rate is somewhat higher. It is one over draws of the held-out films
-    too: behind a given threshold it is Beta(k, n + 1 - k), for small k wide.
+    threshold is the smallest distance, and the rate 1 / (n + 1) is higher than wished. Exact for one image a patient;
+    where a patient's images are near each other the rate is somewhat higher. It is one over draws of the
+    held-out images too: behind a given threshold it is Beta(k, n + 1 - k), for small k wide.
     """
     if not len(distances):
         return math.nan, math.nan
@@ -73,24 +74,24 @@ def calibrate(distances: np.ndarray, rate: float) -> tuple[float, float]:
 
 
 def build_reference(judge: AnyJudge, rows: Sequence[Row], held_out: Sequence[Row]) -> Reference:
-    """The index of ``rows``, a generator's training films, with ``held_out`` films of other patients to measure by.
+    """The index of ``rows``, a generator's training images, with ``held_out`` images of other patients to measure by.
 
-    A patient one of whose held-out films is an indexed one, pixel for pixel, is no other patient and is left out.
+    A patient one of whose held-out images is an indexed one, pixel for pixel, is no other patient and is left out.
     BadInput where a patient stands in both, for an image that cannot be read, and where there is nothing to index or
     to measure by.
     """
     if not rows or not held_out:
-        raise BadInput("a reference index needs films to index, and films of other patients")
+        raise BadInput("a reference index needs images to index, and images of other patients")
     if shared := {patient_of(row) for row in rows} & {patient_of(row) for row in held_out}:
-        raise BadInput(f"patient {min(shared)!r} is among the indexed and the held-out films")
-    known, pictures = _seen(judge, rows)
-    others, strangers = _seen(judge, held_out)
+        raise BadInput(f"patient {min(shared)!r} is among the indexed and the held-out images")
+    known, pictures = _embedded(judge, rows)
+    others, of_others = _embedded(judge, held_out)
     indexed = set(pictures)
-    posing = {patient_of(row) for row, picture in zip(held_out, strangers, strict=True) if picture in indexed}
+    posing = {patient_of(row) for row, picture in zip(held_out, of_others, strict=True) if picture in indexed}
     kept = [patient_of(row) not in posing for row in held_out]
     if not any(kept):
-        raise BadInput("every held-out patient has a film that is indexed too, so there is nothing to measure by")
-    return index_of(known, rows, others[kept], judge.identity)
+        raise BadInput("every held-out patient has an image that is indexed too, so there is nothing to measure by")
+    return index_of(known, rows, others[kept], judge.fingerprint)
 
 
 def index_of(embeddings: np.ndarray, rows: Sequence[Row], held_out: np.ndarray, key: str) -> Reference:
@@ -98,29 +99,29 @@ def index_of(embeddings: np.ndarray, rows: Sequence[Row], held_out: np.ndarray, 
     # Most numbers of a unit vector are small: its largest one gets the whole range.
     unit = _unit(embeddings)
     codes = np.rint(unit / np.abs(unit).max(1, keepdims=True) * 127).astype(np.int8)
-    films = np.array([hashed(key, row.sha256 or row.file_name) for row in rows], np.uint64)
+    images = np.array([hashed(key, row.sha256 or row.file_name) for row in rows], np.uint64)
     patients = np.array([hashed(key, patient_of(row)) for row in rows], np.uint64)
-    empty = Reference(codes, films, patients, np.empty(0, np.float32), key)
+    empty = Reference(codes, images, patients, np.empty(0, np.float32), key)
     distances, _ = empty.nearest(held_out)
-    return Reference(codes, films, patients, np.sort(distances).astype(np.float32), key)
+    return Reference(codes, images, patients, np.sort(distances).astype(np.float32), key)
 
 
-def _seen(judge: AnyJudge, rows: Sequence[Row]) -> tuple[np.ndarray, list[bytes]]:
+def _embedded(judge: AnyJudge, rows: Sequence[Row]) -> tuple[np.ndarray, list[bytes]]:
     """Embeddings (N, E) of the images of ``rows`` and digests of their pixels, read one batch after another."""
     from tqdm import tqdm
 
     parts, pictures = [], []
-    with tqdm(total=len(rows), desc="looking", unit="image", leave=False) as bar:
+    with tqdm(total=len(rows), desc="embedding", unit="image", leave=False) as bar:
         for start in range(0, len(rows), _BATCH):
-            films = [read_radiograph(row.file).pixels for row in rows[start : start + _BATCH]]
-            parts.append(judge.read(films).embedding)
-            pictures += [hashlib.sha256(repr(film.shape).encode() + film.tobytes()).digest() for film in films]
-            bar.update(len(films))
+            images = [read_radiograph(row.file).pixels for row in rows[start : start + _BATCH]]
+            parts.append(judge.read(images).embedding)
+            pictures += [hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest() for image in images]
+            bar.update(len(images))
     return np.concatenate(parts), pictures
 
 
 def hashed(key: str, name: str) -> int:
-    """The first 8 bytes of SHA-256 of "key:name": who has the data set finds a film again, nobody reads its name."""
+    """The first 8 bytes of SHA-256 of "key:name": who has the data set finds an image again, nobody reads its name."""
     return int.from_bytes(hashlib.sha256(f"{key}:{name}".encode()).digest()[:8], "big")
 
 
@@ -128,8 +129,8 @@ def write_reference(path: Path, reference: Reference) -> None:
     """Write ``reference`` as one safetensors file."""
     from safetensors.numpy import save_file
 
-    arrays = {name: getattr(reference, name) for name in ("codes", "films", "patients", "held_out")}
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path, {"key": reference.key})
+    arrays = {name: np.ascontiguousarray(getattr(reference, field)) for name, field in _TENSORS.items()}
+    save_file(arrays, path, {"key": reference.key})
 
 
 def read_reference(path: Path) -> Reference:
@@ -138,7 +139,7 @@ def read_reference(path: Path) -> Reference:
 
     try:
         with safe_open(path, "numpy") as stored:
-            arrays = {name: stored.get_tensor(name) for name in ("codes", "films", "patients", "held_out")}
+            arrays = {field: stored.get_tensor(name) for name, field in _TENSORS.items()}
             return Reference(**arrays, key=stored.metadata()["key"])
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is no reference index: {error}", hint="copy the judge again, whole") from error

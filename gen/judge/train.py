@@ -1,14 +1,13 @@
 """Training the judge: `gen train judge CONFIG`. One visible loop; what it shares is in `gen.model.training`.
 
-Each film is seen twice in a step: as it is, and once more, damaged in a way that the quality heads should notice and,
-where the chest is still there, the others should not. Beside it the texture branch compares crops of films with crops
-of forgeries. Film, movement, damage and crop n are functions of (seed, n), so that a killed run continues exactly.
+Each image is seen twice in a step: as it is, and once more, damaged in a way that the quality heads should notice and,
+where the chest is still there, the others should not. Beside it the texture branch compares crops of images with crops
+of fakes. Image, movement, damage and crop n are functions of (seed, n), so that a killed run continues exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,13 @@ from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
 from gen.data.loader import Augmentation, augment, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
+from gen.judge.config import JudgeConfig
 from gen.judge.degrade import degrade, draw_kind
+from gen.judge.fakes import Fakes, fake_sources_of
+from gen.judge.finish import finish
 from gen.judge.folder import write_network
-from gen.judge.forgeries import Forgeries, forgeries_of
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
-from gen.judge.network import QUALITIES, JudgeNetwork, JudgeShape, contrast, patch_side, raw_scores
+from gen.judge.network import QUALITIES, JudgeNetwork, contrast, patch_side, raw_scores
 from gen.model import training
 from gen.model.cpu import memory_format
 from gen.model.device import describe_device
@@ -33,50 +34,8 @@ from gen.statistics.scores import auroc, mean_auroc
 if TYPE_CHECKING:
     import torch
 
-# A film has a dozen findings and one sex, and few films are damaged badly: their means would count too little.
+# An image has a dozen findings and one sex, and few images are damaged badly: their means would count too little.
 FINDING_WEIGHT, QUALITY_WEIGHT = 4.0, 2.0
-
-
-def _moves() -> Augmentation:
-    return Augmentation(turn_degrees=3.0, zoom=0.04, shift=0.02, log_gamma=0.15)
-
-
-@dataclass(frozen=True)
-class JudgeConfig:
-    """`gen train judge`: everything that decides the weights. There are no flips: the heart is on the left."""
-
-    out: str
-    data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
-    # A model folder, whose autoencoder makes forgeries; None: the bundled one. The reference index holds the training
-    # films of ``data``, so that is where it should have learnt from.
-    generator: str | None = None
-    samples: str | None = None  # a folder that `gen sample` wrote, forgeries too; None: without them
-    shape: JudgeShape = field(default_factory=JudgeShape)
-    size: int = 256  # pixels
-    crop: int = 128  # pixels, the side of what the texture branch learns from
-    # Sources that name every one of NIH's 14 findings that a film has: there, what is not named is absent.
-    complete: list[str] = field(default_factory=lambda: ["nih-chestxray14"])
-    # Sources to learn nothing from, so that the figures say how the judge does where it has never been.
-    leave_out: list[str] = field(default_factory=list)
-    least_films: int = 40  # with a finding, and without it, in one source: below that it gets no head
-    images: int = 34_000  # films to learn from, in all; each is seen twice
-    batch_size: int = 32  # films a process
-    learning_rate: float = 2e-3
-    warmup: int = 2_000  # films
-    cooldown: float = 0.6  # the last part of the run, over which the learning rate falls to 0
-    weight_decay: float = 0.05
-    ema: float = 0.995
-    age_weight: float = 0.5  # of the smooth L1 error in decades
-    contrast_weight: float = 0.2
-    contrast_temperature: float = 0.1
-    augmentation: Augmentation = field(default_factory=_moves)
-    reconstructions: int = 400  # films through the autoencoder and back
-    films_per_patient: int = 4  # in an epoch
-    checkpoint_every: int = 5_000  # films
-    validate_every: int = 5_000  # films
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
 
 
 def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
@@ -86,11 +45,9 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
     """
     import torch
 
-    from gen.judge.finish import finish
-
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
     training.require_positive(config, "images", "batch_size", "learning_rate", "cooldown", "size", "crop")
-    training.require_positive(config, "checkpoint_every", "validate_every", "contrast_temperature", "least_films")
+    training.require_positive(config, "checkpoint_every", "validate_every", "contrast_temperature", "least_images")
     training.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "age_weight")
     training.require_not_negative(config, "contrast_weight", "reconstructions")
     training.require_share(config, "cooldown")
@@ -98,20 +55,20 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
     if not patch_side(config.shape.texture) <= config.crop <= config.size:
         raise BadInput(f"crop is {config.crop}", hint=f"use {patch_side(config.shape.texture)} to {config.size} pixels")
     rows = without_sources(split_rows(read_manifest(config.data)), config.leave_out)
-    findings = judged_findings(rows["train"], config.complete, config.least_films)
+    findings = judged_findings(rows["train"], config.complete, config.least_images)
     targets = {split: targets_of(rows[split], findings, config.complete) for split in ("train", "validation")}
     accelerator = training.make_accelerator(config.out, config.device, config.dtype, 1)
     torch.manual_seed(config.seed)
     with training.refused_by_the_library("the judge"):
         bare: Any = JudgeNetwork(config.shape, findings)
 
-    forgeries = forgeries_of(config.generator, config.samples)
+    sources = fake_sources_of(config.generator, config.samples)
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with training.open_shared_run(accelerator, config.out, config, command, data=data, **forgeries.inputs()) as run:
+    with training.open_shared_run(accelerator, config.out, config, command, data=data, **sources.inputs()) as run:
         with accelerator.main_process_first():  # it fills the cache
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
-            forged = forgeries.arrays(pixels["train"], config.reconstructions, "train", config.size, cache)
+            fakes = sources.arrays(pixels["train"], config.reconstructions, "train", config.size, cache)
         layout = memory_format(bare, accelerator.device)
         bare.to(accelerator.device, memory_format=layout)
         average = training.Ema(bare)
@@ -160,7 +117,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
             places = range(first, first + config.batch_size)
             chosen = [order.index(n) for n in places]
             views, quality, same = two_views(pixels["train"][chosen], places, config.seed, config.augmentation)
-            crops = texture_crops(pixels["train"], chosen, places, config, forged)
+            crops = texture_crops(pixels["train"], chosen, places, config, fakes)
             count = len(chosen)
             outputs = model(views.to(accelerator.device, memory_format=layout), crops.to(accelerator.device))
             known = {
@@ -197,40 +154,40 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
 
 
 def two_views(
-    levels: np.ndarray, places: Sequence[int], seed: int, how: Augmentation
+    pixels_u8: np.ndarray, places: Sequence[int], seed: int, how: Augmentation
 ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Each film of uint8 ``levels`` (n, H, W) moved, and moved another way and damaged: (2 n, 1, H, W) in [-1, 1].
+    """Each image of uint8 ``pixels_u8`` (n, H, W) moved, and moved another way and damaged: (2 n, 1, H, W) in [-1, 1].
 
-    With it the targets of QUALITIES, float32 (2 n, 3), and whether view n + i still shows film i, bool (n,).
-    ``places`` are the films' places in the run, which with ``seed`` decide everything.
+    With it the targets of QUALITIES, float32 (2 n, 3), and whether view n + i still shows image i, bool (n,).
+    ``places`` are the images' places in the run, which with ``seed`` decide everything.
     """
     import torch
 
-    films = to_model_range(levels)
-    clean, moved = (augment(films, [derived_seed(seed, n, attempt) for n in places], how) for attempt in (0, 1))
-    quality = np.ones((2 * len(levels), len(QUALITIES)), np.float32)
-    same = np.ones(len(levels), bool)
+    images = to_model_range(pixels_u8)
+    clean, moved = (augment(images, [derived_seed(seed, n, attempt) for n in places], how) for attempt in (0, 1))
+    quality = np.ones((2 * len(pixels_u8), len(QUALITIES)), np.float32)
+    same = np.ones(len(pixels_u8), bool)
     damaged = []
     for i, n in enumerate(places):
         rng = np.random.default_rng(derived_seed(seed, f"damage {n}"))
         result = degrade((moved[i, 0].numpy() + 1) / 2, rng, draw_kind(rng))
         damaged.append(torch.from_numpy(result.image * 2 - 1)[None])
-        quality[len(levels) + i], same[i] = result.quality, result.same_film
+        quality[len(pixels_u8) + i], same[i] = result.quality, result.same_image
     return torch.cat([clean, torch.stack(damaged)]), quality, same
 
 
 def texture_crops(
-    levels: np.ndarray, chosen: Sequence[int], places: Sequence[int], config: JudgeConfig, forged: Forgeries
+    pixels_u8: np.ndarray, chosen: Sequence[int], places: Sequence[int], config: JudgeConfig, fakes: Fakes
 ) -> torch.Tensor:
-    """Crops of the ``chosen`` films as they are, then of as many forgeries: (2 n, 1, crop, crop) in [-1, 1].
+    """Crops of the ``chosen`` images as they are, then of as many fakes: (2 n, 1, crop, crop) in [-1, 1].
 
-    Real and forged ones pass the same change of gamma and the same rounding to 8 bits.
+    Real and fake ones pass the same change of gamma and the same rounding to 8 bits.
     """
     pictures: list[list[np.ndarray]] = [[], []]
     for i, n in zip(chosen, places, strict=True):
         rng = np.random.default_rng(derived_seed(config.seed, f"texture {n}"))
-        film = levels[i].astype(np.float32) / 255
-        for group, whole in zip(pictures, (film, forged.draw(film, rng)), strict=True):
+        image = pixels_u8[i].astype(np.float32) / 255
+        for group, whole in zip(pictures, (image, fakes.draw(image, rng)), strict=True):
             y, x = rng.integers(config.size - config.crop + 1, size=2)
             part = whole[y : y + config.crop, x : x + config.crop] ** np.exp(0.2 * rng.standard_normal())
             group.append(np.rint(part * 255).astype(np.uint8))
@@ -240,9 +197,9 @@ def texture_crops(
 def loss_terms(
     outputs: Mapping[str, torch.Tensor], known: Mapping[str, np.ndarray], findings: int
 ) -> dict[str, torch.Tensor]:
-    """The mean loss of each head over what is ``known`` (NaN: unknown): "binary", "age" and "quality" by film.
+    """The mean loss of each head over what is ``known`` (NaN: unknown): "binary", "age" and "quality" by image.
 
-    The first half of the patches in "artefact" is real, the second forged. A head of which nothing is known gives 0.
+    The first half of the patches in "artefact" is real, the second fake. A head of which nothing is known gives 0.
     """
     import torch
     from torch.nn import functional
@@ -251,7 +208,7 @@ def loss_terms(
     target = {name: torch.from_numpy(value).to(place) for name, value in known.items()}
     logits, binary = outputs["logits"], target["binary"]
     patches = outputs["artefact"]
-    forged = (torch.arange(len(patches), device=place) >= len(patches) // 2).float()[:, None, None, None]
+    fake = (torch.arange(len(patches), device=place) >= len(patches) // 2).float()[:, None, None, None]
     years = torch.where(target["age"].isnan(), outputs["age"].detach(), target["age"])
     age = functional.smooth_l1_loss(outputs["age"] / 10, years / 10, reduction="sum")
     return {
@@ -262,7 +219,7 @@ def loss_terms(
         },
         "age": age / (~target["age"].isnan()).sum().clamp(min=1),
         "quality": masked_cross_entropy(outputs["quality"], target["quality"]),
-        "artefact": functional.binary_cross_entropy_with_logits(patches, forged.expand_as(patches)),
+        "artefact": functional.binary_cross_entropy_with_logits(patches, fake.expand_as(patches)),
     }
 
 
@@ -275,10 +232,10 @@ def masked_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.T
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
-def validation_scores(network: JudgeNetwork, levels: np.ndarray, targets: Targets) -> dict[str, float]:
-    """AUROC of held-out films (findings: their mean), and the mean error of the age in years; NaN where nothing is
+def validation_scores(network: JudgeNetwork, pixels_u8: np.ndarray, targets: Targets) -> dict[str, float]:
+    """AUROC of held-out images (findings: their mean), and the mean error of the age in years; NaN where nothing is
     known."""
-    scores = raw_scores(network, levels)
+    scores = raw_scores(network, pixels_u8)
     logits, binary = scores["logits"], targets.binary
     error = np.abs(scores["age"] - targets.age)
     return {

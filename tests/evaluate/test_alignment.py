@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from gen.core.manifest import Row
 from gen.evaluate import alignment as module
 from gen.evaluate.alignment import Side, alignment, with_studies
-from gen.judge.sight import Readings
+from gen.judge.readings import Readings
 from gen.language.prompt import read_prompt
 from gen.statistics.intervals import proportion
 

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from gen.core.errors import BadInput, GenError
 from gen.evaluate import privacy
-from gen.evaluate.board import PROMPT_INFO
+from gen.evaluate.chexgenbench import PROMPT_INFO
 from gen.evaluate.cli import NUMBERS, REPORT, _made, evaluate
 from gen.evaluate.evaluation import Request
 from gen.evaluate.images import read_images
@@ -39,9 +39,9 @@ def write_set(folder: Path, seed: int, count: int = COUNT, prompts: tuple[str, .
     folder.mkdir(parents=True)
     generator = np.random.default_rng(seed)
     fields = gaussian_filter(generator.standard_normal((count, SIDE, SIDE)), (0, 4, 4))
-    levels = np.rint((fields / fields.std() * 40 + 128).clip(0, 255)).astype(np.uint8)
+    pixels_u8 = np.rint((fields / fields.std() * 40 + 128).clip(0, 255)).astype(np.uint8)
     rows = [["file_name", "patient_id", "age", "sex", "view", "findings", "prompt"]]
-    for k, image in enumerate(levels):
+    for k, image in enumerate(pixels_u8):
         Image.fromarray(image).save(folder / f"{k}.png")
         labels = (["40", "M", "PA", "Cardiomegaly"], ["50", "F", "AP", "No Finding"])[k % 2]
         told = [prompts[k % len(prompts)]] if prompts else [""]
@@ -181,14 +181,14 @@ def test_without_training_images_the_reference_index_of_the_judge_serves(
     folder = tmp_path / "judge"
     shutil.copytree(judge, folder)
     train, real, synthetic = (read_images(sets[name]) for name in ("train", "real", "synthetic"))
-    ill = load_judge(folder, device="cpu").read(synthetic.levels).findings[:, 0]
+    ill = load_judge(folder, device="cpu").read(synthetic.pixels_u8).findings[:, 0]
     threshold = float(np.median(ill))
     write_calibration(folder / CALIBRATION, Calibration(dict.fromkeys(HEADS, 1.0), {"Cardiomegaly": threshold}, None))
     seen = load_judge(folder, device="cpu")
     # Beside the training set it holds the first synthetic image, under the name of the first real patient.
     rows = [*train.rows, real.rows[0]]
-    known = np.concatenate([train.levels, synthetic.levels[:1]])
-    index = index_of(seen.read(known).embedding, rows, seen.read(real.levels[1:]).embedding, seen.identity)
+    known = np.concatenate([train.pixels_u8, synthetic.pixels_u8[:1]])
+    index = index_of(seen.read(known).embedding, rows, seen.read(real.pixels_u8[1:]).embedding, seen.fingerprint)
     write_reference(folder / REFERENCE, index)
     arguments = ("--real", sets["real"], "--synthetic", sets["synthetic"], "--out", tmp_path / "out", "--judge", folder)
     result = run(*arguments, "--extractor", "texture", "--false-alarms", "0.001", "--json", "--quiet")
@@ -201,8 +201,8 @@ def test_without_training_images_the_reference_index_of_the_judge_serves(
     assert "0.png" in [alarm["file_name"] for alarm in channel["alarms"]]
     warnings = " ".join(numbers["warnings"])
     assert "1 patients of the real set are in the reference index" in warnings
-    assert f"{COUNT - 1} held-out films allow a false-alarm rate of 1.5 % at the least, and not of 0.1 %" in warnings
-    assert f"among the {COUNT + 1} films of the judge's index alone" in warnings
+    assert f"{COUNT - 1} held-out images allow a false-alarm rate of 1.5 % at the least, and not of 0.1 %" in warnings
+    assert f"among the {COUNT + 1} images of the judge's index alone" in warnings
     # What another judge saw has nothing to do with what this one sees: no distance between them says anything.
     write_reference(folder / REFERENCE, dataclasses.replace(index, key="another"))
     numbers = json.loads(run(*arguments, "--extractor", "texture", "--json", "--quiet").stdout)

@@ -37,11 +37,11 @@ def test_the_correlation_is_that_of_a_plain_loop_over_all_shifts_and_movements()
 
 
 def test_the_band_is_that_of_scipys_filters() -> None:
-    levels = pictures(3, 10, 256)
-    image = levels.reshape(3, 64, 4, 64, 4).mean((2, 4)) / 255
+    pixels_u8 = pictures(3, 10, 256)
+    image = pixels_u8.reshape(3, 64, 4, 64, 4).mean((2, 4)) / 255
     narrow, wide = (gaussian_filter(image, (0, sigma, sigma)) for sigma in (copies.NARROW, copies.WIDE))
     contrast = np.sqrt(gaussian_filter((narrow - wide) ** 2, (0, copies.LOCAL, copies.LOCAL)))
-    np.testing.assert_allclose(band_pass(levels), (narrow - wide) / (contrast + copies.FAINT), atol=1e-4)
+    np.testing.assert_allclose(band_pass(pixels_u8), (narrow - wide) / (contrast + copies.FAINT), atol=1e-4)
 
 
 def test_the_window_is_zero_wherever_a_shift_reaches_over_the_edge() -> None:
@@ -52,14 +52,14 @@ def test_the_window_is_zero_wherever_a_shift_reaches_over_the_edge() -> None:
     assert (window[~edge] > 0).all()
 
 
-def test_identical_nearly_identical_and_planted_copies_are_nearer_than_any_stranger() -> None:
-    training, strangers = pictures(24, 1), pictures(24, 2)
-    near = nearest_aligned(strangers, training).distance.min()
+def test_identical_nearly_identical_and_planted_copies_are_nearer_than_any_other() -> None:
+    training, others = pictures(24, 1), pictures(24, 2)
+    near = nearest_aligned(others, training).distance.min()
     one_level = np.where(training < 255, training + 1, training - 1).astype(np.uint8)  # uint8 differences wrap
     sets = {"itself": training, "one grey level": one_level, **planted(training)}
     worst = {}
-    for kind, levels in sets.items():
-        found = nearest_aligned(levels, training)
+    for kind, pixels_u8 in sets.items():
+        found = nearest_aligned(pixels_u8, training)
         worst[kind] = found.distance.max()
         assert (found.index == np.arange(24)).mean() > 0.98, kind
         assert np.mean(found.distance < near) > 0.95, kind
@@ -149,7 +149,7 @@ def test_planted_copies_are_a_function_of_the_seed_and_differ_from_their_source(
     training = pictures(4, 9)
     first, again = planted(training, 1), planted(training, 1)
     assert tuple(first) == copies.PLANTED
-    for kind, levels in first.items():
-        np.testing.assert_array_equal(levels, again[kind])
-        assert levels.shape == training.shape
-        assert (levels != training).any((1, 2)).all(), kind
+    for kind, pixels_u8 in first.items():
+        np.testing.assert_array_equal(pixels_u8, again[kind])
+        assert pixels_u8.shape == training.shape
+        assert (pixels_u8 != training).any((1, 2)).all(), kind

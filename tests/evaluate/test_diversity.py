@@ -33,24 +33,24 @@ def chests(count: int, seed: int, size: int = 256) -> np.ndarray:
     return np.rint(255 / (1 + np.exp(-6 * common - 4 * own))).astype(np.uint8)
 
 
-def image_set(levels: np.ndarray, rows: Sequence[dict[str, object]], name: str) -> ImageSet:
+def image_set(pixels_u8: np.ndarray, rows: Sequence[dict[str, object]], name: str) -> ImageSet:
     listed = tuple(
         Row(file=Path(f"{name}{k}"), file_name=f"{name}{k}", **{"patient_id": f"{name}{k}", **row})
         for k, row in enumerate(rows)
     )
-    return ImageSet(Path(name), listed, levels, digests(levels))
+    return ImageSet(Path(name), listed, pixels_u8, digests(pixels_u8))
 
 
-def test_identical_one_level_stranger_and_inverted_pairs_lie_in_that_order() -> None:
-    levels = chests(6, 0).clip(1, 254)
+def test_identical_one_level_other_and_inverted_pairs_lie_in_that_order() -> None:
+    pixels_u8 = chests(6, 0).clip(1, 254)
     generator = np.random.default_rng(1)
-    nudged = (levels.astype(int) + generator.choice([-1, 1], levels.shape)).astype(np.uint8)
-    found = [ms_ssim(levels, other) for other in (levels, nudged, np.roll(levels, 1, 0), 255 - levels)]
+    nudged = (pixels_u8.astype(int) + generator.choice([-1, 1], pixels_u8.shape)).astype(np.uint8)
+    found = [ms_ssim(pixels_u8, other) for other in (pixels_u8, nudged, np.roll(pixels_u8, 1, 0), 255 - pixels_u8)]
     np.testing.assert_allclose(found[0], 1, atol=1e-12)
     assert ((found[1] > 0.97) & (found[1] < 1)).all()
     assert (found[2] < 0.9).all()
     assert (found[3] < found[2].min()).all()
-    np.testing.assert_allclose(ms_ssim(nudged, levels), found[1], atol=1e-12)
+    np.testing.assert_allclose(ms_ssim(nudged, pixels_u8), found[1], atol=1e-12)
 
 
 def test_ms_ssim_is_its_definition_written_out_with_loops() -> None:
@@ -101,11 +101,11 @@ def test_a_generator_that_repeats_itself_is_told_from_one_that_does_not(tmp_path
 
 def test_pairs_are_of_different_patients_and_of_labels_that_the_prompts_have(tmp_path: Path) -> None:
     labels = [{"age": age, "sex": sex} for age in (25, 45, 65, 85) for sex in "FM"]
-    many = [{**labels[k % 8], "patient_id": f"many {k % 8}"} for k in range(48)]  # six films each, all alike
+    many = [{**labels[k % 8], "patient_id": f"many {k % 8}"} for k in range(48)]  # six images each, all alike
     rows = [*many, *labels, {"age": 5, "sex": "F"}, {"age": 5, "sex": "F"}]  # and a label that no prompt has
-    levels = np.concatenate([np.tile(chests(8, 7), (6, 1, 1)), chests(8, 8), chests(2, 9)])
+    pixels_u8 = np.concatenate([np.tile(chests(8, 7), (6, 1, 1)), chests(8, 8), chests(2, 9)])
     made = [{**labels[k % 8], "prompt": f"prompt {k % 8}"} for k in range(16)]
-    found = diversity(image_set(levels, rows, "real"), image_set(chests(16, 10), made, "made"), means, tmp_path)
+    found = diversity(image_set(pixels_u8, rows, "real"), image_set(chests(16, 10), made, "made"), means, tmp_path)
     assert found.label == "findings, view, sex and age band"
     assert found.ms_ssim.real.n == 8 * 3
     assert found.ms_ssim.real.high < 0.9
@@ -117,9 +117,9 @@ def test_the_labels_of_the_prompts_are_found_among_many_others(tmp_path: Path, m
     labels = [{"age": age, "sex": sex} for age in (25, 45, 65, 85) for sex in "FM"]
     others = [{**label, "view": view} for label in labels for view in ("PA", "AP", "lateral")]
     rows = [*others, *others, *labels, *labels]
-    levels = np.tile(chests(8, 11), (len(rows) // 8, 1, 1))
+    pixels_u8 = np.tile(chests(8, 11), (len(rows) // 8, 1, 1))
     made = [{**labels[k % 8], "prompt": f"prompt {k % 8}"} for k in range(16)]
-    found = diversity(image_set(levels, rows, "real"), image_set(chests(16, 10), made, "made"), means, tmp_path)
+    found = diversity(image_set(pixels_u8, rows, "real"), image_set(chests(16, 10), made, "made"), means, tmp_path)
     assert found.label == "findings, view, sex and age band"
     assert found.ms_ssim.real.n == 8
 
@@ -135,12 +135,12 @@ def test_one_prompt_that_came_twice_does_not_speak_for_the_set(tmp_path: Path) -
 
 
 def test_a_prompt_with_many_seeds_weighs_no_more_than_another(tmp_path: Path) -> None:
-    levels = chests(10, 14)
+    pixels_u8 = chests(10, 14)
     made = [{"prompt": f"prompt {0 if k < 8 else 1}"} for k in range(10)]
-    alike = np.concatenate([np.tile(levels[:1], (8, 1, 1)), levels[8:]])  # of the first prompt always one picture
+    alike = np.concatenate([np.tile(pixels_u8[:1], (8, 1, 1)), pixels_u8[8:]])  # of the first prompt always one picture
     real = image_set(chests(4, 15), [{}] * 4, "real")
     found = diversity(real, image_set(alike, made, "made"), means, tmp_path).distance.synthetic
-    features = means.extract(levels[8:])
+    features = means.extract(pixels_u8[8:])
     assert found.n == 3 + 1
     assert found.value == pytest.approx(float(np.sqrt(np.square(features[0] - features[1]).mean())) / 2, rel=1e-5)
 

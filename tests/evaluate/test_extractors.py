@@ -14,7 +14,7 @@ import torch
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.evaluate import extractors
 from gen.evaluate.extractors import EXTRACTORS, Extractor, embed, extractor_of, judge_extractor, register
-from gen.judge.sight import AnyJudge, Readings, blank
+from gen.judge.readings import AnyJudge, Readings, blank
 
 FIXED = ("texture", "layout", "random")
 
@@ -32,31 +32,31 @@ def counted(name: str) -> tuple[Extractor, list[int]]:
     """A cheap extractor, and how many images it was asked for at each call."""
     asked: list[int] = []
 
-    def extract(levels: np.ndarray) -> np.ndarray:
-        asked.append(len(levels))
-        return levels.reshape(len(levels), -1)[:, :5].astype(np.float32)
+    def extract(pixels_u8: np.ndarray) -> np.ndarray:
+        asked.append(len(pixels_u8))
+        return pixels_u8.reshape(len(pixels_u8), -1)[:, :5].astype(np.float32)
 
     return Extractor(name, name, "", extract), asked
 
 
 @pytest.mark.parametrize("spec", FIXED)
 def test_an_embedding_is_of_its_image_alone_whatever_the_batch(spec: str, tmp_path: Path) -> None:
-    levels = chests(extractors.BATCH + 3)
-    together = embed(levels, spec, tmp_path / "a")
-    assert (together.dtype, together.shape[0]) == (np.float32, len(levels))
-    for index in (0, len(levels) - 1):
-        [alone] = embed(levels[index : index + 1], spec, tmp_path / f"{index}")
+    pixels_u8 = chests(extractors.BATCH + 3)
+    together = embed(pixels_u8, spec, tmp_path / "a")
+    assert (together.dtype, together.shape[0]) == (np.float32, len(pixels_u8))
+    for index in (0, len(pixels_u8) - 1):
+        [alone] = embed(pixels_u8[index : index + 1], spec, tmp_path / f"{index}")
         np.testing.assert_allclose(alone, together[index], rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(embed(levels[::-1], spec, tmp_path / "a"), together[::-1])
+    np.testing.assert_array_equal(embed(pixels_u8[::-1], spec, tmp_path / "a"), together[::-1])
 
 
 @pytest.mark.parametrize("spec", FIXED)
-def test_identical_one_level_stranger_and_noise_lie_in_that_order(spec: str, tmp_path: Path) -> None:
-    levels = chests(24).clip(1, 254)
-    nudged = (levels.astype(int) + np.random.default_rng(1).choice([-1, 1], levels.shape)).astype(np.uint8)
-    noise = np.random.default_rng(2).integers(0, 256, levels.shape).astype(np.uint8)
-    own = embed(levels, spec, tmp_path)
-    others = (levels, nudged, np.roll(levels, 1, 0), noise)
+def test_identical_one_level_other_and_noise_lie_in_that_order(spec: str, tmp_path: Path) -> None:
+    pixels_u8 = chests(24).clip(1, 254)
+    nudged = (pixels_u8.astype(int) + np.random.default_rng(1).choice([-1, 1], pixels_u8.shape)).astype(np.uint8)
+    noise = np.random.default_rng(2).integers(0, 256, pixels_u8.shape).astype(np.uint8)
+    own = embed(pixels_u8, spec, tmp_path)
+    others = (pixels_u8, nudged, np.roll(pixels_u8, 1, 0), noise)
     far = [float(np.median(np.linalg.norm(own - embed(other, spec, tmp_path), axis=1))) for other in others]
     assert far[0] == 0
     assert far[1] < far[2] / 2
@@ -65,11 +65,11 @@ def test_identical_one_level_stranger_and_noise_lie_in_that_order(spec: str, tmp
 
 
 def test_each_is_blind_to_what_its_note_says(tmp_path: Path) -> None:
-    levels = chests(8)
+    pixels_u8 = chests(8)
     fine = np.tile(np.asarray([[4, -4], [-4, 4]]), (64, 64))  # of mean 0 in every block
-    detail = (levels.clip(4, 251) + fine).astype(np.uint8)
-    np.testing.assert_allclose(extractors.layout(detail), extractors.layout(levels.clip(4, 251)), atol=1e-4)
-    darker, brighter = (np.clip(levels, 20, 235).astype(int) + shift for shift in (-20, 20))
+    detail = (pixels_u8.clip(4, 251) + fine).astype(np.uint8)
+    np.testing.assert_allclose(extractors.layout(detail), extractors.layout(pixels_u8.clip(4, 251)), atol=1e-4)
+    darker, brighter = (np.clip(pixels_u8, 20, 235).astype(int) + shift for shift in (-20, 20))
     np.testing.assert_allclose(
         extractors.texture(darker.astype(np.uint8)), extractors.texture(brighter.astype(np.uint8)), atol=2e-3
     )
@@ -77,33 +77,35 @@ def test_each_is_blind_to_what_its_note_says(tmp_path: Path) -> None:
 
 
 def test_layout_is_the_cosine_transform_of_block_means() -> None:
-    levels = chests(2)
-    means = levels.reshape(2, 16, 8, 16, 8).mean((2, 4)) / 255 - 0.5
+    pixels_u8 = chests(2)
+    means = pixels_u8.reshape(2, 16, 8, 16, 8).mean((2, 4)) / 255 - 0.5
     k, i = np.indices((16, 16))
     basis = np.cos(np.pi * k * (2 * i + 1) / 32) * np.where(k == 0, 16**-0.5, 8**-0.5)
     waves = basis @ means @ basis.T
     chosen = [(u, v) for u in range(8) for v in range(8) if u + v < 8]
-    np.testing.assert_allclose(extractors.layout(levels), [[w[uv] for uv in chosen] for w in waves], atol=1e-5)
+    np.testing.assert_allclose(extractors.layout(pixels_u8), [[w[uv] for uv in chosen] for w in waves], atol=1e-5)
 
 
 def test_only_what_the_cache_lacks_is_computed_and_by_content(tmp_path: Path) -> None:
     extractor, asked = counted("counted")
-    levels = chests(6)
-    first = embed(levels[:4], extractor, tmp_path)
-    second = embed(levels[[5, 2, 0, 4]], extractor, tmp_path)
+    pixels_u8 = chests(6)
+    first = embed(pixels_u8[:4], extractor, tmp_path)
+    second = embed(pixels_u8[[5, 2, 0, 4]], extractor, tmp_path)
     assert asked == [4, 2]
     np.testing.assert_array_equal(second[1:3], first[[2, 0]])
-    changed = levels[:4].copy()
+    changed = pixels_u8[:4].copy()
     changed[1, 0, 0] ^= 1
     embed(changed, extractor, tmp_path)
     another, also = counted("another")
-    embed(levels, dataclasses.replace(another, name=extractor.name), tmp_path)  # as of a judge that was trained again
+    embed(
+        pixels_u8, dataclasses.replace(another, name=extractor.name), tmp_path
+    )  # as of a judge that was trained again
     assert (asked, also) == ([4, 2, 1], [6])
 
 
 def test_an_interrupted_embedding_goes_on_where_it_stopped(tmp_path: Path) -> None:
     extractor, asked = counted("counted")
-    levels = chests(extractors.BATCH + 4)
+    pixels_u8 = chests(extractors.BATCH + 4)
 
     def stops(some: np.ndarray) -> np.ndarray:
         if len(asked) == 1:
@@ -111,22 +113,22 @@ def test_an_interrupted_embedding_goes_on_where_it_stopped(tmp_path: Path) -> No
         return extractor.extract(some)
 
     with pytest.raises(KeyboardInterrupt):
-        embed(levels, Extractor("counted", "counted", "", stops), tmp_path)
-    embed(levels, extractor, tmp_path)
+        embed(pixels_u8, Extractor("counted", "counted", "", stops), tmp_path)
+    embed(pixels_u8, extractor, tmp_path)
     assert asked == [extractors.BATCH, 4]
 
 
 class Images(torch.utils.data.Dataset[Any]):
     """Grey levels as torch-fidelity wants them: uint8 (3, S, S)."""
 
-    def __init__(self, levels: np.ndarray) -> None:
-        self.levels = levels
+    def __init__(self, pixels_u8: np.ndarray) -> None:
+        self.pixels_u8 = pixels_u8
 
     def __len__(self) -> int:
-        return len(self.levels)
+        return len(self.pixels_u8)
 
     def __getitem__(self, index: int) -> Any:
-        return torch.from_numpy(self.levels[index]).expand(3, -1, -1)
+        return torch.from_numpy(self.pixels_u8[index]).expand(3, -1, -1)
 
 
 def test_torch_fidelity_with_a_registered_extractor_reports_our_figures(tmp_path: Path) -> None:
@@ -135,7 +137,9 @@ def test_torch_fidelity_with_a_registered_extractor_reports_our_figures(tmp_path
     from gen.evaluate.fidelity import compare
 
     sets = chests(40, 1), chests(40, 2)
-    ours = compare(*[part for levels in sets for part in (embed(levels, "layout", tmp_path), [*map(str, range(40))])])
+    ours = compare(
+        *[part for pixels_u8 in sets for part in (embed(pixels_u8, "layout", tmp_path), [*map(str, range(40))])]
+    )
     name = register(extractor_of("layout"))
     assert register(extractor_of("layout")) == name
     theirs = torch_fidelity.calculate_metrics(
@@ -162,7 +166,7 @@ class CornerJudge(AnyJudge):
     """Embeds an image by four of its pixels."""
 
     name: str = "corner"
-    identity: str = "0"
+    fingerprint: str = "0"
     findings: tuple[str, ...] = ()
 
     def read(self, pixels: Any, *, on_images: Any = None) -> Readings:
@@ -172,7 +176,7 @@ class CornerJudge(AnyJudge):
 def test_a_judges_embedding_has_mean_square_one_and_its_hash_for_identity() -> None:
     extractor = judge_extractor(CornerJudge())
     np.testing.assert_allclose(np.square(extractor.extract(chests(3))).mean(1), 1, rtol=1e-5)
-    assert judge_extractor(CornerJudge(identity="1")).identity != extractor.identity
+    assert judge_extractor(CornerJudge(fingerprint="1")).fingerprint != extractor.fingerprint
 
 
 @pytest.mark.parametrize("spec", ["", "Texture", "texture:here", "nothing"])
@@ -188,11 +192,11 @@ def test_inception_without_its_weights_says_where_they_belong(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    "levels", [np.zeros((2, 128, 128)), np.zeros((2, 128, 64), np.uint8), np.zeros((2, 100, 100), np.uint8)]
+    "pixels_u8", [np.zeros((2, 128, 128)), np.zeros((2, 128, 64), np.uint8), np.zeros((2, 100, 100), np.uint8)]
 )
-def test_levels_of_another_kind_are_bad_input(levels: np.ndarray, tmp_path: Path) -> None:
+def test_levels_of_another_kind_are_bad_input(pixels_u8: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="extractors take uint8"):
-        embed(levels, "texture", tmp_path)
+        embed(pixels_u8, "texture", tmp_path)
 
 
 def test_a_cache_that_is_no_data_base_is_named(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from gen.evaluate.fidelity import (
 from gen.evaluate.images import ImageSet, digests
 
 
-def units(count: int, films: int = 1) -> list[str]:
-    return [str(k // films) for k in range(count)]
+def units(count: int, images: int = 1) -> list[str]:
+    return [str(k // images) for k in range(count)]
 
 
 def gaussian(seed: int, count: int, size: int, mean: float = 0, spread: float = 1) -> np.ndarray:
@@ -123,10 +123,10 @@ def test_fid_is_torch_fidelitys_and_scipys(n: int, m: int, size: int) -> None:
     assert plain == pytest.approx(theirs, abs=1e-3 if size < min(n, m) else 0.05)  # scipy's root of a singular matrix
 
 
-@pytest.mark.parametrize("films", [1, 3])
-def test_kid_is_the_sum_over_pairs_of_different_patients_and_with_one_film_each_torch_fidelitys(films: int) -> None:
+@pytest.mark.parametrize("images", [1, 3])
+def test_kid_is_the_sum_over_pairs_of_different_patients_and_with_one_image_each_torch_fidelitys(images: int) -> None:
     first, second = gaussian(0, 60, 7), gaussian(1, 60, 7, 0.3)
-    patients = np.asarray(units(60, films))
+    patients = np.asarray(units(60, images))
 
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (x @ y.T / 7 + 1) ** 3
@@ -135,19 +135,19 @@ def test_kid_is_the_sum_over_pairs_of_different_patients_and_with_one_film_each_
     within = sum(kernel(x, x)[different].mean() for x in (first, second))
     found = kid(first, patients, second, patients).value
     assert found == pytest.approx(within - 2 * kernel(first, second).mean(), abs=1e-9)
-    if films == 1:
+    if images == 1:
         theirs = kid_features_to_metric(
             *map(torch.from_numpy, (first, second)), kid_subsets=1, kid_subset_size=60, verbose=False
         )
         assert found == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-9)
 
 
-@pytest.mark.parametrize("films", [1, 2])
-def test_the_error_of_kid_is_that_of_leaving_each_patient_out_in_turn(films: int) -> None:
+@pytest.mark.parametrize("images", [1, 2])
+def test_the_error_of_kid_is_that_of_leaving_each_patient_out_in_turn(images: int) -> None:
     from scipy.stats import t
 
     first, second = gaussian(0, 20, 3), gaussian(1, 26, 3, 0.4)
-    patients = [np.asarray(units(len(x), films)) for x in (first, second)]
+    patients = [np.asarray(units(len(x), images)) for x in (first, second)]
     variance = 0.0
     for side in (0, 1):
         values = []
@@ -157,7 +157,7 @@ def test_the_error_of_kid_is_that_of_leaving_each_patient_out_in_turn(films: int
             values.append(left.value)
         variance += (len(values) - 1) * np.var(values)
     found = kid(first, patients[0], second, patients[1])
-    half = t.ppf(0.975, 20 // films - 1) * variance**0.5
+    half = t.ppf(0.975, 20 // images - 1) * variance**0.5
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), abs=1e-9)
 
 
@@ -177,8 +177,8 @@ def test_neighbour_figures_are_torch_fidelitys_and_the_definitions() -> None:
 # Intervals
 
 
-@pytest.mark.parametrize(("shift", "films"), [(0.0, 1), (0.4, 1), (0.4, 3)])
-def test_intervals_cover_at_the_stated_rate(shift: float, films: int) -> None:
+@pytest.mark.parametrize(("shift", "images"), [(0.0, 1), (0.4, 1), (0.4, 3)])
+def test_intervals_cover_at_the_stated_rate(shift: float, images: int) -> None:
     """Each figure's expectation at this N; too wide is allowed (neighbours, and KID at no distance), too narrow not."""
     count, runs = 60, 80
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in METRICS}
@@ -186,10 +186,10 @@ def test_intervals_cover_at_the_stated_rate(shift: float, films: int) -> None:
         sets = []
         for side in (0, 1):
             generator = np.random.default_rng((run, side))
-            patient = np.repeat(generator.standard_normal((count // films, 6)), films, 0)
-            film = generator.standard_normal((count, 6))
-            sets.append((0.8 * patient + 0.6 * film if films > 1 else film) + side * shift)
-        result = compare(sets[0], units(count, films), sets[1], units(count, films))
+            patient = np.repeat(generator.standard_normal((count // images, 6)), images, 0)
+            image = generator.standard_normal((count, 6))
+            sets.append((0.8 * patient + 0.6 * image if images > 1 else image) + side * shift)
+        result = compare(sets[0], units(count, images), sets[1], units(count, images))
         for name in METRICS:
             figure = getattr(result, name)
             found[name].append((figure.value, figure.low, figure.high))
@@ -223,8 +223,8 @@ def test_a_collapsed_set_keeps_its_precision_and_loses_recall_and_coverage() -> 
 
 def image_set(seed: int, count: int, prefix: str, wave: float = 0.0, findings: tuple[str, ...] = ()) -> ImageSet:
     """Images of 128 x 128 whose pixels at the top left carry six numbers, which `numbers` reads."""
-    levels = np.random.default_rng((seed, count)).integers(0, 256, (count, 128, 128)).astype(np.uint8)
-    levels[:, 0, :6] = np.clip(128 + 30 * (gaussian(seed, count, 6) + wave), 0, 255)
+    pixels_u8 = np.random.default_rng((seed, count)).integers(0, 256, (count, 128, 128)).astype(np.uint8)
+    pixels_u8[:, 0, :6] = np.clip(128 + 30 * (gaussian(seed, count, 6) + wave), 0, 255)
     rows = tuple(
         Row(
             file=Path(f"{prefix}{k}.png"),
@@ -234,17 +234,17 @@ def image_set(seed: int, count: int, prefix: str, wave: float = 0.0, findings: t
         )
         for k in range(count)
     )
-    return ImageSet(Path(prefix), rows, levels, digests(levels))
+    return ImageSet(Path(prefix), rows, pixels_u8, digests(pixels_u8))
 
 
-numbers = Extractor("numbers", "numbers", "", lambda levels: (levels[:, 0, :6].astype(np.float32) - 128) / 30)
+numbers = Extractor("numbers", "numbers", "", lambda pixels_u8: (pixels_u8[:, 0, :6].astype(np.float32) - 128) / 30)
 
 
 def test_the_floor_is_what_a_perfect_generator_reaches_and_never_mixes_patients(tmp_path: Path) -> None:
     real = image_set(0, 160, "real")
     perfect, worse = (fidelity(real, image_set(1, 130, "made", wave), numbers, tmp_path) for wave in (0, 1))
     assert perfect.floor == worse.floor
-    assert perfect.n == 64  # whole patients of two films, half of 130 at most
+    assert perfect.n == 64  # whole patients of two images, half of 130 at most
     for name in METRICS:
         ours, floor, bad = (getattr(some, name) for some in (perfect.synthetic, perfect.floor, worse.synthetic))
         assert ours.low <= floor.value <= ours.high or floor.low <= ours.value <= floor.high
@@ -255,7 +255,7 @@ def test_the_floor_is_what_a_perfect_generator_reaches_and_never_mixes_patients(
 def test_the_figures_are_the_mean_over_both_halves_with_the_error_of_a_mean(tmp_path: Path) -> None:
     real, made = image_set(0, 160, "real"), image_set(1, 130, "made", 0.5)
     found = fidelity(real, made, numbers, tmp_path).synthetic.fid
-    x, y = (numbers.extract(images.levels) for images in (real, made))
+    x, y = (numbers.extract(images.pixels_u8) for images in (real, made))
     sides = [[half[:64] for half in halves(images.units)] for images in (real, made)]
     parts = [
         compare(x[of], [real.units[k] for k in of], y[to], [made.units[k] for k in to]).fid
@@ -266,7 +266,7 @@ def test_the_figures_are_the_mean_over_both_halves_with_the_error_of_a_mean(tmp_
     assert found.value - found.low == pytest.approx(math.hypot(*(part.value - part.low for part in parts)) / 2)
 
 
-def test_halves_share_no_patient_use_every_film_and_do_not_depend_on_order() -> None:
+def test_halves_share_no_patient_use_every_image_and_do_not_depend_on_order() -> None:
     generator = np.random.default_rng(0)
     patients = [f"p{k}" for k in range(50) for _ in range(generator.integers(1, 5))]
     first, second = halves(patients)
@@ -289,7 +289,7 @@ def test_groups_large_enough_on_both_sides_have_their_own_distance_and_floor(tmp
         return ImageSet(
             Path(prefix),
             rows,
-            np.concatenate([part.levels for part in parts]),
+            np.concatenate([part.pixels_u8 for part in parts]),
             tuple(sha256 for part in parts for sha256 in part.sha256),
         )
 

@@ -41,11 +41,11 @@ def test_the_levels_are_those_of_each_file_in_the_order_of_the_table(tmp_path: P
     images = {f"{k}.png": noise(k, side) for k, side in enumerate((128, 200, 90))}
     found = read(make(tmp_path / "real", images), tmp_path)
     eight_bit = [np.rint(pixels * 255).astype(np.float32) / np.float32(255) for pixels in images.values()]
-    np.testing.assert_array_equal(found.levels, [to_levels(pixels, 128) for pixels in eight_bit])
-    assert (found.sides, found.sha256) == ((128, 200, 90), digests(found.levels))
+    np.testing.assert_array_equal(found.pixels_u8, [to_levels(pixels, 128) for pixels in eight_bit])
+    assert (found.sides, found.sha256) == ((128, 200, 90), digests(found.pixels_u8))
     again = read(tmp_path / "real", tmp_path)
     assert again.sha256 == found.sha256
-    np.testing.assert_array_equal(again.levels, found.levels)
+    np.testing.assert_array_equal(again.pixels_u8, found.pixels_u8)
 
 
 def test_corrupt_constant_duplicate_and_missing_images_are_named_counted_and_left_out(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_cache_that_lost_its_pixels_is_filled_again(tmp_path: Path) -> None:
     before = read(folder, tmp_path)
     for path in (tmp_path / "cache").glob("pixels-*.u8"):  # as what tidies a disk does: the largest files first
         path.unlink()
-    np.testing.assert_array_equal(read(folder, tmp_path).levels, before.levels)
+    np.testing.assert_array_equal(read(folder, tmp_path).pixels_u8, before.pixels_u8)
 
 
 def test_a_split_is_the_folder_or_the_band_of_the_patient(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     found = read_images(folder, 256, cache=tmp_path / "cache")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < found.levels.nbytes / 2  # of uint8; as float32 it would be eight times this
+    assert peak < found.pixels_u8.nbytes / 2  # of uint8; as float32 it would be eight times this
 
 
 def test_sets_that_are_too_small_are_refused_and_small_ones_warned_of(tmp_path: Path) -> None:

@@ -29,15 +29,15 @@ def chests(count: int, seed: int) -> np.ndarray:
     return np.rint((smooth / smooth.std() * 40 + 128).clip(0, 255)).astype(np.uint8)
 
 
-def image_set(levels: np.ndarray, patients: list[str]) -> ImageSet:
+def image_set(pixels_u8: np.ndarray, patients: list[str]) -> ImageSet:
     rows = tuple(
         Row(file=Path(f"{k}.png"), file_name=f"{k}.png", patient_id=patient) for k, patient in enumerate(patients)
     )
-    return ImageSet(Path("folder"), rows, levels, digests(levels))
+    return ImageSet(Path("folder"), rows, pixels_u8, digests(pixels_u8))
 
 
 @pytest.mark.parametrize(("count", "rate"), [(50, 0.1), (250, 0.01), (20, 0.3)])
-def test_a_new_film_of_an_unseen_patient_raises_a_false_alarm_as_often_as_stated(count: int, rate: float) -> None:
+def test_a_new_image_of_an_unseen_patient_raises_a_false_alarm_as_often_as_stated(count: int, rate: float) -> None:
     generator = np.random.default_rng(0)
     draws = 20_000
     alarms, stated = 0, 0.0
@@ -46,27 +46,27 @@ def test_a_new_film_of_an_unseen_patient_raises_a_false_alarm_as_often_as_stated
         threshold, stated = calibrate(values[:-1], rate)
         alarms += values[-1] < threshold
     assert stated <= rate
-    assert stated + 1 / (count + 1) > rate  # the largest that so many films allow
+    assert stated + 1 / (count + 1) > rate  # the largest that so many images allow
     assert alarms / draws == pytest.approx(stated, abs=4 * np.sqrt(stated / draws))
 
 
-def test_where_too_few_films_are_held_out_the_rate_is_told_to_be_higher_than_wished() -> None:
+def test_where_too_few_images_are_held_out_the_rate_is_told_to_be_higher_than_wished() -> None:
     values = np.array([3.0, 1.0, 2.0])
     assert calibrate(values, 0.01) == (1.0, 0.25)
     assert np.isnan(calibrate(np.empty(0), 0.01)).all()
 
 
-@pytest.mark.parametrize("films", [1, 2])
-def test_the_control_sets_each_film_against_the_other_patients_alone(films: int) -> None:
-    """So of the nearest patients just as many raise an alarm as the rate allows; with their own films, one less."""
-    values = np.repeat(np.random.default_rng(0).permutation(100) / 100, films)
-    units = [str(k // films) for k in range(len(values))]
+@pytest.mark.parametrize("images", [1, 2])
+def test_the_control_sets_each_image_against_the_other_patients_alone(images: int) -> None:
+    """So of the nearest patients just as many raise an alarm as the rate allows; with their own images, one less."""
+    values = np.repeat(np.random.default_rng(0).permutation(100) / 100, images)
+    units = [str(k // images) for k in range(len(values))]
     alarms = module._false_alarms(values, units, 0.05)
-    assert alarms.sum() == 5 * films
+    assert alarms.sum() == 5 * images
     assert values[alarms].max() < values[~alarms].min()
 
 
-def test_the_interval_of_a_share_covers_when_films_of_a_patient_agree() -> None:
+def test_the_interval_of_a_share_covers_when_images_of_a_patient_agree() -> None:
     generator = np.random.default_rng(1)
     units = [f"{patient}" for patient in range(60) for _ in range(4)]
     covered = 0
@@ -77,32 +77,32 @@ def test_the_interval_of_a_share_covers_when_films_of_a_patient_agree() -> None:
     assert covered / 400 > 0.93
 
 
-def test_a_copy_is_not_authentic_a_stranger_is_and_the_films_of_one_patient_are_no_neighbours() -> None:
+def test_a_copy_is_not_authentic_another_is_and_the_images_of_one_patient_are_no_neighbours() -> None:
     training = np.array([[0.0], [0.1], [10.0], [20.0]])
     patients = np.array([0, 0, 1, 2])
-    # The nearest of another patient is 10 from the first film, and not 0.1.
+    # The nearest of another patient is 10 from the first image, and not 0.1.
     found = Nearest(np.array([9.0, 9.5, 0.5, 11.0]), np.array([0, 2, 3, 3]))
     assert authentic(found, training, patients).tolist() == [False, False, False, True]
     apart = authentic(found, training, np.arange(4))
     assert apart.tolist() == [True, False, False, True]
 
 
-def test_copies_are_found_counted_and_told_from_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_found_counted_and_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PLANTED_COPIES", 5)
     training = image_set(chests(40, 0), [f"t{k // 2}" for k in range(40)])
-    known = np.concatenate([training.levels[:1], chests(39, 1)])  # of a training patient: no control
+    known = np.concatenate([training.pixels_u8[:1], chests(39, 1)])  # of a training patient: no control
     real = image_set(known, ["t0", *(f"r{k}" for k in range(39))])
-    copied = planted(training.levels[:9], 5)["all of these"]
-    levels = np.concatenate([chests(30, 2), copied, training.levels[9:10]])
-    synthetic = image_set(levels, [f"s{k}" for k in range(40)])
+    copied = planted(training.pixels_u8[:9], 5)["all of these"]
+    pixels_u8 = np.concatenate([chests(30, 2), copied, training.pixels_u8[9:10]])
+    synthetic = image_set(pixels_u8, [f"s{k}" for k in range(40)])
     stages: list[tuple[str, int]] = []
     counted: list[int] = []
 
-    def say(what: str, total: int) -> Callable[[int], object]:
+    def on_progress(what: str, total: int) -> Callable[[int], object]:
         stages.append((what, total))
         return counted.append
 
-    found = privacy(synthetic, real, training, [extractor_of("layout")], 0.05, tmp_path, say)
+    found = privacy(synthetic, real, training, [extractor_of("layout")], 0.05, tmp_path, on_progress)
     channel = found.channels[PIXELS]
     assert channel.alarms[30:].all()
     assert channel.alarms[:30].mean() < 0.15  # 5 % are to be expected
@@ -120,20 +120,20 @@ def test_copies_are_found_counted_and_told_from_strangers(tmp_path: Path, monkey
 
 
 def test_without_a_patient_to_measure_by_nothing_is_scored(tmp_path: Path) -> None:
-    levels = chests(6, 3)
-    training = image_set(levels, [f"p{k}" for k in range(6)])
+    pixels_u8 = chests(6, 3)
+    training = image_set(pixels_u8, [f"p{k}" for k in range(6)])
     with pytest.raises(BadInput, match="none is left"):
         privacy(training, image_set(chests(3, 4), ["p0", "p1", "p2"]), training, [], 0.01, tmp_path)
-    with pytest.raises(BadInput, match="none is left"):  # the same films under other names
-        privacy(training, image_set(levels[:2], ["q0", "q1"]), training, [], 0.01, tmp_path)
+    with pytest.raises(BadInput, match="none is left"):  # the same images under other names
+        privacy(training, image_set(pixels_u8[:2], ["q0", "q1"]), training, [], 0.01, tmp_path)
 
 
 def test_a_reference_index_finds_what_lies_on_its_rows() -> None:
     generator = np.random.default_rng(2)
-    training, held_out, strangers = (generator.standard_normal((count, 16)) for count in (200, 150, 100))
+    training, held_out, others = (generator.standard_normal((count, 16)) for count in (200, 150, 100))
     rows = [Row(file=Path(f"{k}.png"), file_name=f"{k}.png", patient_id=f"p{k}") for k in range(200)]
     reference = index_of(training, rows, held_out, "key")
-    channel = privacy_by_index(np.concatenate([training[:20], strangers]), reference, 0.05)
+    channel = privacy_by_index(np.concatenate([training[:20], others]), reference, 0.05)
     assert channel.alarms[:20].all()
     assert channel.alarms[20:].mean() < 0.15
     assert channel.nearest[:20].tolist() == list(range(20))
@@ -176,7 +176,7 @@ def test_a_word_that_no_caption_holds_is_not_rare_and_ages_are_decades() -> None
     assert words_of("63 Year-Old, 7 cm") == {"60s", "year-old", "0s", "cm"}
 
 
-def test_no_more_than_a_block_of_held_out_films_is_copied_into_memory(
+def test_no_more_than_a_block_of_held_out_images_is_copied_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in (module, copies):
@@ -193,7 +193,7 @@ def test_no_more_than_a_block_of_held_out_films_is_copied_into_memory(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.n_held_out == 199
-    assert peak < real.levels.nbytes
+    assert peak < real.pixels_u8.nbytes
 
 
 def test_the_chosen_are_searched_block_by_block_with_their_own_proposals(monkeypatch: pytest.MonkeyPatch) -> None:

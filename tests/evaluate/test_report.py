@@ -66,7 +66,11 @@ def results() -> dict[str, Any]:
                 "groups": {"sex=F": {"kid": figure(0.3), "floor": figure(0.01), "n_real": 40, "n_synthetic": 50}},
             }
         ],
-        "judge": {"name": "j", "identity": "0123", "figures": {"findings": {"Edema": {"auroc": [0.81, 0.75, 0.87]}}}},
+        "judge": {
+            "name": "j",
+            "fingerprint": "0123",
+            "figures": {"findings": {"Edema": {"auroc": [0.81, 0.75, 0.87]}}},
+        },
         "alignment": {
             "findings": {
                 "Edema": {
@@ -195,8 +199,8 @@ def test_the_verdict_follows_the_figures() -> None:
     good = results()
     good["fidelity"][0]["floor"]["kid"] = figure(0.2)
     assert verdict(good)[0] == (
-        "No sign of copies beyond chance; it is not seen to differ from real films; it follows its prompts, less "
-        "clearly than real films do; images of one prompt are not seen to be too alike."
+        "No sign of copies beyond chance; it is not seen to differ from real images; it follows its prompts, less "
+        "clearly than real images do; images of one prompt are not seen to be too alike."
     )
     bad = copy.deepcopy(good)
     bad["fidelity"][0]["synthetic"]["kid"] = figure(0.9)
@@ -204,7 +208,7 @@ def test_the_verdict_follows_the_figures() -> None:
     bad["diversity"]["ms_ssim"]["synthetic"] = figure(0.8)
     bad["privacy"]["channels"]["pixels after alignment"] = channel(20)
     assert verdict(bad)[0] == (
-        "It comes too near to patients; it can be told from real films; it is not seen to follow its prompts; images "
+        "It comes too near to patients; it can be told from real images; it is not seen to follow its prompts; images "
         "of one prompt are too alike."
     )
     for change, words in (
@@ -216,13 +220,13 @@ def test_the_verdict_follows_the_figures() -> None:
         assert verdict(bad)[0].startswith(words)
 
 
-@pytest.mark.parametrize(("patients", "films"), [(100, 1), (500, 1), (170, 5)])
-def test_a_set_of_unseen_patients_is_seldom_said_to_come_too_near(patients: int, films: int) -> None:
-    """The threshold is drawn from few films: to compare with its nominal rate would cry wolf in one set of eight."""
+@pytest.mark.parametrize(("patients", "images"), [(100, 1), (500, 1), (170, 5)])
+def test_a_set_of_unseen_patients_is_seldom_said_to_come_too_near(patients: int, images: int) -> None:
+    """The threshold is drawn from few images: to compare with its nominal rate would cry wolf in one set of eight."""
     generator = np.random.default_rng(0)
     cries = []
     for _ in range(3000):
-        own = np.repeat(generator.standard_normal(patients), generator.integers(1, films + 1, patients))
+        own = np.repeat(generator.standard_normal(patients), generator.integers(1, images + 1, patients))
         threshold, rate = calibrate(own + 0.3 * generator.standard_normal(len(own)), 0.01)
         alarms = int((generator.standard_normal(1000) * 1.09**0.5 < threshold).sum())
         cries.append(beyond_chance({"rate": rate, "alarms": range(alarms), "synthetic": {"n": 1000}}, patients))
@@ -236,7 +240,7 @@ def test_where_only_an_index_was_searched_the_verdict_says_so() -> None:
     of["privacy"]["channels"] = {"reference index": {**channel(2), "name": "reference index"}}
     lines = verdict(of)
     assert lines[0].startswith("No sign of copies beyond chance, in the judge’s index; ")
-    assert "nearer to a film of the judge’s index (reference index)" in lines[1]
+    assert "nearer to an image of the judge’s index (reference index)" in lines[1]
 
 
 def test_an_interval_that_is_not_known_is_not_written_as_zero() -> None:

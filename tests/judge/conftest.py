@@ -1,4 +1,4 @@
-"""Toy films with what a judge can learn in them, and one toy judge, trained once."""
+"""Toy images with what a judge can learn in them, and one toy judge, trained once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS = {"train": 24, "validation": 8, "test": 8}
 SIDE = 36  # pixels
 
 
-def film(i: int, *, ill: bool, female: bool) -> np.ndarray:
+def image(i: int, *, ill: bool, female: bool) -> np.ndarray:
     """float32 (40, 36): a bright blob where a patient is ill, a bright lower half where she is female, and texture."""
     down, across = np.mgrid[:40, :SIDE] / 40
     blob = np.exp(-((down - 0.3) ** 2 + (across - 0.6) ** 2) * 60)
@@ -27,7 +27,7 @@ def film(i: int, *, ill: bool, female: bool) -> np.ndarray:
 
 
 def make_data(folder: Path) -> Path:
-    """Films of one patient each, for all three splits; every third row of the sources "a" and "b" is of "b"."""
+    """Images of one patient each, for all three splits; every third row of the sources "a" and "b" is of "b"."""
     (folder / "images").mkdir(parents=True)
     rows = []
     for split, count in COUNTS.items():
@@ -36,7 +36,7 @@ def make_data(folder: Path) -> Path:
             i = len(rows)
             ill, female = bool(i % 2), bool(i // 2 % 2)
             file = folder / "images" / f"{i}.png"
-            write_png(file, Radiograph(film(i, ill=ill, female=female), None, {}))
+            write_png(file, Radiograph(image(i, ill=ill, female=female), None, {}))
             row = Row(
                 file=file,
                 patient_id=patient,

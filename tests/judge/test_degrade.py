@@ -7,14 +7,14 @@ import pytest
 
 from gen.judge.degrade import (
     BREAKING,
-    FORGERIES,
     KINDS,
     SHARES,
-    UNSEEN_FORGERIES,
+    SPOILS,
+    UNSEEN_SPOILS,
     blur,
     degrade,
     draw_kind,
-    forge,
+    spoil,
 )
 from gen.judge.network import QUALITIES
 
@@ -43,7 +43,7 @@ def test_damage_is_decided_by_its_generator_and_comes_on_8_bit_levels(kind: str)
     assert one.image.dtype == np.float32
     np.testing.assert_allclose(one.image * 255, np.rint(one.image * 255), atol=1e-4)
     assert 0 <= one.image.min() <= one.image.max() <= 1
-    assert one.same_film == (kind not in BREAKING)
+    assert one.same_image == (kind not in BREAKING)
     assert (one.quality[QUALITIES.index("anatomy")] == 0) == (kind in BREAKING)
 
 
@@ -59,7 +59,7 @@ def test_worse_blur_and_noise_are_called_worse(seed: int) -> None:
         assert min(by_grade[0]) > max(by_grade[1])
 
 
-def test_a_shuffled_film_has_the_same_tones_in_other_places_and_a_turned_one_turns_back() -> None:
+def test_a_shuffled_image_has_the_same_tones_in_other_places_and_a_turned_one_turns_back() -> None:
     image = np.rint(picture() * 255).astype(np.float32) / 255  # 48 pixels: any of the tilings fits
     for seed in range(8):
         shuffled = degrade(image, np.random.default_rng(seed), "shuffled").image
@@ -79,10 +79,10 @@ def test_every_kind_is_drawn_as_often_as_its_share() -> None:
         assert drawn.count(kind) / 3000 == pytest.approx(share, abs=0.03)
 
 
-@pytest.mark.parametrize("kind", [*FORGERIES, *UNSEEN_FORGERIES])
-def test_a_forgery_still_shows_the_film_and_differs_from_it(kind: str) -> None:
+@pytest.mark.parametrize("kind", [*SPOILS, *UNSEEN_SPOILS])
+def test_a_forgery_still_shows_the_image_and_differs_from_it(kind: str) -> None:
     image = picture(side=96)
-    made = forge(image, np.random.default_rng(1), kind)
+    made = spoil(image, np.random.default_rng(1), kind)
     assert np.corrcoef(made.ravel(), image.ravel())[0, 1] > 0.8
     assert np.abs(made - image).mean() > 0.5 / 255
     np.testing.assert_allclose(made * 255, np.rint(made * 255), atol=1e-4)
@@ -90,7 +90,7 @@ def test_a_forgery_still_shows_the_film_and_differs_from_it(kind: str) -> None:
 
 def test_smoothing_forgeries_lose_detail_and_rough_ones_add_it() -> None:
     image = picture(side=96)
-    change = {kind: detail(forge(image, np.random.default_rng(1), kind)) / detail(image) for kind in
+    change = {kind: detail(spoil(image, np.random.default_rng(1), kind)) / detail(image) for kind in
               ("blur", "enlarged", "median", "noise", "checkerboard", "ringing")}  # fmt: skip
     assert max(change[kind] for kind in ("blur", "enlarged", "median")) < 1
     assert min(change[kind] for kind in ("noise", "checkerboard", "ringing")) > 1

@@ -16,13 +16,13 @@ from gen.core.radiograph import Radiograph, write_png
 from gen.core.terms import FINDINGS
 from gen.judge.cli import describe as describe_command
 from gen.judge.cli import train_judge
-from gen.judge.describe import describe, lines_of, study_of, unreliable
+from gen.judge.describe import describe, lines_of, predicted_study, unreliable
 from gen.judge.judge import load_judge
-from gen.judge.sight import Judgement
+from gen.judge.readings import Judgement
 from gen.language.prompt import read_prompt
 from gen.language.render import render
 
-from .conftest import CONFIG, film
+from .conftest import CONFIG, image
 
 PROBABILITY = st.floats(0, 1)
 NAMES = [name for name in FINDINGS if name != "Support Devices"]
@@ -43,7 +43,7 @@ DOUBTFUL = st.sets(st.sampled_from(NAMES), max_size=4)
 @given(SEEN, DOUBTFUL, st.floats(0.5, 1))
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_seen_the_prompt_reads_back_to_the_study(seen: Judgement, doubtful: set[str], sure: float) -> None:
-    study = study_of(seen, doubtful, sure)
+    study = predicted_study(seen, doubtful, sure)
     assert read_prompt(render(study)).study == study
     json.dumps(describe(seen, doubtful, sure), allow_nan=False)
     assert lines_of(describe(seen, doubtful, sure))[0] == render(study)
@@ -79,19 +79,19 @@ def test_the_bundled_judge_does_not_say_what_it_cannot_tell() -> None:
     assert "Consolidation" in doubtful
     assert "Cardiomegaly" not in doubtful
     everything = Judgement(dict.fromkeys(judge.findings, 0.9), np.ones(1, np.float32))
-    assert set(study_of(everything, doubtful).findings) == set(judge.findings) - set(doubtful) - {"No Finding"}
+    assert set(predicted_study(everything, doubtful).findings) == set(judge.findings) - set(doubtful) - {"No Finding"}
 
 
 @given(PROBABILITY, st.floats(0.51, 0.99))
 def test_sex_is_said_when_it_is_sure_enough_only(p: float, sure: float) -> None:
-    study = study_of(Judgement({}, np.ones(1), female=p), (), sure)
+    study = predicted_study(Judgement({}, np.ones(1), female=p), (), sure)
     assert study.sex == ("F" if p >= sure else "M" if 1 - p >= sure else None)
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    write_png(tmp_path / "film.png", Radiograph(film(3, ill=True, female=False), None, {}))
-    return tmp_path / "film.png"
+    write_png(tmp_path / "image.png", Radiograph(image(3, ill=True, female=False), None, {}))
+    return tmp_path / "image.png"
 
 
 def test_gen_describe_says_what_the_judge_sees(toy_judge: Path, picture: Path) -> None:
@@ -100,7 +100,7 @@ def test_gen_describe_says_what_the_judge_sees(toy_judge: Path, picture: Path) -
     first, second = (json.loads(line) for line in said.stdout.splitlines())
     assert first == second
     judge = load_judge(toy_judge, device="cpu")
-    assert f"judge {judge.name} ({judge.identity})" in said.stderr
+    assert f"judge {judge.name} ({judge.fingerprint})" in said.stderr
     assert set(first["findings"]) == set(judge.findings)
     assert tuple(first["unreliable"]) == unreliable(judge.figures)
     plain = CliRunner().invoke(describe_command, [*arguments, "--quiet"], catch_exceptions=False)

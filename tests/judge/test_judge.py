@@ -14,7 +14,7 @@ from gen.core.errors import BadInput, EnvironmentLacks
 from gen.judge.calibrate import read_calibration, sigmoid
 from gen.judge.judge import Judge, load_judge
 from gen.judge.network import raw_scores
-from gen.judge.sight import Readings
+from gen.judge.readings import Readings
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +43,25 @@ def test_what_is_seen_does_not_depend_on_company_or_container(judge: Judge) -> N
 
 
 def test_eight_bits_and_floats_of_the_same_picture_are_the_same(judge: Judge) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
-    floats = levels.astype(np.float32) / 255
+    pixels_u8 = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
+    floats = pixels_u8.astype(np.float32) / 255
     for name in ("findings", "embedding"):
-        np.testing.assert_array_equal(getattr(judge.read(levels), name), getattr(judge.read(floats), name))
+        np.testing.assert_array_equal(getattr(judge.read(pixels_u8), name), getattr(judge.read(floats), name))
 
 
-def test_look_is_read_image_by_image(judge: Judge) -> None:
-    readings, seen = judge.read(pictures(3)), judge.look(pictures(3))
+def test_predict_is_read_image_by_image(judge: Judge) -> None:
+    readings, seen = judge.read(pictures(3)), judge.predict(pictures(3))
     assert [one.age for one in seen] == [float(age) for age in readings.age]
     assert list(seen[0].findings) == list(judge.findings)
     assert all(0 <= p <= 1 for one in seen for p in (*one.findings.values(), *one.quality.values(), one.artefact or 0))
     assert np.linalg.norm(seen[2].embedding) == pytest.approx(1, abs=1e-5)
     assert len(judge.read([])) == 0
-    assert judge.look([]) == []
+    assert judge.predict([]) == []
 
 
 def test_probabilities_are_the_logits_through_the_temperatures(judge: Judge) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
-    raw, readings, t = raw_scores(judge.network, levels), judge.read(levels), judge.calibration.temperatures
+    pixels_u8 = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
+    raw, readings, t = raw_scores(judge.network, pixels_u8), judge.read(pixels_u8), judge.calibration.temperatures
     np.testing.assert_allclose(readings.findings, sigmoid(raw["logits"][:, :-3] / t["findings"]), rtol=1e-5)
     for column, (name, seen) in enumerate(
         {"female": readings.female, "AP": readings.ap, "child": readings.child}.items()
@@ -155,11 +155,11 @@ def test_a_folder_that_is_none_and_a_device_that_is_not_there(toy_judge: Path, t
 def test_identity_is_that_of_the_weights_and_the_calibration(toy_judge: Path, tmp_path: Path, judge: Judge) -> None:
     folder = shutil.copytree(toy_judge, tmp_path / "other name")
     (folder / "README.md").write_text("another card")
-    assert load_judge(folder, device="cpu").identity == judge.identity
+    assert load_judge(folder, device="cpu").fingerprint == judge.fingerprint
     facts = json.loads((folder / "calibration.json").read_text())
     facts["temperatures"]["child"] *= 2
     (folder / "calibration.json").write_text(json.dumps(facts))
-    assert load_judge(folder, device="cpu").identity != judge.identity
+    assert load_judge(folder, device="cpu").fingerprint != judge.fingerprint
     assert read_calibration(folder / "calibration.json") != judge.calibration
 
 

@@ -1,4 +1,4 @@
-"""What a row says of a film, and what it does not: a missing label is never a negative."""
+"""What a row says of an image, and what it does not: a missing label is never a negative."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ILLNESSES = [name for name in FINDINGS if name not in ("No Finding", "Support De
 
 
 def row(source: str = "x", findings: tuple[str, ...] = (), absent: tuple[str, ...] = (), **more: object) -> Row:
-    return Row(file=Path("film.png"), file_name="film.png", source=source, findings=findings, absent=absent, **more)
+    return Row(file=Path("image.png"), file_name="image.png", source=source, findings=findings, absent=absent, **more)
 
 
 @given(st.sets(st.sampled_from(ILLNESSES), min_size=1, max_size=4), st.sets(st.sampled_from(ILLNESSES), max_size=4))
@@ -38,7 +38,7 @@ def test_a_complete_source_says_all_of_its_findings_and_nothing_beyond(present: 
     assert finding_states(row(NIH), [NIH]) == {}  # a row without a label says nothing
 
 
-def test_a_normal_film_has_none_of_the_films_findings_and_may_be_of_a_covid_patient() -> None:
+def test_a_normal_image_has_none_of_the_images_findings_and_may_be_of_a_covid_patient() -> None:
     states = finding_states(row(findings=("No Finding",)), [])
     assert states.pop("No Finding")
     assert not any(states.values())

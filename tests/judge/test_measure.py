@@ -12,12 +12,12 @@ import pytest
 
 from gen.core.manifest import Row
 from gen.judge import measure
-from gen.judge.degrade import FORGERIES, KINDS, UNSEEN_FORGERIES, blur
+from gen.judge.degrade import KINDS, SPOILS, UNSEEN_SPOILS, blur
 from gen.judge.labels import targets_of
 from gen.judge.measure import COPIES, ENOUGH, artefact_figures, copy_figures, patient_figures, quality_figures
 from gen.judge.network import QUALITIES
+from gen.judge.readings import AnyJudge, Readings, blank
 from gen.judge.reference import index_of
-from gen.judge.sight import AnyJudge, Readings, blank
 from gen.statistics.intervals import bootstrap
 
 NAMES = ("Mass", "Edema")
@@ -29,7 +29,7 @@ def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(count: int) -> list[Row]:
-    """Two films a patient; every second patient has a mass, every third is a child and of another source."""
+    """Two images a patient; every second patient has a mass, every third is a child and of another source."""
     return [
         Row(
             file=Path(f"{k}.png"),
@@ -85,7 +85,7 @@ class Detail(AnyJudge):
     """Embeds an image by its coarse means; calls rough images forged, and dark, smooth or empty ones bad."""
 
     name: str = "detail"
-    identity: str = "0"
+    fingerprint: str = "0"
     findings: tuple[str, ...] = ()
 
     def read(self, pixels: Any, *, on_images: Any = None) -> Readings:
@@ -97,7 +97,7 @@ class Detail(AnyJudge):
         return dataclasses.replace(seen, artefact=rough, qualities=QUALITIES, quality=quality.astype(np.float32))
 
 
-def films(count: int, seed: int) -> list[np.ndarray]:
+def images(count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     made = [blur(rng.standard_normal((64, 64)), 4) for _ in range(count)]
     grain = [0.02 * rng.standard_normal((64, 64)) for _ in range(count)]
@@ -107,16 +107,16 @@ def films(count: int, seed: int) -> list[np.ndarray]:
 def test_forgeries_are_told_in_their_own_direction_and_say_whether_they_were_learnt_from() -> None:
     patients = [f"p{k}" for k in range(12)]
     noise = [np.random.default_rng(k).integers(0, 256, (64, 64), np.uint8) for k in range(7)]
-    found = artefact_figures(Detail(), films(12, 0), patients, {"generator": noise, "autoencoder": []})
-    assert set(found) == {*FORGERIES, *UNSEEN_FORGERIES, "generator"}  # of nothing there is no figure
+    found = artefact_figures(Detail(), images(12, 0), patients, {"generator": noise, "autoencoder": []})
+    assert set(found) == {*SPOILS, *UNSEEN_SPOILS, "generator"}  # of nothing there is no figure
     assert found["generator"] == {"images": 7, "trained_on": True, "auroc": (1, 1, 1)}
     assert found["noise"]["auroc"][0] > 0.9
     assert found["blur"]["auroc"][0] < 0.1  # a judge that takes rough for forged is wrong about these
-    assert {kind for kind, of in found.items() if not of["trained_on"]} == set(UNSEEN_FORGERIES)
+    assert {kind for kind, of in found.items() if not of["trained_on"]} == set(UNSEEN_SPOILS)
 
 
 def test_quality_is_measured_on_the_head_that_should_notice_the_damage() -> None:
-    found = quality_figures(Detail(), films(16, 1), [f"p{k}" for k in range(16)])
+    found = quality_figures(Detail(), images(16, 1), [f"p{k}" for k in range(16)])
     assert set(found) == KINDS.keys() - {"none"}
     heads = {kind: of["head"] for kind, of in found.items()}
     assert heads["blur"] == heads["noise"] == "sharpness"
@@ -127,16 +127,16 @@ def test_quality_is_measured_on_the_head_that_should_notice_the_damage() -> None
     assert found["clipped"]["auroc"][0] > 0.95
 
 
-def test_planted_copies_are_found_as_the_film_that_they_are_of() -> None:
-    judge, known = Detail(), films(30, 2)
+def test_planted_copies_are_found_as_the_image_that_they_are_of() -> None:
+    judge, known = Detail(), images(30, 2)
     rows = [Row(file=Path(f"{k}.png"), file_name=f"{k}.png", patient_id=f"p{k}") for k in range(30)]
-    reference = index_of(judge.read(known).embedding, rows, judge.read(films(100, 3)).embedding, judge.identity)
+    reference = index_of(judge.read(known).embedding, rows, judge.read(images(100, 3)).embedding, judge.fingerprint)
     chosen = [3, 11, 29]
     found = copy_figures(judge, reference, [known[k] for k in chosen], chosen)
     assert found["held_out"] == 100
     for name in COPIES:
         if not name.startswith("shift"):
             assert found[name] == {"found": 1, "right_film": 1}, name
-    strangers = copy_figures(judge, reference, films(40, 4), range(40))
-    assert strangers["noise of 0.02"]["found"] < 0.15
-    assert strangers["noise of 0.02"]["right_film"] < 0.2
+    others = copy_figures(judge, reference, images(40, 4), range(40))
+    assert others["noise of 0.02"]["found"] < 0.15
+    assert others["noise of 0.02"]["right_film"] < 0.2

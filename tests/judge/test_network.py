@@ -1,4 +1,4 @@
-"""The network: patches are seen alone, images do not mix, views of a film attract, unknown labels weigh nothing."""
+"""The network: patches are seen alone, images do not mix, views of an image attract, unknown labels weigh nothing."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_one_output_of_the_texture_branch_sees_one_patch(widths: list[int]) -> N
 def test_what_is_seen_in_an_image_does_not_depend_on_its_company() -> None:
     torch.manual_seed(0)
     network = JudgeNetwork(TOY, ["Mass"])
-    levels = np.random.default_rng(0).integers(0, 256, (7, 32, 32), np.uint8)
-    whole, alone = raw_scores(network, levels), raw_scores(network, levels, batch_size=1)
+    pixels_u8 = np.random.default_rng(0).integers(0, 256, (7, 32, 32), np.uint8)
+    whole, alone = raw_scores(network, pixels_u8), raw_scores(network, pixels_u8, batch_size=1)
     for name, values in whole.items():
         np.testing.assert_allclose(values, alone[name], rtol=1e-4, atol=1e-5)
         assert len(values) == 7
@@ -66,14 +66,14 @@ def test_contrast_is_the_formula_and_lowest_for_partners() -> None:
     assert contrast(first, first, torch.arange(5), t) < contrast(first, first.roll(1, 0), torch.arange(5), t)
 
 
-def test_films_of_one_patient_are_not_pushed_apart() -> None:
-    """With the same patient twice, the loss is what it would be without each other's views among the strangers."""
+def test_images_of_one_patient_are_not_pushed_apart() -> None:
+    """With the same patient twice, the loss is what it would be without each other's views among the others."""
     first = functional.normalize(torch.randn(2, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     assert float(contrast(first, first, torch.tensor([3, 3]), 0.1)) == pytest.approx(0, abs=1e-6)
     assert float(contrast(first, first, torch.tensor([3, 4]), 0.1)) > 0
 
 
-def test_a_batch_of_which_damage_left_no_film_has_no_contrast_and_a_gradient() -> None:
+def test_a_batch_of_which_damage_left_no_image_has_no_contrast_and_a_gradient() -> None:
     none = torch.empty(0, 8, requires_grad=True)
     loss = contrast(none, none, torch.empty(0, dtype=torch.long), 0.1)
     loss.backward()
@@ -112,15 +112,15 @@ def test_every_head_is_taught_by_its_own_labels_only() -> None:
 def test_two_views_are_decided_by_their_places_and_are_no_mirror_images() -> None:
     how = Augmentation(turn_degrees=3.0, zoom=0.04, shift=0.02, log_gamma=0.15)
     down, across = np.mgrid[:48, :48]
-    film = (((down - 20) ** 2 + (across - 10) ** 2 < 60) * 150 + across + down).astype(np.uint8)
-    films = np.stack([film] * 6)
-    views, quality, same = two_views(films, range(6), 0, how)
-    turned, quality_again, same_again = two_views(films, [5, 4, 3, 2, 1, 0], 0, how)
+    image = (((down - 20) ** 2 + (across - 10) ** 2 < 60) * 150 + across + down).astype(np.uint8)
+    images = np.stack([image] * 6)
+    views, quality, same = two_views(images, range(6), 0, how)
+    turned, quality_again, same_again = two_views(images, [5, 4, 3, 2, 1, 0], 0, how)
     np.testing.assert_array_equal(views[:6].flip(0).numpy(), turned[:6].numpy())
     np.testing.assert_array_equal(views[6:].flip(0).numpy(), turned[6:].numpy())
     np.testing.assert_array_equal(quality[6:][::-1], quality_again[6:])
     np.testing.assert_array_equal(same[::-1], same_again)
     assert (quality[:6] == 1).all()
     for view in views[:6, 0].numpy():
-        straight, mirrored = (np.corrcoef(view.ravel(), other.ravel())[0, 1] for other in (film, film[:, ::-1]))
+        straight, mirrored = (np.corrcoef(view.ravel(), other.ravel())[0, 1] for other in (image, image[:, ::-1]))
         assert straight > mirrored + 0.3

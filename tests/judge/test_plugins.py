@@ -53,7 +53,7 @@ def encoder(folder: Path) -> torch.nn.Module:
     return model
 
 
-def levels(count: int) -> np.ndarray:
+def pixels_u8(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32), np.uint8)
 
 
@@ -62,9 +62,9 @@ def test_a_classifier_is_what_it_is_alone_under_our_names(tmp_path: Path, severa
     model = classifier(tmp_path, LABELS, several=several)
     judge = open_judge(str(tmp_path), device="cpu")
     assert judge.findings == ("Pleural Effusion", "No Finding", "Pleural Thickening")
-    readings = judge.read(levels(3))
+    readings = judge.read(pixels_u8(3))
     with torch.inference_mode():
-        inputs = (torch.from_numpy(levels(3)).float()[:, None] / 255 - 0.4) / 0.2
+        inputs = (torch.from_numpy(pixels_u8(3)).float()[:, None] / 255 - 0.4) / 0.2
         outputs = model(inputs, output_hidden_states=True)
     expected = outputs.logits.sigmoid() if several else outputs.logits.softmax(1)
     np.testing.assert_allclose(readings.findings, expected[:, 1:].numpy(), rtol=1e-4, atol=1e-6)
@@ -72,17 +72,17 @@ def test_a_classifier_is_what_it_is_alone_under_our_names(tmp_path: Path, severa
     features = torch.nn.functional.normalize(features, dim=1)
     np.testing.assert_allclose(readings.embedding, features.numpy(), rtol=1e-4, atol=1e-5)
     assert np.isnan(readings.female).all()
-    assert judge.look(levels(1))[0].age is None
+    assert judge.predict(pixels_u8(1))[0].age is None
     assert thresholds_of(judge) == {}
 
 
 def test_an_encoder_gives_its_own_embedding_and_says_nothing_else(tmp_path: Path) -> None:
     model = encoder(tmp_path)
     judge = open_judge(str(tmp_path), device="cpu")
-    readings = judge.read(levels(2))
+    readings = judge.read(pixels_u8(2))
     assert readings.findings.shape == (2, 0)
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    grey = torch.from_numpy(levels(2)).float()[:, None].expand(-1, 3, -1, -1) / 255
+    grey = torch.from_numpy(pixels_u8(2)).float()[:, None].expand(-1, 3, -1, -1) / 255
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(model((grey - mean) / std).pooler_output, dim=1)
     np.testing.assert_allclose(readings.embedding, expected.numpy(), rtol=1e-4, atol=1e-5)
@@ -92,7 +92,7 @@ def test_identity_follows_the_weights(tmp_path: Path) -> None:
     encoder(tmp_path / "a")
     encoder(tmp_path / "b")
     classifier(tmp_path / "c", LABELS, several=True)
-    a, b, c = (open_judge(str(tmp_path / name), device="cpu").identity for name in "abc")
+    a, b, c = (open_judge(str(tmp_path / name), device="cpu").fingerprint for name in "abc")
     assert a == b != c
 
 
@@ -102,8 +102,8 @@ def test_identity_follows_the_preprocessing_since_embeddings_are_kept_under_it(t
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.9]}))
     after = open_judge(str(tmp_path), device="cpu")
-    assert not np.allclose(before.read(levels(1)).embedding, after.read(levels(1)).embedding, atol=1e-4)
-    assert before.identity != after.identity
+    assert not np.allclose(before.read(pixels_u8(1)).embedding, after.read(pixels_u8(1)).embedding, atol=1e-4)
+    assert before.fingerprint != after.fingerprint
 
 
 def test_our_own_folder_opens_by_the_same_door(toy_judge: Path) -> None:

@@ -32,7 +32,7 @@ def test_the_nearest_row_is_the_nearest_and_8_bits_cost_little() -> None:
     np.testing.assert_allclose(exact[np.arange(50), places], exact.min(1), atol=0.01)
 
 
-def test_every_indexed_film_finds_itself_whatever_the_length_of_its_embedding() -> None:
+def test_every_indexed_image_finds_itself_whatever_the_length_of_its_embedding() -> None:
     known = vectors(300, 0)
     reference = index_of(known, rows(300), vectors(9, 2), "judge")
     distances, places = reference.nearest(known * 17)
@@ -40,14 +40,14 @@ def test_every_indexed_film_finds_itself_whatever_the_length_of_its_embedding() 
     assert distances.max() < 1e-3
 
 
-def test_of_new_strangers_no_more_are_below_the_threshold_than_it_says() -> None:
-    # Also where few strangers set it, when their own quantile would let twice as many through.
+def test_of_new_others_no_more_are_below_the_threshold_than_it_says() -> None:
+    # Also where few others set it, when their own quantile would let twice as many through.
     known, share = vectors(300, 0), 0.05
     below = []
     for draw in range(200):
-        strangers = vectors(40, 10 + draw)
-        reference = index_of(known, rows(300), strangers[:30], "judge")
-        below.append((reference.nearest(strangers[30:])[0] < reference.threshold(share)).mean())
+        others = vectors(40, 10 + draw)
+        reference = index_of(known, rows(300), others[:30], "judge")
+        below.append((reference.nearest(others[30:])[0] < reference.threshold(share)).mean())
     assert np.mean(below) < share + 2 * np.std(below) / np.sqrt(len(below))
 
 
@@ -61,10 +61,10 @@ def test_the_file_gives_back_the_index_and_names_nobody(tmp_path: Path) -> None:
     assert b"person" not in data
     assert b".png" not in data
     assert len(data) < 300 * (64 + 16) + 1000
-    assert len(set(reference.films.tolist())) == 300
+    assert len(set(reference.images.tolist())) == 300
     assert len(set(reference.patients.tolist())) == 150
-    assert not set(reference.films.tolist()) & set(
-        index_of(vectors(9, 0), rows(9), vectors(9, 2), "other").films.tolist()
+    assert not set(reference.images.tolist()) & set(
+        index_of(vectors(9, 0), rows(9), vectors(9, 2), "other").images.tolist()
     )
 
 
@@ -75,16 +75,18 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
         read_reference(tmp_path / "r.safetensors")
 
 
-def test_the_judges_own_index_finds_training_films_and_refuses_shared_patients(toy_judge: Path, toy_data: Path) -> None:
+def test_the_judges_own_index_finds_training_images_and_refuses_shared_patients(
+    toy_judge: Path, toy_data: Path
+) -> None:
     judge = load_judge(toy_judge, device="cpu")
     splits = split_rows(read_manifest(toy_data))
     assert judge.reference is not None
-    assert judge.reference.key == judge.identity
+    assert judge.reference.key == judge.fingerprint
     assert len(judge.reference.codes) == len(splits["train"])
     assert len(judge.reference.held_out) == len(splits["validation"]) + len(splits["test"])
     again = build_reference(judge, splits["train"], splits["test"])
     np.testing.assert_array_equal(again.codes, judge.reference.codes)
     with pytest.raises(BadInput, match="is among the indexed and the held-out"):
         build_reference(judge, splits["train"], splits["train"][:1])
-    with pytest.raises(BadInput, match="needs films"):
+    with pytest.raises(BadInput, match="needs images"):
         build_reference(judge, [], splits["test"])

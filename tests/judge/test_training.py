@@ -19,7 +19,7 @@ from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
 from gen.data.split import split_rows
 from gen.judge import train
-from gen.judge.forgeries import RECONSTRUCTION_SHARE, SAMPLE_SHARE, Forgeries, forgeries_of
+from gen.judge.fakes import RECONSTRUCTION_SHARE, SAMPLE_SHARE, Fakes, fake_sources_of
 from gen.judge.judge import load_judge
 from gen.model import training
 
@@ -71,7 +71,7 @@ def test_the_folder_is_whole_small_and_its_trunk_is_stock(toy_judge: Path) -> No
             torch.testing.assert_close(value.float(), averaged[name], rtol=1e-3, atol=1e-4)
 
 
-def test_the_card_quotes_the_figures_and_the_figures_count_the_test_films(toy_judge: Path, toy_data: Path) -> None:
+def test_the_card_quotes_the_figures_and_the_figures_count_the_test_images(toy_judge: Path, toy_data: Path) -> None:
     figures = json.loads((toy_judge / "figures.json").read_text())
     card = (toy_judge / "README.md").read_text()
     held_out = split_rows(read_manifest(toy_data))["test"]
@@ -86,17 +86,17 @@ def test_the_card_quotes_the_figures_and_the_figures_count_the_test_films(toy_ju
 
 
 def test_it_learns_what_can_be_learnt(toy_data: Path, config: Config, tmp_path: Path) -> None:
-    """Sex and illness are bright patches in the toy films; a few hundred films suffice on unseen patients."""
+    """Sex and illness are bright patches in the toy images; a few hundred images suffice on unseen patients."""
     more = ("images=1600", "batch_size=16", "learning_rate=1e-2", "validate_every=1600", "checkpoint_every=1600")
     folder = train.train_judge(config(tmp_path / "run", toy_data, *more))
     last = [row for row in read_log(tmp_path / "run") if row["event"] == "validation"][-1]
     assert last["sex"] > 0.9
     assert last["findings"] > 0.9
     judge = load_judge(folder, device="cpu")
-    films = split_rows(read_manifest(toy_data))["test"]
-    seen = judge.look([read_radiograph(row.file).pixels for row in films])
+    images = split_rows(read_manifest(toy_data))["test"]
+    seen = judge.predict([read_radiograph(row.file).pixels for row in images])
     right = [(one.female or 0) > 0.5 for one in seen]
-    assert np.mean([a == (row.sex == "F") for a, row in zip(right, films, strict=True)]) >= 0.75
+    assert np.mean([a == (row.sex == "F") for a, row in zip(right, images, strict=True)]) >= 0.75
 
 
 @pytest.mark.parametrize(
@@ -120,15 +120,15 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
 
 
 def test_samples_are_forgeries_by_split_and_part_of_what_a_run_is(toy_data: Path, tmp_path: Path) -> None:
-    without, with_samples = forgeries_of(None, None), forgeries_of(None, str(toy_data))
+    without, with_samples = fake_sources_of(None, None), fake_sources_of(None, str(toy_data))
     assert without.inputs()["generator"] == with_samples.inputs()["generator"]
     assert without.inputs()["samples"] != with_samples.inputs()["samples"]
-    films = np.zeros((2, 32, 32), np.uint8)
-    forged = {split: with_samples.arrays(films, 1, split, 32, tmp_path) for split in ("train", "validation")}
-    assert len(forged["train"].samples) > len(forged["validation"].samples) > 0
-    assert forged["train"].reconstructions.shape == (1, 32, 32)
-    drawn = [forged["train"].draw(films[0] / np.float32(255), np.random.default_rng(i)) for i in range(40)]
-    kept = [image for image in drawn if (np.rint(image * 255) == forged["train"].samples).all((1, 2)).any()]
+    images = np.zeros((2, 32, 32), np.uint8)
+    fakes = {split: with_samples.arrays(images, 1, split, 32, tmp_path) for split in ("train", "validation")}
+    assert len(fakes["train"].samples) > len(fakes["validation"].samples) > 0
+    assert fakes["train"].reconstructions.shape == (1, 32, 32)
+    drawn = [fakes["train"].draw(images[0] / np.float32(255), np.random.default_rng(i)) for i in range(40)]
+    kept = [image for image in drawn if (np.rint(image * 255) == fakes["train"].samples).all((1, 2)).any()]
     assert 6 <= len(kept) <= 26  # two in five are samples
 
 
@@ -137,8 +137,8 @@ def test_each_kind_of_forgery_comes_as_often_as_its_share_whatever_else_is_there
     none = np.empty((0, 8, 8), np.uint8)
     samples = np.full((1, 8, 8), 1, np.uint8) if "samples" in which else none
     rebuilt = np.full((1, 8, 8), 2, np.uint8) if "reconstructions" in which else none
-    film = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    image = np.random.default_rng(0).random((8, 8)).astype(np.float32)
     rng = np.random.default_rng(1)
-    drawn = [np.rint(Forgeries(samples, rebuilt).draw(film, rng) * 255).mean() for _ in range(600)]
+    drawn = [np.rint(Fakes(samples, rebuilt).draw(image, rng) * 255).mean() for _ in range(600)]
     for value, images, share in ((1, samples, SAMPLE_SHARE), (2, rebuilt, RECONSTRUCTION_SHARE)):
         assert drawn.count(value) / 600 == pytest.approx(share if len(images) else 0, abs=0.06)

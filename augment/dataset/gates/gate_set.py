@@ -50,8 +50,8 @@ from gen.core.terms import FINDINGS, VIEWS, require_choice
 from gen.data.split import data_digest
 from gen.judge.judge import Judge
 from gen.judge.plugins import open_judge
+from gen.judge.readings import AnyJudge
 from gen.judge.reference import calibrate as copy_threshold
-from gen.judge.sight import AnyJudge
 from gen.statistics.groups import ALL, attributes_of
 
 # A probability from which on an image is good enough. Real films often have more, but a threshold up there would keep
@@ -110,7 +110,7 @@ class Panel:
         """What a card says of the gates, for JSON: whose they are, and by kind and group the thresholds and who passes,
         as of `rates.rates`."""
         return {
-            "judge": {"name": self.judge.name, "identity": self.judge.identity, "figures": _own_figures(self.judge)},
+            "judge": {"name": self.judge.name, "identity": self.judge.fingerprint, "figures": _own_figures(self.judge)},
             "gates": list(self.gates.names),
             "pass_rate": self.gates.pass_rate,
             "enough": ENOUGH,
@@ -166,7 +166,7 @@ def identity_of_gates(gates: Gates, *, device: str = "auto") -> str:
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
     rows, _ = _strangers(judge, gates.real)
-    facts = json.dumps([judge.identity, _index_hash(judge), data_digest({"real": rows})])
+    facts = json.dumps([judge.fingerprint, _index_hash(judge), data_digest({"real": rows})])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
@@ -193,7 +193,7 @@ def panel_of(judge: AnyJudge, gates: Gates, films: Sequence[Film], source: str) 
             without[f"view: {view}"] = "there is no real film of it, so its images pass the gate of copies only"
     thresholds = {kind: {key: limit.threshold for key, limit in each.groups.items()} for kind, each in limits.items()}
     views = sorted({film.attributes.get("view", "") for film in films})
-    facts = json.dumps([judge.identity, _index_hash(judge), views, thresholds], sort_keys=True)
+    facts = json.dumps([judge.fingerprint, _index_hash(judge), views, thresholds], sort_keys=True)
     identity = hashlib.sha256(facts.encode()).hexdigest()[:16]
     return Panel(judge, gates, wanted, source, limits, dict(sorted(without.items())), identity)
 
@@ -228,10 +228,10 @@ def check_gates(gates: Gates) -> None:
 
 def _films_with(judge: AnyJudge) -> tuple[list[Film], str]:
     """The held-out films that came with ``judge``, as it sees them."""
-    table = TABLES / f"{judge.identity}.csv"
+    table = TABLES / f"{judge.fingerprint}.csv"
     if not table.is_file():
         raise BadInput(
-            f"no measurements of real films came with the judge {judge.name} ({judge.identity})",
+            f"no measurements of real films came with the judge {judge.name} ({judge.fingerprint})",
             hint="gates.real names a data set of real films that it did not learn from",
         )
     films, reference = read_table(table), reference_of(judge)

@@ -19,8 +19,8 @@ from gen.core.radiograph import read_radiograph
 from gen.data.rows import study_of
 from gen.data.split import patient_of
 from gen.judge.labels import finding_states
+from gen.judge.readings import AnyJudge, Judgement
 from gen.judge.reference import Reference, hashed
-from gen.judge.sight import AnyJudge, Judgement
 from gen.language.study import Study
 from gen.statistics.groups import ATTRIBUTES, attributes_of
 
@@ -104,7 +104,7 @@ def unlearnt(judge: AnyJudge, rows: Sequence[Row]) -> list[Row]:
     reference = reference_of(judge)
     if reference is None:
         return list(rows)
-    patients, films, key = set(reference.patients.tolist()), set(reference.films.tolist()), reference.key
+    patients, films, key = set(reference.patients.tolist()), set(reference.images.tolist()), reference.key
     return [
         row
         for row in rows

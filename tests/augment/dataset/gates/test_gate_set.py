@@ -22,9 +22,9 @@ from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.judge.judge import load_judge
 from gen.judge.network import QUALITIES
+from gen.judge.readings import AnyJudge, Readings, batches
 from gen.judge.reference import Reference, index_of
 from gen.judge.reference import calibrate as below
-from gen.judge.sight import AnyJudge, Readings, batches
 from gen.language.study import Finding, Study
 from gen.statistics.groups import ALL, crossed
 from gen.statistics.intervals import patient_share
@@ -39,7 +39,7 @@ class PixelJudge(AnyJudge):
     """It reads what it sees off the first pixels of an image, in steps of 1/255; the rest is the embedding."""
 
     name: str = "pixels"
-    identity: str = "0123456789abcdef"
+    fingerprint: str = "0123456789abcdef"
     findings: tuple[str, ...] = NAMES
     reference: Reference | None = None
 
@@ -270,7 +270,7 @@ def test_the_identity_is_of_what_decides_and_of_nothing_else(
         identity(replace(TOY, pass_rate=0.8)),
         identity(replace(TOY, names=["sex"])),
         identity(replace(TOY, copy_false_alarms=0.1)),
-        identity(TOY, PixelJudge(identity="another", reference=indexed)),
+        identity(TOY, PixelJudge(fingerprint="another", reference=indexed)),
     ]
     assert len({panel.identity, *others}) == 5
 
@@ -301,7 +301,7 @@ def test_a_table_reads_back_and_names_nobody(films: list[Film], tmp_path: Path) 
 def test_films_that_the_judge_learnt_from_are_left_out(real: Truth) -> None:
     known = real.rows[:40]  # 40 patients, who have one more film each
     generator = np.random.default_rng(0)
-    index = index_of(generator.random((40, 56)), known, generator.random((9, 56)), PixelJudge.identity)
+    index = index_of(generator.random((40, 56)), known, generator.random((9, 56)), PixelJudge.fingerprint)
     left = unlearnt(PixelJudge(reference=index), real.rows)
     assert {row.patient_id for row in left} == {f"patient {k}" for k in range(40, PATIENTS)}
     renamed = [replace(row, patient_id=f"other {row.patient_id}") for row in real.rows]
@@ -311,7 +311,7 @@ def test_films_that_the_judge_learnt_from_are_left_out(real: Truth) -> None:
 
 def test_the_bundled_judge_brings_its_own_films(bundled: Panel) -> None:
     judge = load_judge(device="cpu")
-    assert [path.stem for path in TABLES.glob("*.csv")] == [judge.identity]
+    assert [path.stem for path in TABLES.glob("*.csv")] == [judge.fingerprint]
     assert judge.reference is not None
     measured = sorted(film.scores["copy"] for film in bundled.films)
     np.testing.assert_allclose(measured, judge.reference.held_out, atol=1e-3)

@@ -1,6 +1,6 @@
-"""What a judge sees: `Judgement` of one image, `Readings` of many, and `AnyJudge`, which every judge is.
+"""What a judge predicts: `Judgement` of one image, `Readings` of many, and `AnyJudge`, which every judge is.
 
-A judge of your own needs a name, an identity, its findings and `read`; see `gen.judge.plugins` for three of them.
+A judge of your own needs a name, a fingerprint, its findings and `read`; see `gen.judge.plugins` for three of them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ BATCH = 32  # images that pass a network together; the numbers do not depend on 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is seen in one image. Probabilities in [0, 1]; None or an empty mapping: this judge does not say.
+    """The predictions for one image. Probabilities in [0, 1]; None or an empty mapping: this judge does not say.
 
     ``female``, ``ap`` (else PA) and ``child`` (under 18) are probabilities, ``age`` is in years. ``quality`` has 1 for
-    good: "exposure" (tones of a film: neither dark, light, flat nor inverted), "sharpness" (neither blurred nor noisy)
-    and "anatomy" (one whole, upright chest). ``artefact`` is the probability that its small patches, each seen alone,
+    good: "exposure" (neither dark, light, flat nor inverted), "sharpness" (neither blurred nor noisy) and
+    "anatomy" (one whole, upright chest). ``artefact`` is the probability that its small patches, each seen alone,
     come from no detector. ``embedding`` (E,) float32 has length 1.
     """
 
@@ -57,7 +57,7 @@ class Readings:
         return len(self.embedding)
 
     def judgement(self, i: int) -> Judgement:
-        """What was seen in image ``i``."""
+        """The predictions for image ``i``."""
         single = {name: _known(getattr(self, name)[i]) for name in ("female", "ap", "child", "age", "artefact")}
         found = dict(zip(self.names, map(float, self.findings[i]), strict=True))
         quality = dict(zip(self.qualities, map(float, self.quality[i]), strict=True))
@@ -65,23 +65,23 @@ class Readings:
 
 
 class AnyJudge(Protocol):
-    """Whatever looks at radiographs: ``identity`` is a hash of its weights, ``findings`` the terms that it knows."""
+    """Whatever predicts what radiographs show; ``fingerprint`` is a hash of its weights, ``findings`` what it knows."""
 
     name: str
-    identity: str
+    fingerprint: str
     findings: tuple[str, ...]
 
     def read(
         self, pixels: np.ndarray | Sequence[np.ndarray], *, on_images: Callable[[int], object] = lambda count: None
     ) -> Readings:
-        """What is seen in each of ``pixels``: arrays (H, W), float in [0, 1] or uint8, bone bright, of any size.
+        """Predict what each of ``pixels`` shows: arrays (H, W), float in [0, 1] or uint8, bone bright, of any size.
 
         Memory is bounded by the batch. ``on_images`` is called with the number of images after each batch. BadInput
         for an array that is no such image.
         """
         ...
 
-    def look(self, pixels: np.ndarray | Sequence[np.ndarray]) -> list[Judgement]:
+    def predict(self, pixels: np.ndarray | Sequence[np.ndarray]) -> list[Judgement]:
         """The same, image by image."""
         readings = self.read(pixels)
         return [readings.judgement(i) for i in range(len(readings))]
@@ -119,10 +119,10 @@ def blank(count: int, embedding: np.ndarray, names: Sequence[str] = (), findings
 def batches(pixels: np.ndarray | Sequence[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """uint8 (n, size, size), n <= BATCH: padded to squares, scaled, on 8 bits, which is what a judge learnt from."""
     for start in range(0, len(pixels), BATCH):
-        yield np.stack([_levels(pixels[i], i, size) for i in range(start, min(start + BATCH, len(pixels)))])
+        yield np.stack([_as_u8(pixels[i], i, size) for i in range(start, min(start + BATCH, len(pixels)))])
 
 
-def _levels(image: np.ndarray, index: int, size: int) -> np.ndarray:
+def _as_u8(image: np.ndarray, index: int, size: int) -> np.ndarray:
     if image.ndim != 2 or not image.size or (image.dtype != np.uint8 and image.dtype.kind != "f"):
         raise BadInput(f"image {index} is {image.dtype} {image.shape}", hint="give (H, W), float in [0, 1] or uint8")
     if image.dtype == np.uint8:

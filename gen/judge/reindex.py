@@ -23,26 +23,26 @@ from gen.judge.measure import copy_figures
 from gen.judge.reference import REFERENCE, Reference, build_reference, write_reference
 from gen.model.folder import CARD
 
-PLANTED = 200  # training films, at most, whose copies are planted
+PLANTED = 200  # training images, at most, whose copies are planted
 
 
-def index_for(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto") -> tuple[Judge, int]:
+def reindex(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto") -> tuple[Judge, int]:
     """Write ``folder``: the judge in ``judge_folder``, its index that of the training split of ``data``. Returns it and
-    how many films of validation and test patients, by which its distances are measured, were left out as indexed ones.
+    how many images of validation and test patients, by which its distances are measured, were left out as indexed ones.
 
     What `gen evaluate --judge` takes. BadInput where ``folder`` exists, for what is no judge, and for data without
-    a training film, without a film of another patient, or with an image that cannot be read.
+    a training image, without an image of another patient, or with an image that cannot be read.
     """
     if not (judge_folder / JUDGE).is_file():
         raise BadInput(
             f"{judge_folder} is no judge of `gen train judge`, and only these carry an index",
-            hint="with another judge, give `gen evaluate` the films themselves by --train",
+            hint="with another judge, give `gen evaluate` the images themselves by --train",
         )
     with staged_folder(folder) as stage:
         judge = load_judge(judge_folder, device=device)
         splits = split_rows(read_manifest(data))
-        strangers = [*splits["validation"], *splits["test"]]
-        reference = build_reference(judge, splits["train"], strangers)
+        held_out = [*splits["validation"], *splits["test"]]
+        reference = build_reference(judge, splits["train"], held_out)
         shutil.copytree(judge_folder / TRUNK, stage / TRUNK)
         for name in (HEADS, JUDGE, CALIBRATION):
             shutil.copyfile(judge_folder / name, stage / name)
@@ -52,10 +52,10 @@ def index_for(data: Path, folder: Path, judge_folder: Path, *, device: str = "au
         write_json(stage / FIGURES, {**judge.figures, "copies": copies})
         card = judge_folder / CARD
         write_text(stage / CARD, (card.read_text("utf-8") if card.is_file() else "") + about_index(reference, copies))
-    return load_judge(folder, device=device), len(strangers) - len(reference.held_out)
+    return load_judge(folder, device=device), len(held_out) - len(reference.held_out)
 
 
 def _copies(judge: Judge, reference: Reference, files: Sequence[Path], numbers: np.ndarray) -> dict[str, Any]:
     """How many planted copies of ``files``, rows ``numbers`` of ``reference``, it finds."""
-    films = np.stack([to_levels(read_radiograph(file).pixels, judge.size) for file in files])
-    return copy_figures(judge, reference, list(films.astype(np.float32) / 255), numbers.tolist())
+    images = np.stack([to_levels(read_radiograph(file).pixels, judge.size) for file in files])
+    return copy_figures(judge, reference, list(images.astype(np.float32) / 255), numbers.tolist())

@@ -3,7 +3,7 @@
 Its scripts do not agree with each other or with its README on what the columns are called, so each value stands under
 every name: the prompt as ``prompt`` (README) and ``annotated_prompt`` (fidelity), the image as ``img_savename`` (both)
 and ``synthetic_filename`` (alignment, classifiers). ``id`` is the image's name without its ending, ``chexpert_labels``
-the dictionary that the classifiers read. Its ``path`` is a real film's, so it is not ours to write.
+the dictionary that the classifiers read. Its ``path`` is a real image's, so it is not ours to write.
 """
 
 from __future__ import annotations

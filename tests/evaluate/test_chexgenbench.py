@@ -11,7 +11,7 @@ import pytest
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.terms import CHEXPERT_14
-from gen.evaluate.board import PROMPT_INFO, write_prompt_info
+from gen.evaluate.chexgenbench import PROMPT_INFO, write_prompt_info
 
 PROMPT = 'Erect, "portable" view. Cardiomegaly. No pneumothorax. Possible edema.'
 

@@ -1,4 +1,4 @@
-"""`gen train reference`: the same judge with another generator's index, which finds that generator's films."""
+"""`gen train reference`: the same judge with another generator's index, which finds that generator's images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gen.core.manifest import read_manifest
 from gen.core.radiograph import read_radiograph
 from gen.data.split import split_rows
 from gen.judge.cli import train_reference
-from gen.judge.indexed import index_for
 from gen.judge.judge import Judge, load_judge
 from gen.judge.plugins import open_judge
+from gen.judge.reindex import reindex
 
 
 def halved(data: Path, folder: Path) -> Path:
@@ -40,7 +40,7 @@ def table(folder: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
-def test_it_is_the_same_judge_and_finds_the_films_of_the_other_generator(
+def test_it_is_the_same_judge_and_finds_the_images_of_the_other_generator(
     toy_judge: Path, toy_data: Path, tmp_path: Path
 ) -> None:
     data, out = halved(toy_data, tmp_path / "data"), tmp_path / "mine"
@@ -51,18 +51,18 @@ def test_it_is_the_same_judge_and_finds_the_films_of_the_other_generator(
 
     before, after = load_judge(toy_judge, device="cpu"), open_judge(str(out), device="cpu")
     splits = split_rows(read_manifest(data))
-    assert after.identity == before.identity  # the weights are, so figures of one are figures of the other
+    assert after.fingerprint == before.fingerprint  # the weights are, so figures of one are figures of the other
     assert isinstance(after, Judge)
     reference = after.reference
     assert reference is not None
-    assert reference.key == before.identity
+    assert reference.key == before.fingerprint
     assert len(reference.codes) == len(splits["train"])
     assert len(reference.held_out) == len(splits["validation"]) + len(splits["test"])
-    films = [read_radiograph(row.file).pixels for row in splits["train"]]
-    distances, places = reference.nearest(after.read(films).embedding)
-    np.testing.assert_array_equal(places, np.arange(len(films)))
+    images = [read_radiograph(row.file).pixels for row in splits["train"]]
+    distances, places = reference.nearest(after.read(images).embedding)
+    np.testing.assert_array_equal(places, np.arange(len(images)))
     assert distances.max() < 1e-3
-    assert f"{len(splits['train'])} training films" in said.stderr
+    assert f"{len(splits['train'])} training images" in said.stderr
     assert "too few to hold false alarms at 1%" in said.stderr
 
     own = after.figures
@@ -70,24 +70,24 @@ def test_it_is_the_same_judge_and_finds_the_films_of_the_other_generator(
     assert own["copies"]["held_out"] == len(reference.held_out)
     card = (out / "README.md").read_text()
     assert card.startswith((toy_judge / "README.md").read_text())
-    assert f"a row for each of {len(splits['train'])} training films" in card
+    assert f"a row for each of {len(splits['train'])} training images" in card
 
 
-def test_an_indexed_film_under_another_name_is_no_stranger(toy_judge: Path, toy_data: Path, tmp_path: Path) -> None:
+def test_an_indexed_image_under_another_name_is_no_other(toy_judge: Path, toy_data: Path, tmp_path: Path) -> None:
     shutil.copytree(toy_data, tmp_path / "data")
     splits = split_rows(read_manifest(tmp_path / "data"))
     shutil.copyfile(splits["train"][3].file, splits["test"][2].file)
-    judge, left_out = index_for(tmp_path / "data", tmp_path / "out", toy_judge, device="cpu")
+    judge, left_out = reindex(tmp_path / "data", tmp_path / "out", toy_judge, device="cpu")
     assert left_out == 1
     assert judge.reference is not None
     assert len(judge.reference.held_out) == len(splits["validation"]) + len(splits["test"]) - 1
-    before, _ = index_for(toy_data, tmp_path / "before", toy_judge, device="cpu")
+    before, _ = reindex(toy_data, tmp_path / "before", toy_judge, device="cpu")
     assert before.reference is not None
     assert judge.reference.threshold() >= before.reference.threshold()  # and does not drag the threshold to 0
 
 
 @pytest.mark.parametrize(
-    "case", ["no table", "no strangers", "may not learn", "broken film", "in use", "no judge", "all the same"]
+    "case", ["no table", "nobody held out", "may not learn", "broken image", "in use", "no judge", "all the same"]
 )
 def test_what_gives_no_index_is_refused_in_one_line_and_nothing_is_left(
     case: str, toy_judge: Path, toy_data: Path, tmp_path: Path
@@ -99,7 +99,7 @@ def test_what_gives_no_index_is_refused_in_one_line_and_nothing_is_left(
     if case == "no table":
         (data / "metadata.csv").unlink()
         words = "metadata.csv"
-    elif case == "no strangers":
+    elif case == "nobody held out":
         train = {row.patient_id for row in splits["train"]}
         write_table(data, [header, *(row for row in rows if row[header.index("patient_id")] in train)])
         words = "no row to validate on"
@@ -107,7 +107,7 @@ def test_what_gives_no_index_is_refused_in_one_line_and_nothing_is_left(
         column = header.index("weights_may_learn")
         write_table(data, [header, *([*row[:column], "no", *row[column + 1 :]] for row in rows)])
         words = "no row to learn from"
-    elif case == "broken film":
+    elif case == "broken image":
         splits["test"][1].file.write_bytes(b"broken")
         words = splits["test"][1].file.name
     elif case == "in use":
@@ -121,7 +121,7 @@ def test_what_gives_no_index_is_refused_in_one_line_and_nothing_is_left(
             shutil.copyfile(splits["train"][0].file, row.file)
         words = "nothing to measure by"
     with pytest.raises(BadInput, match=words) as refused:
-        index_for(data, out, judge, device="cpu")
+        reindex(data, out, judge, device="cpu")
     assert "\n" not in str(refused.value)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == (["data", "out"] if case == "in use" else ["data"])
