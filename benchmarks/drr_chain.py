@@ -26,7 +26,7 @@ from drr.ct.tissue import separate
 from drr.geometry import VIEWS
 from drr.phantom.chest import make_phantom
 from drr.physics.technique import technique_of
-from drr.render import render
+from drr.projection import render
 from drr.scene import load_scene
 from gen.core.errors import EnvironmentLacks
 

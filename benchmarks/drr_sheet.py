@@ -20,7 +20,7 @@ from drr.insert.request import KINDS, parse_lesion
 from drr.masks import label_stacks, mask_stack
 from drr.phantom.chest import make_phantom
 from drr.physics.technique import technique_of
-from drr.render import Projection, render
+from drr.projection import Projection, render
 from drr.scene import Scene, insert, load_scene
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed

@@ -20,8 +20,8 @@ from drr.insert.request import LesionRequest, parse_lesion
 from drr.masks import label_stacks, mask_stack
 from drr.phantom.chest import HABITUS, SEXES, make_phantom
 from drr.physics.technique import technique_of
+from drr.projection import Projection, render
 from drr.record import is_whole, row_of, write_projection
-from drr.render import Projection, render
 from drr.scene import Scene, insert, load_scene
 from gen.core.errors import BadInput, GenError
 from gen.core.files import require_free_space, sha256_file

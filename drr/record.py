@@ -12,7 +12,7 @@ import numpy as np
 from drr.ct.names import safe_name
 from drr.dicom import attributes_of
 from drr.physics.materials import MATERIALS
-from drr.render import Projection
+from drr.projection import Projection
 from gen.core.dicom import dicom_bytes
 from gen.core.files import atomic_file, sha256_file, write_bytes, write_json
 from gen.core.manifest import Row

@@ -195,14 +195,6 @@ def test_each_package_can_be_imported_alone_and_is_light(package: str) -> None:
     assert HEAVY.isdisjoint(json.loads(result.stdout))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_public_names_are_sorted_and_exist(package: str) -> None:
-    module = __import__(package, fromlist=["_"])
-    names = getattr(module, "__all__", [])
-    assert list(names) == sorted(names)
-    assert all(hasattr(module, name) for name in names)
-
-
 def test_doctor_names_the_model_that_it_cannot_use(tmp_path: Path) -> None:
     result = run_gen("doctor", "--json", "--model", str(tmp_path))
     report = json.loads(result.stdout)

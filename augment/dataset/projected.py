@@ -115,7 +115,7 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     """
     from drr.job import patient_keys
     from drr.physics.technique import technique_of
-    from drr.render import render
+    from drr.projection import render
     from drr.scene import insert
 
     study, size = row.study, config.size or SIZE

@@ -11,8 +11,8 @@ from drr.geometry import VIEWS
 from drr.insert.request import parse_lesion
 from drr.physics.materials import MATERIALS
 from drr.physics.technique import Technique, technique_of
+from drr.projection import Projection, line_integrals, render
 from drr.projector import prepare, project
-from drr.render import Projection, line_integrals, render
 from drr.scene import Scene, insert
 from gen.core.errors import BadInput
 
