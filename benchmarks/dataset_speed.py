@@ -282,7 +282,7 @@ def _made(plan: Plan, number: int, panel: Panel, pictures: Sequence[Radiograph],
     facts = {**picture.provenance, "prompt": row.prompt, "image_seed": str(seed)}
     image = replace(picture, pixels=np.roll(picture.pixels, number, (0, 1)), provenance=facts)
     if row.cell not in verdicts:
-        [verdicts[row.cell]] = never_refusing(panel).check([image.pixels], [row])
+        verdicts[row.cell] = never_refusing(panel).check(image.pixels, row)
     return Made(row, 0, seed, image, {}, verdicts[row.cell])
 
 

@@ -30,7 +30,9 @@ DEFAULT_OUT = Path("outputs/drr")
     metavar="VIEW",
     help="PA, AP, lateral, LAO, RAO, or angles in degrees as 30/10 (DICOM's primary and secondary); repeatable.",
 )
-@click.option("-n", "--n", "count", type=click.IntRange(1), default=1, show_default=True, help="Variants of each view.")
+@click.option(
+    "-n", "--n", "variants", type=click.IntRange(1), default=1, show_default=True, help="Variants of each view."
+)
 @click.option("--jitter", is_flag=True, help="Vary pose and distance of each image a little.")
 @click.option(
     "--lesion",
@@ -51,7 +53,7 @@ DEFAULT_OUT = Path("outputs/drr")
 )
 @click.option("--size", type=click.IntRange(64, 4096), default=1024, show_default=True, help="Detector pixels a side.")
 @click.option("--clahe", is_flag=True, help="Equalize contrast locally.")
-@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of the PNG.")
+@click.option("--bits", type=click.Choice([8, 16]), default=8, show_default=True, help="Of the PNG.")
 @click.option("--dicom", type=click.Choice(["MONOCHROME2", "MONOCHROME1"]), help="Write each image as DICOM, too.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides what is drawn.")
 @click.option("--licence", default="", help="Of the CTs, for the manifest.")
@@ -59,35 +61,7 @@ DEFAULT_OUT = Path("outputs/drr")
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
-def drr(
-    cts: tuple[Path, ...],
-    phantom: bool,
-    sex: str | None,
-    age: int | None,
-    habitus: str | None,
-    views: tuple[str, ...],
-    count: int,
-    jitter: bool,
-    lesions: tuple[str, ...],
-    pairs: bool,
-    paths: bool,
-    masks: str | None,
-    mask_names: Path | None,
-    kvp: float | None,
-    sdd_mm: float | None,
-    sod_mm: float | None,
-    field_mm: float,
-    size: int,
-    clahe: bool,
-    bits: str,
-    dicom: str | None,
-    seed: int,
-    licence: str,
-    weights_may_learn: bool,
-    out: Path,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def drr(phantom: bool, views: tuple[str, ...], out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Make radiographs from CTs (NIfTI, NRRD, MHA, or a folder of DICOM) by physics, with masks, twins and labels.
 
     The folder that they are written to is a data set: metadata.csv lists every image, truth/ tells where source and
@@ -97,37 +71,13 @@ def drr(
     from drr.geometry import parse_view
     from drr.job import Job, run_job
 
-    if phantom == bool(cts):
+    job = Job(views=tuple(dict.fromkeys(parse_view(view).name for view in views)), **options)
+    if phantom == bool(job.cts):
         raise BadInput(
-            "--phantom and a CT exclude each other" if cts else "no CT was given",
+            "--phantom and a CT exclude each other" if phantom else "no CT was given",
             hint="name a file or a DICOM folder, or use --phantom",
         )
-    job = Job(
-        cts=tuple(map(str, cts)),
-        sex=sex,
-        age=age,
-        habitus=habitus,
-        views=tuple(dict.fromkeys(parse_view(view).name for view in views)),
-        variants=count,
-        jitter=jitter,
-        lesions=lesions,
-        pairs=pairs,
-        paths=paths,
-        masks=masks,
-        mask_names=None if mask_names is None else str(mask_names),
-        kvp=kvp,
-        sdd_mm=sdd_mm,
-        sod_mm=sod_mm,
-        size=size,
-        field_mm=field_mm,
-        clahe=clahe,
-        bits=int(bits),
-        dicom=dicom,
-        seed=seed,
-        licence=licence,
-        weights_may_learn=weights_may_learn,
-    )
-    if not quiet and count > 1 and cts and not jitter and not lesions:
+    if not quiet and job.variants > 1 and job.cts and not job.jitter and not job.lesions:
         click.echo("warning: without --jitter or --lesion the variants of a view differ in noise alone", err=True)
 
     def tell(path: Path, truth: Mapping[str, Any]) -> None:

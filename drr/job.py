@@ -44,7 +44,7 @@ class Job:
     ``dicom``: a photometric interpretation, or None for no DICOM.
     """
 
-    cts: tuple[str, ...] = ()
+    cts: tuple[Path, ...] = ()
     sex: str | None = None
     age: int | None = None
     habitus: str | None = None
@@ -54,7 +54,7 @@ class Job:
     lesions: tuple[str, ...] = ()
     pairs: bool = False
     masks: str | None = None
-    mask_names: str | None = None
+    mask_names: Path | None = None
     paths: bool = False
     kvp: float | None = None
     sdd_mm: float | None = None
@@ -249,14 +249,14 @@ def _patients(job: Job) -> list[Patient]:
             f"--masks {job.masks} is the label map of one CT, and {len(job.cts)} were given",
             hint="project them one at a time, or use --masks auto",
         )
-    for path in filter(None, (*job.cts, job.masks if job.masks != "auto" else None, job.mask_names)):
+    for path in _named(job):
         if not Path(path).exists():
             raise BadInput(f"{path}: no such file or folder")
     keys = patient_keys(job.cts)
     return [Patient(key, partial(_read, job, ct), range(job.variants)) for key, ct in zip(keys, job.cts, strict=True)]
 
 
-def patient_keys(cts: Sequence[str]) -> list[str]:
+def patient_keys(cts: Sequence[str | Path]) -> list[str]:
     """What the patient of each CT is called: by its file or folder, or by both where files in several have one name.
 
     BadInput for two that are still called the same.
@@ -285,7 +285,7 @@ def _phantom(job: Job, k: int) -> Volume:
     )
 
 
-def _read(job: Job, ct: str) -> Volume:
+def _read(job: Job, ct: Path) -> Volume:
     volume = read_volume(ct)
     if job.masks in (None, "auto"):
         return volume
@@ -295,8 +295,13 @@ def _read(job: Job, ct: str) -> Volume:
 
 def _digests(job: Job) -> dict[str, str]:
     """The content of every file that the job reads, so that a folder is not continued from other data."""
-    paths = [*job.cts, *(path for path in (job.masks, job.mask_names) if path not in (None, "auto"))]
-    return {str(path): digest_of(Path(str(path))) for path in paths}
+    return {str(path): digest_of(Path(path)) for path in _named(job)}
+
+
+def _named(job: Job) -> list[str | Path]:
+    """The files and folders that the job reads."""
+    masks = None if job.masks == "auto" else job.masks
+    return [path for path in (*job.cts, masks, job.mask_names) if path is not None]
 
 
 def digest_of(path: Path) -> str:

@@ -120,7 +120,7 @@ def _trial(sources: Sources, rows: Sequence[PlanRow], share: float, panel: Panel
     pairs = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if not isinstance(outcome, GenError)]
     if not pairs:
         raise next(outcome for outcome in outcomes if isinstance(outcome, GenError))
-    failed = [] if panel is None else [panel.check([image.pixels], [row])[0].failed for row, (image, _) in pairs]
+    failed = [] if panel is None else [panel.check(image.pixels, row).failed for row, (image, _) in pairs]
     seconds = time.monotonic() - started
     size = sum(len(png_bytes(each)) for _, (image, twins) in pairs for each in (image, *twins.values()))
     passed = None if panel is None else failed.count(())

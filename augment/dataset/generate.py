@@ -136,7 +136,7 @@ def fill(
                 continue
             image, twins = outcome
             started = time.monotonic()
-            verdict = None if worker.panel is None else worker.panel.check([image.pixels], [attempt.row])[0]
+            verdict = None if worker.panel is None else worker.panel.check(image.pixels, attempt.row)
             gate_seconds += time.monotonic() - started
             if verdict is not None and verdict.failed:
                 scores = {name: score if math.isfinite(score) else None for name, score in verdict.scores.items()}

@@ -14,7 +14,7 @@ import numpy as np
 
 from gen.core.errors import GenError
 
-AIR_HU, WATER_HU = -1000, 0
+AIR_HU = -1000
 
 
 @dataclass(frozen=True, eq=False)

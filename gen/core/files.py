@@ -23,7 +23,7 @@ _TEMPORARY = re.compile(r"\..+\.tmp-(\d{1,9})")
 
 
 @contextmanager
-def atomic_file(path: str | Path, mode: str = "wb", encoding: str | None = None) -> Iterator[IO[Any]]:
+def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that takes its name when the block ends well.
 
     On any exception the temporary file is removed and the old file stays as it was.
@@ -34,7 +34,7 @@ def atomic_file(path: str | Path, mode: str = "wb", encoding: str | None = None)
     try:
         with _naming(path, callers=True), ExitStack() as stack:
             with _naming(path):
-                stream = stack.enter_context(temporary.open(mode, encoding=encoding))
+                stream = stack.enter_context(temporary.open("wb"))
             yield stream
             with _naming(path):
                 stream.flush()

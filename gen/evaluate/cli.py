@@ -31,23 +31,18 @@ REPORT, NUMBERS = "report.html", "report.json"
     show_default=True,
     help="Share of unseen patients' images that may count as too near.",
 )
-@click.option("--no-real-images", is_flag=True, help="Show no real image: a report that can be shared.")
+@click.option(
+    "--no-real-images",
+    "real_images",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Show no real image: a report that can be shared.",
+)
 @click.option("--gallery", is_flag=True, help="Show the closest pairs: patients' images, for your own eyes only.")
 @click.option("--json", "as_json", is_flag=True, help="The numbers on stdout, instead of the paths.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
-def evaluate(
-    real: Path,
-    synthetic: Path,
-    train: Path | None,
-    out: Path,
-    judge: str,
-    extractors: tuple[str, ...],
-    false_alarms: float,
-    no_real_images: bool,
-    gallery: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def evaluate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Is a synthetic set good, does it say what its prompts say, is it diverse, and does it copy patients?
 
     Folders hold a metadata.csv. Where --real and --train are one folder, its test and training splits are meant. The
@@ -62,14 +57,14 @@ def evaluate(
     from gen.evaluate.report import to_html
     from gen.evaluate.verdict import verdict
 
-    if no_real_images and gallery:
+    request = Request(**options)
+    if request.gallery and not request.real_images:
         raise BadInput("--gallery shows real images, and --no-real-images forbids it", hint="use one of them")
-    if gallery and train is None:
+    if request.gallery and request.train is None:
         raise BadInput("--gallery needs the training images", hint="name their folder with --train")
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out} is not a folder")
     require_free_space(out, 20_000_000, "the report")
-    request = Request(real, synthetic, train, judge, extractors, false_alarms, not no_real_images, gallery)
     with _progress(quiet) as on_progress:
         results, pictures, sets = measure(request, on_progress)
     results = {"verdict": verdict(results), "made": _made(request), **results}

@@ -171,7 +171,7 @@ def test_a_patient_who_breaks_a_library_does_not_end_a_batch(
 ) -> None:
     other = shutil.copy(ct_file, tmp_path / "other.nii.gz")
     whole = job.read_volume
-    monkeypatch.setattr(job, "read_volume", lambda path: whole(path) if path == str(ct_file) else [][0])
+    monkeypatch.setattr(job, "read_volume", lambda path: whole(path) if path == ct_file else [][0])
     result = CliRunner().invoke(drr, ["--size", "96", str(other), str(ct_file), "--out", str(tmp_path / "out")])
     assert "failed: other: IndexError: " in result.stderr
     assert len(read_manifest(tmp_path / "out").rows) == 1

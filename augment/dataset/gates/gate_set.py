@@ -75,20 +75,17 @@ class Panel:
     without: Mapping[str, str]
     identity: str
 
-    def check(self, images: Sequence[np.ndarray], rows: Sequence[PlanRow]) -> list[Verdict]:
-        """A verdict on each of ``images`` (H, W), float in [0, 1] or uint8, as an image of the row beside it.
-
-        It never depends on the other images. A row by projection stands before the gates of OF_PROJECTIONS only, and
-        one of a view that no real film has before that of copies. BadInput for an array that is no image.
-        """
-        return [self._verdict(image, row) for image, row in zip(images, rows, strict=True)]
-
     @cached_property
     def views(self) -> frozenset[str]:
         """The views of the real films."""
         return frozenset(film.attributes["view"] for film in self.films if "view" in film.attributes)
 
-    def _verdict(self, image: np.ndarray, row: PlanRow) -> Verdict:
+    def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
+        """A verdict on ``image`` (H, W), float in [0, 1] or uint8, as one of ``row``.
+
+        A row by projection stands before the gates of OF_PROJECTIONS only, and one of a view that no real film has
+        before that of copies. BadInput for an array that is no image.
+        """
         seen, nearest = look(self.judge, image)
         gates: Collection[str] = OF_PROJECTIONS if row.source == DRR else GATES
         if row.study.view is not None and row.study.view not in self.views:

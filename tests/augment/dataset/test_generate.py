@@ -32,14 +32,9 @@ class Rule:
     limit: int
     identity: str = "rule"
 
-    def check(self, images: Sequence[np.ndarray], rows: Sequence[PlanRow]) -> list[Verdict]:
-        verdicts = []
-        for image in images:
-            score = hashlib.sha256(np.rint(image * 255).astype(np.uint8).tobytes()).digest()[0]
-            verdicts.append(
-                Verdict({"rule": score}, {"rule": self.limit}, ("rule",) if score < self.limit else (), 0.5)
-            )
-        return verdicts
+    def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
+        score = hashlib.sha256(np.rint(image * 255).astype(np.uint8).tobytes()).digest()[0]
+        return Verdict({"rule": score}, {"rule": self.limit}, ("rule",) if score < self.limit else (), 0.5)
 
 
 @pytest.fixture
@@ -171,8 +166,8 @@ def test_where_nothing_can_be_made_the_job_stops_soon(config: DatasetConfig, mon
 
 def test_a_score_that_is_no_number_is_refused_and_on_record(config: DatasetConfig) -> None:
     class Blind(Rule):
-        def check(self, images: Sequence[np.ndarray], rows: Sequence[PlanRow]) -> list[Verdict]:
-            return [Verdict({"rule": float("nan")}, {"rule": 0.0}, ("rule",)) for _ in images]
+        def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
+            return Verdict({"rule": float("nan")}, {"rule": 0.0}, ("rule",))
 
     work = make_shard(replace(worker_of(config, 0), panel=Blind(0)), 0)
     assert {each["scores"]["rule"] for row in work.entry.missing for each in row["rejected"]} == {None}

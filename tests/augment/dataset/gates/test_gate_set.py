@@ -132,9 +132,8 @@ def bundled() -> Panel:
 
 def test_real_films_of_every_listed_group_pass_at_the_stated_rate(panel: Panel, real: Truth) -> None:
     rows = [plan_row(study_of(k)) for k in range(2 * PATIENTS)]
-    verdicts = panel.check(
-        [picture(k, study_of(k), (0.6, 0.9)[study_of(k).sex == "F"]) for k in range(len(rows))], rows
-    )
+    pictures = [picture(k, study_of(k), (0.6, 0.9)[study_of(k).sex == "F"]) for k in range(len(rows))]
+    verdicts = list(map(panel.check, pictures, rows))
     assert set(panel.limits) >= {"finding: Pneumonia", "finding: no Pneumonia", "sex: F", "sex: M", "age", "view: PA"}
     for kind, limits in panel.limits.items():
         for key in limits.groups if kind != "copy" else ():
@@ -151,33 +150,32 @@ def test_real_films_of_every_listed_group_pass_at_the_stated_rate(panel: Panel, 
 def test_a_film_that_is_checked_has_the_scores_that_it_was_measured_with(panel: Panel, films: list[Film]) -> None:
     for k in (0, 5, 10):
         pixels = picture(k, study_of(k), (0.6, 0.9)[study_of(k).sex == "F"])
-        [verdict] = panel.check([pixels], [plan_row(study_of(k))])
+        verdict = panel.check(pixels, plan_row(study_of(k)))
         assert set(verdict.scores.values()) == set(films[k].scores.values()) | {round(verdict.nearest or 0, 4)}
-        [as_float] = panel.check([pixels / np.float32(255)], [plan_row(study_of(k))])
+        as_float = panel.check(pixels / np.float32(255), plan_row(study_of(k)))
         assert as_float == verdict
 
 
-def test_a_verdict_does_not_depend_on_what_is_in_the_batch(bundled: Panel) -> None:
+def test_a_verdict_does_not_depend_on_what_was_checked_before(bundled: Panel) -> None:
     generator = np.random.default_rng(0)
     images = [generator.random((64, 64)).astype(np.float32) for _ in range(3)]
     rows = [plan_row(study_of(k)) for k in range(3)]
-    alone = [bundled.check([image], [row])[0] for image, row in zip(images, rows, strict=True)]
-    assert bundled.check(images, rows) == alone
-    assert bundled.check(images[::-1], rows[::-1]) == alone[::-1]
-    assert all("quality: anatomy" in verdict.failed for verdict in alone)
+    verdicts = list(map(bundled.check, images, rows))
+    assert list(map(bundled.check, images[::-1], rows[::-1])) == verdicts[::-1]
+    assert all("quality: anatomy" in verdict.failed for verdict in verdicts)
 
 
 def test_what_fails_is_what_lies_below_its_threshold_and_a_score_at_it_passes(panel: Panel) -> None:
     study = study_of(0)
     limit = panel.limits["age"].threshold({"sex": "F", "age": "18-39", "view": "PA"})
-    [verdict] = panel.check([picture(3, study, 1.0)], [plan_row(study)])
+    verdict = panel.check(picture(3, study, 1.0), plan_row(study))
     assert set(verdict.failed) == {name for name, score in verdict.scores.items() if score < verdict.thresholds[name]}
     assert verdict.thresholds["age"] == limit
     assert set(verdict.thresholds) == set(verdict.scores)
     for above, failed in ((0, False), (1e-4, True)):
         one = Limits({ALL: Limit(verdict.scores["age"] + above, 1, 1)}, {})
         there = replace(panel, limits={**panel.limits, "age": one})
-        assert ("age" in there.check([picture(3, study, 1.0)], [plan_row(study)])[0].failed) == failed
+        assert ("age" in there.check(picture(3, study, 1.0), plan_row(study)).failed) == failed
 
 
 def test_an_image_of_something_else_fails_at_the_gate_of_that(panel: Panel) -> None:
@@ -190,27 +188,27 @@ def test_an_image_of_something_else_fails_at_the_gate_of_that(panel: Panel) -> N
         "finding: no Pneumonia": replace(shown, findings={"Pneumonia": Finding("absent")}),
         "finding: Cardiomegaly": replace(shown, findings={"Cardiomegaly": Finding()}),
     }
-    assert panel.check([image], [plan_row(shown)])[0].failed == ()
+    assert panel.check(image, plan_row(shown)).failed == ()
     for name, study in asked.items():
-        assert panel.check([image], [plan_row(study)])[0].failed == (name,)
+        assert panel.check(image, plan_row(study)).failed == (name,)
 
 
 def test_what_is_not_said_or_not_sure_is_not_judged(panel: Panel) -> None:
     doubtful = Study(findings={"Pneumonia": Finding("uncertain"), "COVID-19": Finding()})
-    [verdict] = panel.check([picture(0, doubtful)], [plan_row(doubtful)])
+    verdict = panel.check(picture(0, doubtful), plan_row(doubtful))
     assert {gate_of(name) for name in verdict.scores} == {"quality", "copy"}
 
 
 def test_a_projection_stands_before_the_gates_of_quality_and_copies_only(panel: Panel) -> None:
     study, black = study_of(0), np.zeros((8, 8), np.uint8)
-    [verdict] = panel.check([black], [plan_row(study, DRR)])
+    verdict = panel.check(black, plan_row(study, DRR))
     assert {gate_of(name) for name in verdict.scores} == set(OF_PROJECTIONS)
     assert set(verdict.failed) >= {f"quality: {name}" for name in QUALITIES}
 
 
 def test_a_view_that_no_real_film_has_is_not_judged_by_films_of_another(panel: Panel) -> None:
     for source in (MODEL, DRR):
-        [verdict] = panel.check([np.zeros((8, 8), np.uint8)], [plan_row(replace(study_of(0), view="lateral"), source)])
+        verdict = panel.check(np.zeros((8, 8), np.uint8), plan_row(replace(study_of(0), view="lateral"), source))
         assert set(verdict.scores) == {"copy"}
     assert "lateral" in str([kind for kind in panel.without if kind.startswith("view")])
 
@@ -221,7 +219,7 @@ def test_a_copy_is_caught_and_the_threshold_is_the_one_of_the_evaluation(panel: 
     stranger = picture(0, study_of(0))
     copied = stranger.copy().reshape(-1)
     copied[8:] = np.rint((indexed.codes[7] / 127 / 2.1 + 0.5) * 255)
-    verdicts = panel.check([stranger, copied.reshape(8, 8)], [plan_row(study_of(0))] * 2)
+    verdicts = [panel.check(image, plan_row(study_of(0))) for image in (stranger, copied.reshape(8, 8))]
     assert "copy" not in verdicts[0].failed
     assert verdicts[1].failed == ("copy",)
     assert verdicts[1].nearest is not None
@@ -230,14 +228,14 @@ def test_a_copy_is_caught_and_the_threshold_is_the_one_of_the_evaluation(panel: 
 
 def test_a_score_that_is_no_number_fails(panel: Panel, indexed: Reference) -> None:
     broken = PixelJudge(reference=replace(indexed, codes=np.full((1, 56), np.nan)))
-    [verdict] = replace(panel, judge=broken).check([picture(0, study_of(0))], [plan_row(study_of(0))])
+    verdict = replace(panel, judge=broken).check(picture(0, study_of(0)), plan_row(study_of(0)))
     assert "copy" in verdict.failed
 
 
 @pytest.mark.parametrize("bad", [np.full((8, 8), np.nan, np.float32), np.full((8, 8), 2.0), np.zeros((3, 8, 8))])
 def test_what_is_no_image_is_refused(panel: Panel, bad: np.ndarray) -> None:
     with pytest.raises(BadInput):
-        panel.check([bad], [plan_row(Study())])
+        panel.check(bad, plan_row(Study()))
 
 
 def test_no_more_is_asked_than_that_the_judge_thinks_it_more_likely_right(films: list[Film], panel: Panel) -> None:
@@ -254,7 +252,7 @@ def test_few_films_turn_a_gate_off_and_say_so(films: list[Film]) -> None:
     assert panel.limits == {}
     assert {"sex: F", "sex: M", "finding: Pneumonia", "finding: COVID-19"} <= set(panel.without)
     assert "patient(s)" in panel.without["sex: F"]
-    [verdict] = panel.check([picture(0, study_of(0))], [plan_row(study_of(0))])
+    verdict = panel.check(picture(0, study_of(0)), plan_row(study_of(0)))
     assert (verdict.scores, verdict.failed) == ({}, ())
 
 
