@@ -1,13 +1,15 @@
-"""What the benchmarks share: held-out radiographs, cached samples, intervals by patient, tables and options.
+"""What the benchmarks share: held-out radiographs, cached samples, clocks, tables and options.
 
-Intervals are 95 %; what is drawn anew for them are patients, never films, and single images where they are synthetic.
+Each benchmark is a module that runs alone, from the root of the repository: `python -m benchmarks.SUBJECT.NAME`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,24 +21,34 @@ from gen.core.bundled import bundled_model
 from gen.core.errors import GenError
 from gen.core.files import write_json
 from gen.core.manifest import Row, read_manifest
+from gen.core.markdown import table
 from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
-from gen.data.loader import pixel_cache, to_model_range
+from gen.data.loader import pixel_cache
 from gen.data.split import patient_of, split_rows
+from gen.evaluate.evaluation import plain
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import model_hash
 
 WORK = Path("outputs/benchmarks")  # caches; git ignores it
+CACHE = WORK / "evaluation"  # of pixels and embeddings
 
 model_option = click.option(
     "--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model]."
 )
+DATA = Path(os.environ.get("CXR_DATA", "../shared/data"))
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
-    default=Path(os.environ.get("CXR_DATA", "../shared/data")) / "cxr",
+    default=DATA / "cxr",
     show_default=True,
     help="Folder of real radiographs with metadata.csv.",
+)
+cts_option = click.option(
+    "--cts", type=click.Path(path_type=Path), default=DATA / "ct", show_default=True, help="Folder of the CTs."
+)
+ct_option = click.option(
+    "--ct", type=click.Path(path_type=Path), default=DATA / "ct" / "lidc-idri-0314.nii.gz", show_default=True
 )
 samples_option = click.option(
     "--samples",
@@ -64,6 +76,33 @@ def launch(command: click.Command) -> None:
         sys.exit(error.exit_code)
 
 
+def processor() -> str:
+    """The processor's name, model number and matrix units as Linux gives them, and the cores that are ours."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    facts = dict(re.findall(r"^([a-z ]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))
+    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in facts.get("flags", "").split()]
+    name = (
+        f"{facts.get('model name', 'unknown processor')}, family {facts.get('cpu family')}, model {facts.get('model')}"
+    )
+    return f"{name}, {' '.join(units)}, {len(os.sched_getaffinity(0))} cores"
+
+
+def alternate(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds that each of ``sides`` takes, ``repeats`` times, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            seconds[name].append(timed(work)[0])
+    return seconds
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that ``work`` takes, and what it gave."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
 def chosen_model(model: Path | None) -> Path:
     """The folder of ``--model``, or the bundled one."""
     return model or bundled_model()
@@ -74,15 +113,15 @@ def read_splits(data: Path) -> dict[str, list[Row]]:
     return split_rows(read_manifest(data))
 
 
-def one_film_a_patient(rows: Sequence[Row], count: int | None = None) -> list[Row]:
-    """At most ``count`` rows of as many patients: patients and their films in the order of a hash, so never picked."""
-    films: dict[str, Row] = {}
+def one_image_a_patient(rows: Sequence[Row], count: int | None = None) -> list[Row]:
+    """At most ``count`` rows of as many patients: patients and their images in the order of a hash, so never picked."""
+    images: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: derived_seed(0, row.file_name)):
-        films.setdefault(patient_of(row), row)
-    return [films[patient] for patient in sorted(films, key=lambda patient: derived_seed(0, patient))][:count]
+        images.setdefault(patient_of(row), row)
+    return [images[patient] for patient in sorted(images, key=lambda patient: derived_seed(0, patient))][:count]
 
 
-def levels_of(rows: Sequence[Row], size: int) -> np.ndarray:
+def pixels_of(rows: Sequence[Row], size: int) -> np.ndarray:
     """The images of ``rows``, uint8 (N, size, size), read once and then from the cache."""
     return np.asarray(pixel_cache(rows, size, WORK / "cache"))
 
@@ -94,21 +133,6 @@ def model_size(model: Path) -> int:
     unet, vae = (read_json(model / part / "config.json") for part in ("unet", "vae"))
     channels = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
     return int(unet["sample_size"] * 2 ** (len(channels) - 1))
-
-
-def rebuild(vae: Any, levels: np.ndarray, batch_size: int = 4) -> np.ndarray:
-    """``levels`` (N, H, W) uint8 through the autoencoder (the posterior's mean) and back, float32 in [0, 1]."""
-    import torch
-
-    from gen.model.latents import moments
-
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(levels), batch_size):
-            images = to_model_range(levels[start : start + batch_size]).expand(-1, vae.config.in_channels, -1, -1)
-            decoded = vae.decode(moments(vae, images)[0]).sample.mean(1)
-            parts.append(((decoded + 1) / 2).clamp(0, 1).numpy())
-    return np.concatenate(parts)
 
 
 def cached_samples(
@@ -140,61 +164,18 @@ def cached_samples(
     return [read_radiograph(path) for path, _, _ in wanted]
 
 
-def as_levels(radiographs: Sequence[Radiograph]) -> np.ndarray:
+def as_u8(radiographs: Sequence[Radiograph]) -> np.ndarray:
     """uint8 (N, H, W) of ``radiographs`` of one size."""
     return np.stack([np.rint(radiograph.pixels * 255).astype(np.uint8) for radiograph in radiographs])
 
 
-def bootstrap_interval(
-    units: Sequence[str], statistic: Callable[[np.ndarray], float], draws: int = 2000
-) -> tuple[float, float]:
-    """95 % percentile interval of ``statistic`` (of an array of indices) when whole ``units`` are drawn anew.
-
-    ``units`` names the patient of each index (a synthetic image is its own). A draw whose statistic is NaN (one class
-    only) does not count.
-    """
-    members: dict[str, list[int]] = {}
-    for index, unit in enumerate(units):
-        members.setdefault(unit, []).append(index)
-    groups = [np.asarray(group) for group in members.values()]
-    generator = np.random.default_rng(0)
-    values = [
-        statistic(np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))]))
-        for _ in range(draws)
-    ]
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def patient_mean(values: np.ndarray, patients: Sequence[str]) -> tuple[float, float, float]:
-    """Mean over patients of each patient's mean, and its 95 % interval: (mean, low, high)."""
-    sums: dict[str, list[float]] = {}
-    for value, patient in zip(values, patients, strict=True):
-        sums.setdefault(patient, []).append(float(value))
-    means = np.asarray([np.mean(group) for group in sums.values()])
-    low, high = bootstrap_interval(list(sums), lambda chosen: float(means[chosen].mean()))
-    return float(means.mean()), low, high
-
-
-def with_interval(triple: Sequence[float], digits: int) -> str:
-    """(value, low, high) as "value [low, high]"."""
-    value, low, high = (f"{number:.{digits}f}" for number in triple)
-    return f"{value} [{low}, {high}]"
-
-
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A Markdown table on stdout."""
-    cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    print("\n".join(lines), flush=True)
+    """Print a Markdown table."""
+    print(table(header, [[str(cell) for cell in row] for row in rows]), flush=True)
 
 
 def save_json(path: Path | None, figures: Mapping[str, Any]) -> None:
-    """Write ``figures`` where they are wanted."""
+    """Write ``figures``, `Figure` and all, where they are wanted."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, figures)
+        write_json(path, plain(figures))

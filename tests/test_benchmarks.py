@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from functools import partial
@@ -11,25 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import common
+from benchmarks.dataset import scale, speed
+from benchmarks.evaluation import interval_coverage, ladder, planted_copies
+from benchmarks.generator import autoencoder, fidelity, prompt_effect, sampling_speed, training_curve
+from benchmarks.judge import describe_calls
 from gen.core.manifest import Row
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "launch(main)" in path.read_text(encoding="utf-8"))
-sys.path.insert(0, str(BENCHMARKS))  # as Python itself does for a script
-
-import autoencoder  # noqa: E402
-import common  # noqa: E402
-import dataset_scale  # noqa: E402
-import dataset_speed  # noqa: E402
-import describe_calls  # noqa: E402
-import evaluation_ladder  # noqa: E402
-import extractors  # noqa: E402
-import fidelity  # noqa: E402
-import interval_coverage  # noqa: E402
-import planted_copies  # noqa: E402
-import prompt_effect  # noqa: E402
-import sampling_speed  # noqa: E402
-import training_curve  # noqa: E402
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "benchmarks").rglob("*.py")
+    if "common.launch(main)" in path.read_text(encoding="utf-8")
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +45,18 @@ def test_every_benchmark_explains_itself() -> None:
     assert len(SCRIPTS) >= 10
     started = [
         subprocess.Popen(
-            [sys.executable, BENCHMARKS / script, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", script, "--help"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         for script in SCRIPTS
     ]
     for script, process in zip(SCRIPTS, started, strict=True):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-        assert out.startswith(f"Usage: {script}")
+        assert out.startswith(f"Usage: python -m {script}")
 
 
 # --- reconstruction
@@ -83,60 +80,7 @@ def test_one_level_of_difference_everywhere_has_the_psnr_of_its_closed_form(imag
     assert found["gradient energy ratio"] == pytest.approx(1, abs=1e-3)
 
 
-# --- kernel distance
-
-
-def test_kernel_distance_is_about_zero_for_one_distribution_and_positive_for_two() -> None:
-    generator = np.random.default_rng(0)
-    first, second = generator.standard_normal((2, 80, 16))
-    value, low, high = fidelity.kernel_distance(first, generator.permutation(first))
-    assert value <= 0.01  # of a set with itself, shuffled: the unbiased estimate may fall below 0
-    value, low, high = fidelity.kernel_distance(first, second)
-    assert low < 0 < high
-    assert fidelity.permutation_p(first, second) > 0.01
-    value, low, high = fidelity.kernel_distance(first, second + 0.5)
-    assert 0 < low < value < high
-    assert fidelity.permutation_p(first, second + 0.5) < 0.01
-
-
-def test_the_distance_that_is_permuted_is_the_one_of_torch_fidelity() -> None:
-    from torch_fidelity.metric_kid import kernel_mmd
-
-    first, second = np.random.default_rng(1).standard_normal((2, 20, 8))
-    pool = np.concatenate([first, second])
-    gram = (pool @ pool.T / 8 + 1) ** 3
-    np.fill_diagonal(gram, 0)
-    own = fidelity._unbiased_mmd(gram, np.arange(40) < 20)
-    assert own == pytest.approx(kernel_mmd(first, second))
-
-
-def test_p_is_small_in_few_of_many_comparisons_of_equals() -> None:
-    generator = np.random.default_rng(2)
-    found = [fidelity.permutation_p(*generator.standard_normal((2, 12, 4))) for _ in range(40)]
-    assert sum(p <= 0.1 for p in found) <= 10
-    assert min(found) >= 1 / (fidelity.PERMUTATIONS + 1)
-
-
-def test_every_extractor_is_white_on_its_training_images_and_moves_with_damage(levels: np.ndarray) -> None:
-    damaged = fidelity.ladder(levels)
-    for name, extract in extractors.fit_extractors(levels).items():
-        features = extract(levels)
-        assert features.mean(0) == pytest.approx(0, abs=1e-3)
-        assert 0.5 < np.square(features).mean() < 1.01
-        assert np.array_equal(features, extract(levels))  # nothing drawn anew
-        weak, strong = (np.square(extract(damaged[rung]) - features).mean() for rung in ("noise, 1 %", "noise, 10 %"))
-        assert weak < strong, name
-
-
-# --- nearest training image
-
-
-def test_a_planted_copy_is_nearer_than_a_stranger_and_the_image_itself_is_at_zero(levels: np.ndarray) -> None:
-    known = fidelity.thumbnails(levels[:6])
-    assert fidelity.nearest_distances(known, known) == pytest.approx(0)
-    copies = fidelity.nearest_distances(fidelity.thumbnails(fidelity.planted(levels[:6])), known)
-    strangers = fidelity.nearest_distances(fidelity.thumbnails(levels[6:]), known)
-    assert copies.max() < strangers.min()
+# --- fidelity
 
 
 def test_gradient_energy_of_a_ramp_is_its_slope_squared() -> None:
@@ -150,14 +94,14 @@ def test_gradient_energy_of_a_ramp_is_its_slope_squared() -> None:
 def test_recall_counts_what_is_below_the_threshold_of_the_held_out_films() -> None:
     control, units = np.linspace(1, 2, 200), np.array([str(k // 2) for k in range(200)])
     found = np.array([0.5] * 30 + [1.5] * 10)
-    value, low, high = planted_copies.recall_at(control, units, found, 0.01)
+    value, low, high = planted_copies.recall_at(control, units, found, 0.01).triple
     assert value == 0.75
     assert 0.5 < low < 0.75 < high < 0.95
     # All are caught or none on every draw: the films that were planted are few, and the interval says so.
-    value, low, high = planted_copies.recall_at(control, units, np.full(40, 0.5), 0.01)
+    value, low, high = planted_copies.recall_at(control, units, np.full(40, 0.5), 0.01).triple
     assert (value, high) == (1, pytest.approx(1))
     assert low == pytest.approx(40 / (40 + 1.96**2), abs=1e-3)  # Wilson's
-    value, low, high = planted_copies.recall_at(control, units, np.full(40, 3.0), 0.01)
+    value, low, high = planted_copies.recall_at(control, units, np.full(40, 3.0), 0.01).triple
     assert (value, low) == (0, pytest.approx(0))
     assert 0 < high < 0.1
 
@@ -166,12 +110,12 @@ def test_recall_grows_with_the_false_alarms_and_few_held_out_patients_widen_its_
     generator = np.random.default_rng(6)
     found, control = generator.normal(0, 1, 100), generator.normal(2, 1, 400)
     alone = np.arange(400).astype(str)
-    recalls = [planted_copies.recall_at(control, alone, found, rate)[0] for rate in (0.01, 0.05, 0.2, 0.5)]
+    recalls = [planted_copies.recall_at(control, alone, found, rate).value for rate in (0.01, 0.05, 0.2, 0.5)]
     assert recalls == sorted(recalls)
     assert recalls[0] < recalls[-1]
     # The same distances of four patients only: which of them are drawn moves the threshold.
-    _, low, high = planted_copies.recall_at(np.sort(control), alone, found, 0.05)
-    _, lower, higher = planted_copies.recall_at(np.sort(control), np.repeat(np.arange(4), 100), found, 0.05)
+    _, low, high = planted_copies.recall_at(np.sort(control), alone, found, 0.05).triple
+    _, lower, higher = planted_copies.recall_at(np.sort(control), np.repeat(np.arange(4), 100), found, 0.05).triple
     assert higher - lower > high - low
 
 
@@ -180,7 +124,7 @@ def test_the_interval_of_recall_covers_the_truth() -> None:
     for seed in range(30):
         generator = np.random.default_rng(seed)
         control, found = generator.normal(1.64485, 1, 300), generator.normal(1, 1, 200)
-        _, low, high = planted_copies.recall_at(control, np.arange(300), found, 0.05)
+        _, low, high = planted_copies.recall_at(control, np.arange(300), found, 0.05).triple
         covered += low <= truth <= high
     assert covered >= 25
 
@@ -193,8 +137,8 @@ def test_shuffled_labels_move_between_images_and_pixels_and_patients_stay() -> N
         for k in range(40)
     )
     films = ImageSet(Path("/"), rows, np.arange(40, dtype=np.uint8)[:, None, None], tuple(map(str, range(40))))
-    dealt = evaluation_ladder.shuffled(films, 0)
-    assert (dealt.levels is films.levels, dealt.sha256, dealt.units) == (True, films.sha256, films.units)
+    dealt = ladder.shuffled(films, 0)
+    assert (dealt.pixels_u8 is films.pixels_u8, dealt.sha256, dealt.units) == (True, films.sha256, films.units)
     assert [row.file_name for row in dealt.rows] == [row.file_name for row in rows]
     assert all(row.age == float(row.prompt) for row in dealt.rows)  # what is said of one image stays together
     assert sorted(row.prompt for row in dealt.rows) == sorted(row.prompt for row in rows)
@@ -202,7 +146,7 @@ def test_shuffled_labels_move_between_images_and_pixels_and_patients_stay() -> N
 
 
 def test_the_ladders_rungs_are_the_images_and_worse_and_worse(levels: np.ndarray) -> None:
-    rungs = list(evaluation_ladder.damaged(levels).values())
+    rungs = list(ladder.damaged(levels).values())
     assert np.array_equal(rungs[0], levels)
     off = [float(np.square(rung.astype(float) - levels).mean()) for rung in rungs]
     assert 0 == off[0] < off[1] < off[2] < off[3]
@@ -216,7 +160,7 @@ def test_normal_films_of_a_patient_are_alike_and_the_coverage_of_an_interval_is_
     table = interval_coverage.covered(24, 20, 0.4, 1)
     assert set(table) == set(interval_coverage.METRICS)
     for row in table.values():
-        value, low, high = row["coverage"]
+        value, low, high = row["coverage"].triple
         assert 0.5 < low <= value <= high <= 1
 
 
@@ -224,37 +168,21 @@ def test_what_was_said_is_counted_against_labels_that_are_known() -> None:
     said = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], bool)
     labels = np.array([[1, 0], [0, np.nan], [1, 0], [0, 0]])
     found = describe_calls.figures_of(said, labels, np.array([False, False, False, True]), ("a", "b", "c", "d"))
-    assert [figure[0] for figure in found.values()] == [1, 1 / 3, 1 / 2, 1]
+    assert [figure.value for figure in found.values()] == [1, 1 / 3, 1 / 2, 1]
     nothing = describe_calls.figures_of(said & False, labels, np.zeros(4, bool), ("a", "b", "c", "d"))
-    assert nothing["findings said a film"] == (0, 0, 0)
-    assert np.isnan(nothing["of those, there"]).all()
+    assert nothing["findings said a film"].triple == (0, 0, 0)
+    assert np.isnan(nothing["of those, there"].triple).all()
 
 
 # --- intervals, patients, cache
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(3)
-    covered = 0
-    for _ in range(60):
-        patients = np.repeat(np.arange(30), 3)
-        values = np.repeat(generator.standard_normal(30), 3) + 0.1 * generator.standard_normal(90)
-        _, low, high = common.patient_mean(values, [str(patient) for patient in patients])
-        covered += low <= 0 <= high
-    assert 50 <= covered <= 60
-
-
-def test_a_patient_with_many_films_counts_once() -> None:
-    value, _, _ = common.patient_mean(np.asarray([1.0] * 47 + [0.0]), ["many"] * 47 + ["one"])
-    assert value == 0.5
-
-
-def test_one_film_a_patient_does_not_depend_on_the_order_of_the_rows() -> None:
+def test_one_image_a_patient_does_not_depend_on_the_order_of_the_rows() -> None:
     rows = [Row(file=Path(f"/{i}.png"), file_name=f"{i}.png", patient_id=f"p{i % 7}") for i in range(40)]
-    chosen = common.one_film_a_patient(rows)
+    chosen = common.one_image_a_patient(rows)
     assert len({row.patient_id for row in chosen}) == len(chosen) == 7
-    assert chosen == common.one_film_a_patient(rows[::-1])
-    assert common.one_film_a_patient(rows, 3) == chosen[:3]
+    assert chosen == common.one_image_a_patient(rows[::-1])
+    assert common.one_image_a_patient(rows, 3) == chosen[:3]
 
 
 def test_samples_come_from_the_cache_and_only_the_missing_ones_are_made(toy_model: Path, tmp_path: Path) -> None:
@@ -268,7 +196,7 @@ def test_samples_come_from_the_cache_and_only_the_missing_ones_are_made(toy_mode
     assert np.array_equal(both[0].pixels, first[0].pixels)
     assert not np.array_equal(both[0].pixels, both[1].pixels)
     assert both[1].provenance["synthetic"] == "yes"
-    assert common.as_levels(both).shape == (2, common.model_size(toy_model), common.model_size(toy_model))
+    assert common.as_u8(both).shape == (2, common.model_size(toy_model), common.model_size(toy_model))
 
 
 # --- prompt effect
@@ -276,8 +204,8 @@ def test_samples_come_from_the_cache_and_only_the_missing_ones_are_made(toy_mode
 
 def test_auroc_is_one_for_a_perfect_order_and_its_interval_covers_a_half_for_none() -> None:
     labels, units = np.arange(40) % 2 == 0, [str(i) for i in range(40)]
-    assert prompt_effect.auroc(labels, labels.astype(float), units) == (1, 1, 1)
-    value, low, high = prompt_effect.auroc(labels, np.random.default_rng(4).random(40), units)
+    assert prompt_effect.by_units(labels, labels.astype(float), units).triple == (1, 1, 1)
+    value, low, high = prompt_effect.by_units(labels, np.random.default_rng(4).random(40), units).triple
     assert low < 0.5 < high
     assert low < value < high
 
@@ -318,7 +246,7 @@ def test_import_time_is_the_sum_of_the_self_column() -> None:
 
 def test_the_sides_of_a_race_alternate() -> None:
     order: list[str] = []
-    seconds = sampling_speed.alternate({name: partial(order.append, name) for name in "ab"}, 3)
+    seconds = common.alternate({name: partial(order.append, name) for name in "ab"}, 3)
     assert order == list("ababab")
     assert [len(of) for of in seconds.values()] == [3, 3]
 
@@ -340,8 +268,8 @@ def test_rows_that_a_resumed_run_repeats_count_once() -> None:
 
 
 def test_a_run_without_a_log_is_refused_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / "training_curve.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    command = [sys.executable, "-m", "benchmarks.generator.training_curve", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error:")
     assert len(done.stderr.splitlines()) == 1
@@ -352,15 +280,15 @@ def test_a_run_without_a_log_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_cost_that_is_the_same_share_of_every_round_is_known_exactly_however_the_rounds_differ() -> None:
     seconds = np.random.default_rng(7).lognormal(0, 1, 12)
-    found = dataset_speed.ratio(1.04 * seconds, seconds)
+    found = speed.ratio(1.04 * seconds, seconds)
     assert (found.value, found.low, found.high) == pytest.approx((1.04, 1.04, 1.04))
-    uneven = dataset_speed.ratio(seconds + 0.04 * seconds.mean() * (np.arange(12) % 2) * 2, seconds)
+    uneven = speed.ratio(seconds + 0.04 * seconds.mean() * (np.arange(12) % 2) * 2, seconds)
     assert uneven.value == pytest.approx(1.04)
     assert uneven.low < 1.04 < uneven.high
 
 
 def test_every_side_of_the_job_stands_in_the_middle_on_average() -> None:
-    orders = dataset_speed.in_turn(4)
+    orders = speed.in_turn(4)
     assert all(sorted(order) == sorted(orders[0]) for order in orders)
     for side in orders[0]:
         places = [order.index(side) for order in orders]
@@ -369,39 +297,39 @@ def test_every_side_of_the_job_stands_in_the_middle_on_average() -> None:
 
 def test_growth_leaves_out_what_does_not_grow() -> None:
     took = {images: 3.0 + 0.5 * images / 1000 for images in (100, 1000)}
-    assert dataset_scale.growth(took[100], took[1000], (100, 1000)) == pytest.approx(0.5)
+    assert scale.growth(took[100], took[1000], (100, 1000)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_rate_once_warm_does_not_know_the_start(workers: int) -> None:
     for start in (0.0, 11.0):
         times = sorted(start + 2.0 * (turn + 1) for turn in range(4) for _ in range(workers))
-        assert dataset_scale.steady(times, workers, 5) == pytest.approx(workers * 5 / 2.0)
-    assert np.isnan(dataset_scale.steady(times[:workers], workers, 5))
+        assert scale.steady(times, workers, 5) == pytest.approx(workers * 5 / 2.0)
+    assert np.isnan(scale.steady(times[:workers], workers, 5))
 
 
 def test_on_paper_the_driver_is_busy_all_the_time_where_it_is_said_to_be() -> None:
     costs = {"image": 3e4, "entry": 2e3, "commit": 1e-2, "driver": 3e-5, "receipt": 2e-3, "listing": 1e-3}
     costs |= {"resume": 0.04, "finish": 0.5}
-    one, ten = (dataset_scale.on_paper(gpus, 100, costs) for gpus in (100, 1000))
+    one, ten = (scale.on_paper(gpus, 100, costs) for gpus in (100, 1000))
     assert one["gpus_a_driver"] == pytest.approx(ten["gpus_a_driver"])
     most = round(one["gpus_a_driver"])
-    assert dataset_scale.on_paper(most, 100, costs)["driver_busy"] == pytest.approx(1, rel=1e-3)
+    assert scale.on_paper(most, 100, costs)["driver_busy"] == pytest.approx(1, rel=1e-3)
     assert ten["driver_busy"] == pytest.approx(10 * one["driver_busy"])
     assert ten["commit_share"] == one["commit_share"]  # of a worker's own time
-    larger = dataset_scale.on_paper(1000, 1000, costs)
+    larger = scale.on_paper(1000, 1000, costs)
     assert larger["shards_a_second"] == pytest.approx(one["shards_a_second"])
     assert larger["megabytes_a_second"] == pytest.approx(ten["megabytes_a_second"])
     assert one["driver_busy"] < larger["driver_busy"] < ten["driver_busy"]  # it reads the records of every image
 
 
 def test_the_larger_a_shard_the_less_of_the_batches_is_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = [dataset_scale.padding(size) for size in (8, 100, 1000)]
+    shares = [scale.padding(size) for size in (8, 100, 1000)]
     assert shares == sorted(shares, reverse=True)
-    monkeypatch.setattr(dataset_scale, "TRIES", 1)  # nothing is tried again
-    assert dataset_scale.padding(16) == 0
-    assert dataset_scale.padding(12) == pytest.approx(1 / 4)
+    monkeypatch.setattr(scale, "TRIES", 1)  # nothing is tried again
+    assert scale.padding(16) == 0
+    assert scale.padding(12) == pytest.approx(1 / 4)
 
 
 def test_a_listed_set_has_all_its_shards(tmp_path: Path) -> None:
-    assert 0 < dataset_scale.listing_seconds(tmp_path, 2000) < 5
+    assert 0 < scale.listing_seconds(tmp_path, 2000) < 5

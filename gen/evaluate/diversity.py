@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from gen.data.rows import study_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, one_thread
 from gen.evaluate.images import ImageSet
 from gen.statistics.groups import attributes_of
-from gen.statistics.intervals import Figure, mean_of, unknown
+from gen.statistics.intervals import Figure, mean_of_means
 
 # Wang et al. 2003 (Asilomar), section 3: weights of the five scales, window of 11 pixels and 1.5 pixels of deviation.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -200,11 +200,6 @@ def _lengths(features: np.ndarray, pairs: Pairs) -> np.ndarray:
 
 
 def _figure(values: np.ndarray, pairs: Pairs) -> Figure:
-    """The mean over groups of each group's mean: a prompt with many seeds weighs no more than another."""
-    groups: dict[str, list[float]] = {}
-    for value, (_, _, group) in zip(values, pairs, strict=True):
-        groups.setdefault(group, []).append(float(value))
-    if not groups:
-        return unknown()
-    found = mean_of([float(np.mean(some)) for some in groups.values()], list(groups))
-    return Figure(found.value, max(found.low, 0.0), found.high, len(pairs))
+    """The mean over groups of each group's mean, which is not negative: a prompt of many seeds weighs as any other."""
+    found = mean_of_means(values, [group for _, _, group in pairs])
+    return replace(found, low=max(found.low, 0.0))

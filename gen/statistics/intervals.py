@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,13 @@ def mean_of(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figur
     sums = np.bincount(place, values - value)  # Liang and Zeger 1986, for a mean
     error = math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(values)
     return with_error(value, error, len(values), count - 1)
+
+
+def mean_of_means(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figure:
+    """The mean over units of the mean of each, with a t interval: one with many items weighs no more than another."""
+    values = np.asarray(values, np.float64)
+    means = [float(values[members].mean()) for members in members_of(units)]
+    return replace(mean_of(means, [str(k) for k in range(len(means))]), n=len(values))
 
 
 def bootstrap(units: Sequence[str], statistic: Statistic, draws: int = 1000, seed: int = 0) -> Figure:

@@ -8,7 +8,16 @@ import math
 import numpy as np
 import pytest
 
-from gen.statistics.intervals import Figure, bootstrap, jackknife, mean_of, proportion, unknown, with_error
+from gen.statistics.intervals import (
+    Figure,
+    bootstrap,
+    jackknife,
+    mean_of,
+    mean_of_means,
+    proportion,
+    unknown,
+    with_error,
+)
 
 
 def test_wilsons_interval_is_the_set_of_rates_that_a_score_test_would_not_refuse() -> None:
@@ -83,3 +92,12 @@ def test_what_has_no_interval_says_so() -> None:
     assert (seldom.value, math.isnan(seldom.low), math.isnan(seldom.high)) == (1, True, True)
     assert np.isnan(jackknife(lambda kept: np.zeros(3), ["same", "same"])[0]).all()
     assert math.isnan(mean_of([], []).value)
+
+
+def test_a_patient_with_many_images_counts_once_in_a_mean_of_means() -> None:
+    figure = mean_of_means([1.0] * 47 + [0.0], ["many"] * 47 + ["one"])
+    assert (figure.value, figure.n) == (0.5, 48)
+    values = np.random.default_rng(2).standard_normal(30)
+    units = [str(k) for k in range(30)]
+    assert mean_of_means(values, units) == mean_of(values, units)
+    assert math.isnan(mean_of_means([], []).value)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))  # as Python itself does for a script
-
-from faults_common import run
-from faulty_disk import MODES, FaultyDisk, worth_trying
-
+from benchmarks.dataset.fault_bench import run
+from benchmarks.dataset.faulty_disk import MODES, FaultyDisk, worth_trying
 from gen.core.files import write_bytes
 
 WORDS = b"word" * 1000

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 import numpy as np
-from common import json_option, launch, print_table, save_json, with_interval
 
+from benchmarks import common
 from gen.evaluate.fidelity import METRICS, compare
 from gen.statistics.intervals import proportion
 
@@ -41,24 +41,24 @@ def covered(count: int, runs: int, shift: float, films: int) -> dict[str, dict[s
     for name, (values, low, high) in zip(METRICS, np.moveaxis(found, 0, 2), strict=True):
         hits = proportion(int(((low <= values.mean()) & (values.mean() <= high)).sum()), runs)
         wide = float((high - low).mean() / (2 * 1.96 * values.std()))
-        table[name] = {"coverage": (hits.value, hits.low, hits.high), "width": wide}
+        table[name] = {"coverage": hits, "width": wide}
     return table
 
 
 @click.command(help=__doc__)
 @click.option("-n", "count", type=click.IntRange(12), default=60, show_default=True, help="Films a set.")
 @click.option("--runs", type=click.IntRange(20), default=300, show_default=True, help="Pairs of sets a case.")
-@json_option
+@common.json_option
 def main(count: int, runs: int, json_file: Path | None) -> None:
     found = {case: covered(count, runs, shift, films) for case, (shift, films) in CASES.items()}
     print(f"Share of 95 % intervals that cover [95 %], of {runs} pairs of {count} films; after it how wide they are\n")
     table = [
-        [name, *(f"{with_interval(of[name]['coverage'], 3)}, {of[name]['width']:.2f}" for of in found.values())]
+        [name, *(f"{of[name]['coverage'].text()}, {of[name]['width']:.2f}" for of in found.values())]
         for name in METRICS
     ]
-    print_table(["", *CASES], table)
-    save_json(json_file, {"n": count, "runs": runs, "cases": found})
+    common.print_table(["", *CASES], table)
+    common.save_json(json_file, {"n": count, "runs": runs, "cases": found})
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

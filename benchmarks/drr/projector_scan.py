@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 import numpy as np
-from common import WORK
 
+from benchmarks import common
 from drr.geometry import Geometry, View, place
 from drr.phantom.shapes import Ellipsoid
 from drr.projector import pick_backend
@@ -28,7 +28,7 @@ python_option = click.option(
     type=click.Path(path_type=Path),
     default=Path(".venv-peers/bin/python"),
     show_default=True,
-    help="Python of the peers' environment; benchmarks/peers.py says how it is made.",
+    help="Python of the peers' environment; benchmarks/drr/peers.py says how it is made.",
 )
 
 
@@ -88,7 +88,7 @@ def exact_path(geometry: Geometry) -> np.ndarray:
 
 def thorax() -> Scan:
     """The thorax in voxels, each the mean of 6 x 6 x 6 points where a surface passes; kept in outputs/."""
-    path = WORK / "thorax.npy"
+    path = common.WORK / "thorax.npy"
     if not path.exists():
         print("filling the voxels of the thorax", file=sys.stderr)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class Peer:
     def __init__(self, python: Path, name: str, scan: Scan) -> None:
         self.name = name
         if not python.exists():
-            raise GenError(f"{name}: no environment at {python}", hint="benchmarks/peers.py says how it is made")
+            raise GenError(f"{name}: no environment at {python}", hint="benchmarks/drr/peers.py says how it is made")
         command = [str(python), str(Path(__file__).with_name("peers.py")), name]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         grid = {"spacing_mm": scan.spacing_mm, "direction": scan.direction.tolist(), "origin_mm": scan.origin_mm}
@@ -144,7 +144,7 @@ class Peer:
 
     def image(self, geometry: Geometry, **options: Any) -> np.ndarray:
         """The image of one exposure: float32 (H, W)."""
-        path = WORK / f"peer-{self.name}.npy"
+        path = common.WORK / f"peer-{self.name}.npy"
         self.project(geometry, path, **options)
         image = np.load(path)
         path.unlink()

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 import numpy as np
-from common import figure_option, launch, print_table
 
+from benchmarks import common
 from gen.core.errors import BadInput
 from gen.core.run import read_log
 
@@ -52,7 +52,7 @@ PANELS: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...] = (
 
 @click.command(help=__doc__)
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@figure_option("docs/training_curve.png")
+@common.figure_option("docs/training_curve.png")
 def main(run: Path, figure: Path) -> None:
     import matplotlib as mpl
 
@@ -102,9 +102,9 @@ def main(run: Path, figure: Path) -> None:
             else:
                 cells.append(f"{values[counts.index(moment)]:.4f}" if moment in counts else "")
         table.append(cells)
-    print_table(["images", *columns], table)
+    common.print_table(["images", *columns], table)
     print(f"\npicture: {figure}")
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -1,4 +1,4 @@
-"""For dataset_speed.py: the job over workers of Ray and over simulated nodes, one of which is lost; and, on paper, what
+"""For speed.py: the job over workers of Ray and over simulated nodes, one of which is lost; and, on paper, what
 the measured costs leave room for with many more workers than there are here.
 """
 
@@ -12,10 +12,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import print_table
 
 from augment.dataset.config import DatasetConfig
 from augment.dataset.shards.folder import committed, entries, entry_path
+from benchmarks import common
 from gen.core.errors import GenError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def tell_scaling(figures: Mapping[str, Any]) -> None:
         rates[name] = median(steady(times, workers, size) for times in runs)
         speed = "" if "lost" in name else f"{rates[name]:.3f}"
         rows.append([name, len(runs), f"{median(times[-1] for times in runs):.1f}", speed])
-    print_table(["", "runs", "seconds with the start", "images/s once warm"], rows)
+    common.print_table(["", "runs", "seconds with the start", "images/s once warm"], rows)
     print(
         f"\n2 workers : 1 worker {rates['Ray, 2 worker(s)'] / rates['Ray, 1 worker(s)']:.2f}; the same shards in all."
     )
@@ -251,4 +251,4 @@ def tell_paper(figures: Mapping[str, Any]) -> None:
     print(f"\nOn paper, at {RATE:g} images/s a GPU, from {', '.join(f'{k} {v:.3g}' for k, v in costs.items())}\n")
     names = next(iter(columns.values()))
     rows = [[name.replace("_", " "), *(f"{column[name]:,.3g}" for column in columns.values())] for name in names]
-    print_table(["", *columns], rows)
+    common.print_table(["", *columns], rows)

@@ -14,13 +14,13 @@ from typing import Any
 
 import click
 import numpy as np
-from common import json_option, launch, print_table, save_json
 
 from augment.dataset.config import Gates
 from augment.dataset.gates.calibration import Film, Limit, Limits, calibrate, own_patients, passes
 from augment.dataset.gates.gate_set import Panel, open_panel
 from augment.dataset.gates.rates import Fit, all_of_its_own, at, large_groups, outcomes, share_of
 from augment.dataset.gates.scores import gate_of, measure
+from benchmarks import common
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.statistics.groups import ALL
@@ -76,7 +76,7 @@ def of_samples(films: Sequence[Film], limits: Mapping[str, Limits]) -> dict[str,
 @click.command()
 @click.option("--pass-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=Gates().pass_rate)
 @click.option("--samples", type=click.Path(path_type=Path), help="A folder that `gen sample` wrote.")
-@json_option
+@common.json_option
 def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None:
     """The bundled judge's gates on the held-out films that came with it."""
     panel = open_panel(Gates(pass_rate=pass_rate))
@@ -96,9 +96,7 @@ def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None
     for kind, keys in sorted(keys_of.items(), key=lambda item: (item[0] == "joint", item[0])):
         says = all_of_its_own if kind == "joint" else partial(at, kind)
         rates = {when: {key: share_of(panel.films, hits, key, says) for key in keys} for when, hits in passed.items()}
-        figures["kinds"][kind] = {
-            when: {key: figure.as_dict() for key, figure in each.items()} for when, each in rates.items()
-        }
+        figures["kinds"][kind] = rates
         if kind.startswith("finding: no ") or len(keys) < 3:
             continue
         for when, each in rates.items():
@@ -106,27 +104,25 @@ def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None
             summary.append([kind, len(keys) - 1, when, each[ALL].text(), figure.text(), worst, f"{spread:.3f}"])
         if kind == "joint":
             detail = [[key, rates["by group"][key].n, *(each[key].text() for each in rates.values())] for key in keys]
-    print_table(["gate", "groups", "thresholds", "all", "worst group", "which", "highest - lowest"], summary)
+    common.print_table(["gate", "groups", "thresholds", "all", "worst group", "which", "highest - lowest"], summary)
     print("\nAll gates together, by group:\n")
-    print_table(["group", "patients", *fits], detail)
+    common.print_table(["group", "patients", *fits], detail)
     if samples is not None:
         made = measure(panel.judge, read_manifest(samples).rows)
         uncapped, _ = calibrate(panel.films, pass_rate, panel.gates.least_films, own_patients(pass_rate))
         uncapped |= {"copy": panel.limits["copy"]}
         shares, strict = of_samples(made, panel.limits), of_samples(made, uncapped)
         print(f"\n{len(made)} samples:\n")
-        print_table(
+        common.print_table(
             ["gate", "n", "pass", "F", "M", "without the cap"],
             [
                 [name, each["all"].n, *(each[sex].text() for sex in ("all", "F", "M")), strict[name]["all"].text()]
                 for name, each in shares.items()
             ],
         )
-        figures["samples"] = {
-            name: {sex: figure.as_dict() for sex, figure in each.items()} for name, each in shares.items()
-        }
-    save_json(json_file, figures)
+        figures["samples"] = shares
+    common.save_json(json_file, figures)
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import data_option, json_option, launch, print_table, read_splits, save_json
 
+from benchmarks import common
 from gen.core.config import load_config
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.radiograph import read_radiograph
 from gen.data.split import patient_of
+from gen.judge.config import JudgeConfig
 from gen.judge.judge import Judge, load_judge
 from gen.judge.labels import targets_of
 from gen.judge.measure import ENOUGH
 from gen.judge.network import PATIENT
-from gen.judge.train import JudgeConfig
 from gen.statistics.intervals import Figure, bootstrap
 from gen.statistics.scores import auroc
 
@@ -58,11 +58,11 @@ def figures_of(judge: Judge, rows: Sequence[Row], complete: Sequence[str]) -> di
 
 
 @click.command(help=__doc__)
-@data_option
-@json_option
+@common.data_option
+@common.json_option
 def main(data: Path, json_file: Path | None) -> None:
     complete = load_config(JudgeConfig, Path("configs/judge.yaml"), []).complete
-    splits = read_splits(data)
+    splits = common.read_splits(data)
     rows = [row for split in splits.values() for row in split]
     bundled = load_judge(device="cpu")
     table, figures = [], {}
@@ -72,17 +72,19 @@ def main(data: Path, json_file: Path | None) -> None:
             continue
         films = [row for row in rows if row.source == source]
         own = [row for row in splits["test"] if row.source == source]
-        stranger = figures_of(load_judge(folder, device="cpu"), films, complete)
+        unseen = figures_of(load_judge(folder, device="cpu"), films, complete)
         native = figures_of(bundled, own, complete)
-        for what, figure in stranger.items():
+        for what, figure in unseen.items():
             beside = native[what].text(2) if what in native else ""
             table.append([source, what, f"{figure.text(2)}, {figure.n} films", beside])
-        figures[source] = {what: figure.as_dict() for what, figure in stranger.items()}
+        figures[source] = unseen
     if not figures:
         raise BadInput(f"no judge in {RUNS}/judge-without-SOURCE/judge", hint="train them first, see --help")
-    print_table(["source, unseen", "what", "trained without it, all its films [95 %]", "with it, test films"], table)
-    save_json(json_file, figures)
+    common.print_table(
+        ["source, unseen", "what", "trained without it, all its films [95 %]", "with it, test films"], table
+    )
+    common.save_json(json_file, figures)
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

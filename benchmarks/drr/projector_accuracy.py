@@ -11,10 +11,17 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import json_option, launch, print_table, save_json
-from projector_common import available_backends, errors_percent, exact_path, python_option, start_peers, thorax
 from tqdm import tqdm
 
+from benchmarks import common
+from benchmarks.drr.projector_scan import (
+    available_backends,
+    errors_percent,
+    exact_path,
+    python_option,
+    start_peers,
+    thorax,
+)
 from drr.projector import prepare, project
 
 # Once around the patient, then tilts: primary and secondary angle in degrees.
@@ -27,7 +34,7 @@ FIGURES = ("rms", "mean abs", "p99", "max", "bias")
 @python_option
 @click.option("--size", "sizes", type=click.IntRange(16), multiple=True, default=(512, 1024), show_default=True)
 @click.option("--oracle/--no-oracle", default=True, show_default=True, help="Numpy in float64, at the first size only.")
-@json_option
+@common.json_option
 def main(python: Path, sizes: tuple[int, ...], oracle: bool, json_file: Path | None) -> None:
     scan = thorax()
     stack = prepare(scan.numbers, scan.spacing_mm, scan.direction, scan.origin_mm)
@@ -47,7 +54,7 @@ def main(python: Path, sizes: tuple[int, ...], oracle: bool, json_file: Path | N
     for peer in peers:
         peer.close()
     print("\n".join(["", *notes, *absent]))
-    save_json(json_file, figures)
+    common.save_json(json_file, figures)
 
 
 def _print(size: int, by_view: dict[str, dict[str, dict[str, float]]]) -> None:
@@ -65,14 +72,14 @@ def _print(size: int, by_view: dict[str, dict[str, dict[str, float]]]) -> None:
         for views, figures in (("PA", by_view[first][name]), ("all", over)):
             ratio = figures["rms"] / float(rows[len(rows) % 2][2]) if rows[1:] else 1
             rows.append([name, views, *(f"{figures[figure]:.3f}" for figure in FIGURES), f"{ratio:.3f}"])
-    print_table(["", "views", *FIGURES, "rms over the first's"], rows)
+    common.print_table(["", "views", *FIGURES, "rms over the first's"], rows)
 
     print("\nrms of each view, degrees primary/secondary\n")
-    print_table(
+    common.print_table(
         ["view", *names],
         [[view, *(f"{errors[name]['rms']:.3f}" for name in names)] for view, errors in by_view.items()],
     )
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

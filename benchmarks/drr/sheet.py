@@ -5,15 +5,14 @@ Only the phantom and CTs under CC BY are shown. What is drawn at random is drawn
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import click
 import numpy as np
-from common import launch
 
+from benchmarks import common
 from drr.ct.reader import read_labels, read_volume
 from drr.geometry import parse_view
 from drr.insert.request import KINDS, parse_lesion
@@ -80,13 +79,7 @@ def findings_of(scene: Scene, title: str) -> tuple[list[Radiograph], list[str]]:
 
 
 @click.command(help=__doc__)
-@click.option(
-    "--cts",
-    type=click.Path(path_type=Path),
-    default=Path(os.environ.get("CXR_DATA", "../shared/data")) / "ct",
-    show_default=True,
-    help="Folder of the CTs.",
-)
+@common.cts_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
 def main(cts: Path, out: Path) -> None:
     labelled = read_volume(cts / "lidc-idri-0001.nii.gz")
@@ -106,4 +99,4 @@ def main(cts: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

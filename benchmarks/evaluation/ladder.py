@@ -23,9 +23,9 @@ from typing import Any
 
 import click
 import numpy as np
-from common import WORK, data_option, json_option, launch, print_table, save_json, with_interval
 from PIL import Image
 
+from benchmarks import common
 from gen.core.errors import GenError
 from gen.core.manifest import write_manifest
 from gen.data.texts import texts_of
@@ -85,8 +85,8 @@ def shuffled(images: ImageSet, seed: int) -> ImageSet:
     return replace(images, rows=tuple(replace(row, **said) for row, said in zip(images.rows, told, strict=True)))
 
 
-def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str, dict[str, Any]], dict[str, bool]]:
-    """Agreement of test films with their labels (value, low, high) and with shuffled ones (mean, least and most of
+def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str, dict[str, Figure]], dict[str, bool]]:
+    """Agreement of test films with their labels and with shuffled ones (mean, least and most of
     `DEALT`) in the bundled judge's eyes; and by extractor whether all figures of fidelity beside the validation films
     are the same for both, to the last bit."""
     real, films = (read_images(data, split=split, cache=cache) for split in ("validation", "test"))
@@ -102,8 +102,10 @@ def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str
     dealt = [agreement(shuffled(films, seed)) for seed in range(DEALT)]
     own, values = agreement(films), {name: np.array([each[name].value for each in dealt]) for name in AGREEMENT}
     rows = {
-        "labels of their own": {name: (own[name].value, own[name].low, own[name].high) for name in AGREEMENT},
-        "shuffled labels": {name: (float(v.mean()), float(v.min()), float(v.max())) for name, v in values.items()},
+        "labels of their own": own,
+        "shuffled labels": {
+            n: Figure(float(v.mean()), float(v.min()), float(v.max()), DEALT) for n, v in values.items()
+        },
     }
     same = {
         spec: fidelity(real, films, spec, cache).synthetic == fidelity(real, shuffled(films, 0), spec, cache).synthetic
@@ -161,7 +163,7 @@ def run(real: Path, synthetic: Path, out: Path, cache: Path) -> dict[str, float]
 
 
 @click.command(help=__doc__)
-@data_option
+@common.data_option
 @click.option("-n", "count", type=click.IntRange(64), default=500, show_default=True, help="Images a half.")
 @click.option(
     "--extractor", "specs", multiple=True, default=("judge", "texture", "random", "layout"), show_default=True
@@ -175,9 +177,9 @@ def run(real: Path, synthetic: Path, out: Path, cache: Path) -> dict[str, float]
     show_default=True,
     help="Images a set; 0: none.",
 )
-@json_option
+@common.json_option
 def main(data: Path, count: int, specs: tuple[str, ...], sizes: tuple[int, ...], json_file: Path | None) -> None:
-    cache = WORK / "evaluation"
+    cache = common.CACHE
     real = read_images(data, cache=cache)
     count = min(count, *(len(half) for half in halves(real.units)))
     found: dict[str, Any] = {"n": count, "ladder": {}, "cost": []}
@@ -186,17 +188,15 @@ def main(data: Path, count: int, specs: tuple[str, ...], sizes: tuple[int, ...],
         print(f"\n{spec}: {extractor_of(spec).note}. {count} images a half, values [95 %]\n")
         table = [[name, *(getattr(rung, m).text() for m in METRICS)] for name, rung in rungs.items()]
         order = {metric: in_order(rungs, metric) for metric in METRICS}
-        print_table(["", *METRICS], [*table, ["in order", *("yes" if order[m] else "NO" for m in METRICS)]])
-        found["ladder"][spec] = {
-            name: {m: getattr(rung, m).as_dict() for m in METRICS} for name, rung in rungs.items()
-        } | {"in order": order}
+        common.print_table(["", *METRICS], [*table, ["in order", *("yes" if order[m] else "NO" for m in METRICS)]])
+        found["ladder"][spec] = {**rungs, "in order": order}
 
     agreement, same = deal_anew(data, specs, cache)
     print(
         "\nTest films as the bundled judge sees them: under their own labels [95 %], and under each other's (mean "
         f"[least, most] of {DEALT} dealings)\n"
     )
-    print_table(["", *AGREEMENT], [[name, *(with_interval(of[m], 2) for m in of)] for name, of in agreement.items()])
+    common.print_table(["", *AGREEMENT], [[name, *(of[m].text(2) for m in of)] for name, of in agreement.items()])
     unmoved = ", ".join(f"{spec}: {'yes' if equal else 'NO'}" for spec, equal in same.items())
     print(f"\nEvery figure of fidelity the same for both, to the last bit: {unmoved}")
     found["shuffled"] = {"agreement": agreement, "fidelity the same": same}
@@ -213,9 +213,9 @@ def main(data: Path, count: int, specs: tuple[str, ...], sizes: tuple[int, ...],
                 cost = run(*folders, Path(place) / "report", Path(place) / "cache")
                 found["cost"].append({"n": size, "run": label, **cost})
                 table.append([size, label, *(f"{value:.0f}" for value in cost.values())])
-    print_table(["N", "run", "time, s", "CPU, s", "peak memory, MB", "of it own, MB"], table)
-    save_json(json_file, found)
+    common.print_table(["N", "run", "time, s", "CPU, s", "peak memory, MB", "of it own, MB"], table)
+    common.save_json(json_file, found)
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

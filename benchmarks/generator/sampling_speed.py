@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,17 +18,8 @@ from statistics import median
 from typing import Any
 
 import click
-from common import (
-    chosen_model,
-    guidance_option,
-    json_option,
-    launch,
-    model_option,
-    print_table,
-    save_json,
-    steps_option,
-)
 
+from benchmarks import common
 from gen.core.run import derived_seed
 
 PROMPTS = (
@@ -52,28 +42,6 @@ for seed in seeds:
     image = pipeline(prompt, generator=torch.Generator().manual_seed(int(seed)), **settings).images[0]
     image.save(f"{out}-{seed}.png")
 """
-
-
-def processor() -> str:
-    """The processor's name, model number and matrix units as Linux gives them, and the cores that are ours."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    facts = dict(re.findall(r"^([a-z ]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))
-    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in facts.get("flags", "").split()]
-    name = (
-        f"{facts.get('model name', 'unknown processor')}, family {facts.get('cpu family')}, model {facts.get('model')}"
-    )
-    return f"{name}, {' '.join(units)}, {len(os.sched_getaffinity(0))} cores"
-
-
-def alternate(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds that each of ``sides`` takes, ``repeats`` times, in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, work in sides.items():
-            start = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def import_seconds(report: str) -> float:
@@ -103,8 +71,8 @@ def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str,
         "StableDiffusionPipeline, a batch of 4": lambda: plain(PROMPTS, seeds),
         "StableDiffusionPipeline, 4 times 1": lambda: [plain([p], [s]) for p, s in zip(PROMPTS, seeds, strict=True)],
     }
-    alternate(sides, 1)  # warm
-    return {name: [one / len(PROMPTS) for one in of] for name, of in alternate(sides, repeats).items()}
+    common.alternate(sides, 1)  # warm
+    return {name: [one / len(PROMPTS) for one in of] for name, of in common.alternate(sides, repeats).items()}
 
 
 def cold(folder: Path, steps: int, guidance: float, repeats: int) -> tuple[dict[str, list[float]], dict[str, float]]:
@@ -118,7 +86,7 @@ def cold(folder: Path, steps: int, guidance: float, repeats: int) -> tuple[dict[
         stock = [str(script), str(folder), PROMPTS[0], *settings, f"{place}/stock"]
         stock += [str(derived_seed(0, k)) for k in range(4)]
         sides = {"gen sample": own, "script with StableDiffusionPipeline": stock}
-        seconds = alternate({name: partial(_python, command) for name, command in sides.items()}, repeats)
+        seconds = common.alternate({name: partial(_python, command) for name, command in sides.items()}, repeats)
         imports = {name: import_seconds(_python(["-X", "importtime", *command])) for name, command in sides.items()}
     return seconds, imports
 
@@ -133,31 +101,33 @@ def _python(arguments: Sequence[str]) -> str:
 
 
 @click.command(help=__doc__)
-@model_option
-@steps_option
-@guidance_option
+@common.model_option
+@common.steps_option
+@common.guidance_option
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of (a) and (c).")
 @click.option("--cold-repeats", type=click.IntRange(1), default=3, show_default=True, help="Of (b).")
-@json_option
+@common.json_option
 def main(
     model: Path | None, steps: int, guidance: float, repeats: int, cold_repeats: int, json_file: Path | None
 ) -> None:
-    folder = chosen_model(model)
-    print(f"{processor()}; load before the start {os.getloadavg()[0]:.1f}")
+    folder = common.chosen_model(model)
+    print(f"{common.processor()}; load before the start {os.getloadavg()[0]:.1f}")
     warm = loaded(folder, steps, guidance, repeats)
     print(f"(a) once loaded, 4 images, {steps} steps, guidance {guidance:g}, {repeats} rounds\n")
-    print_table(["", "seconds an image: median", "least", "most", "ratio"], _rows(warm))
+    common.print_table(["", "seconds an image: median", "least", "most", "ratio"], _rows(warm))
 
     start, imports = cold(folder, steps, guidance, cold_repeats)
     print(f"\n(b) cold start to four images on disk, {cold_repeats} rounds\n")
     rows = [[*row, f"{imports[str(row[0])]:.2f}"] for row in _rows(start)]
-    print_table(["", "seconds: median", "least", "most", "ratio", "of these imports (-X importtime, one run)"], rows)
+    common.print_table(
+        ["", "seconds: median", "least", "most", "ratio", "of these imports (-X importtime, one run)"], rows
+    )
 
-    helped = alternate({"gen --help": lambda: _python(["-m", "gen.cli", "--help"])}, repeats)
+    helped = common.alternate({"gen --help": lambda: _python(["-m", "gen.cli", "--help"])}, repeats)
     print("\n(c)\n")
-    print_table(["", "seconds: median", "least", "most", "ratio"], _rows(helped))
-    figures = {"processor": processor(), "steps": steps, "guidance": guidance, "imports": imports}
-    save_json(json_file, {**figures, "loaded": warm, "cold": start, "help": helped})
+    common.print_table(["", "seconds: median", "least", "most", "ratio"], _rows(helped))
+    figures = {"processor": common.processor(), "steps": steps, "guidance": guidance, "imports": imports}
+    common.save_json(json_file, {**figures, "loaded": warm, "cold": start, "help": helped})
 
 
 def _rows(seconds: dict[str, list[float]]) -> list[list[object]]:
@@ -170,4 +140,4 @@ def _rows(seconds: dict[str, list[float]]) -> list[list[object]]:
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

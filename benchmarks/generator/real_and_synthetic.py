@@ -10,56 +10,34 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import (
-    cached_samples,
-    chosen_model,
-    data_option,
-    figure_option,
-    guidance_option,
-    launch,
-    levels_of,
-    model_option,
-    model_size,
-    one_film_a_patient,
-    print_table,
-    read_splits,
-    samples_option,
-    steps_option,
-)
 
+from benchmarks import common
 from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
 from gen.data.sources import NIH
 
 
 @click.command(help=__doc__)
-@model_option
-@data_option
-@samples_option
+@common.model_option
+@common.data_option
+@common.samples_option
 @click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True, help="Pairs.")
 @click.option("--columns", type=click.IntRange(1), default=4, show_default=True, help="Pairs side by side.")
-@steps_option
-@guidance_option
-@figure_option("docs/samples.png")
+@common.steps_option
+@common.guidance_option
+@common.figure_option("docs/samples.png")
 def main(
-    model: Path | None,
-    data: Path,
-    samples: Path,
-    count: int,
-    columns: int,
-    steps: int,
-    guidance: float,
-    figure: Path,
+    model: Path | None, data: Path, samples: Path, count: int, columns: int, steps: int, guidance: float, figure: Path
 ) -> None:
     from gen.data.texts import texts_of
     from gen.model.sheet import write_sheet
 
-    folder = chosen_model(model)
-    rows = one_film_a_patient([row for row in read_splits(data)["test"] if row.source == NIH], count)
+    folder = common.chosen_model(model)
+    rows = common.one_image_a_patient([row for row in common.read_splits(data)["test"] if row.source == NIH], count)
     prompts = texts_of(rows, "study", 0, 0).fixed()
     seeds = [derived_seed(0, k) for k in range(len(rows))]
-    made = cached_samples(samples, folder, prompts, seeds, steps, guidance)
-    levels = levels_of(rows, model_size(folder))
+    made = common.cached_samples(samples, folder, prompts, seeds, steps, guidance)
+    levels = common.pixels_of(rows, common.model_size(folder))
     real = [Radiograph((image / 255).astype(np.float32), None, {"synthetic": "no"}) for image in levels]
 
     pictures, captions = [], []
@@ -72,7 +50,7 @@ def main(
         captions += [""] * len(blank)
     figure.parent.mkdir(parents=True, exist_ok=True)
     write_sheet(figure, pictures, captions, columns=columns)
-    print_table(
+    common.print_table(
         ["seed", "real film", "prompt"],
         [[k, row.file_name, prompt] for k, (row, prompt) in enumerate(zip(rows, prompts, strict=True))],
     )
@@ -80,4 +58,4 @@ def main(
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -23,8 +23,9 @@ from typing import Any
 
 import click
 import numpy as np
-from common import WORK, json_option, launch, print_table, save_json
-from projector_common import (
+
+from benchmarks import common
+from benchmarks.drr.projector_scan import (
     Peer,
     Scan,
     available_backends,
@@ -34,8 +35,6 @@ from projector_common import (
     start_peers,
     thorax,
 )
-from sampling_speed import processor
-
 from drr.backends.plan import make_plan
 from drr.backends.tiles import Stack
 from drr.geometry import Geometry
@@ -80,16 +79,9 @@ print(*seconds, (peak() - before) / numbers.nbytes)
 """
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work`` takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def thrice(work: Callable[[], object]) -> float:
     """Seconds of the median one of three calls."""
-    return median(timed(work) for _ in range(3))
+    return median(common.timed(work)[0] for _ in range(3))
 
 
 def alternate(sides: dict[str, Side], rounds: int) -> Seconds:
@@ -210,7 +202,7 @@ def read_ct(path: Path) -> tuple[Scan, Any]:
 
     volume = read_volume(path)
     numbers = (np.maximum(volume.hu, -1000) + 1000).astype(np.int16)
-    kept = WORK / f"{volume.name}.npy"
+    kept = common.WORK / f"{volume.name}.npy"
     np.save(kept, numbers)
     return Scan(volume.name, numbers, volume.spacing_mm, volume.direction, volume.origin_mm, kept), volume
 
@@ -239,7 +231,7 @@ def materials(
         alternate(sides, 1)
         figures[f"{size}"] = alternate(sides, rounds)
     print("\nTwo materials over one, PA\n")
-    print_table(
+    common.print_table(
         ["", "size", "one, ms: median", "two, ms: median", "two / one"],
         [
             [
@@ -260,14 +252,14 @@ def print_prepare(scans: Sequence[Scan]) -> None:
     rows = []
     for scan in scans:
         grid = scan.spacing_mm, scan.direction, scan.origin_mm
-        layout = median(timed(lambda: prepare(scan.numbers, *grid)) for _ in range(3))  # noqa: B023
+        layout = median(common.timed(lambda: prepare(scan.numbers, *grid))[0] for _ in range(3))  # noqa: B023
         for view, *pose in VIEWS:
             stack, geometry = prepare(scan.numbers, *grid), scan.view(*pose, 512)
-            first, later = (timed(lambda: project([stack], geometry)) for _ in range(2))  # noqa: B023
+            first, later = (common.timed(lambda: project([stack], geometry))[0] for _ in range(2))  # noqa: B023
             memory = (scan.numbers.nbytes + stack.nbytes) / scan.numbers.nbytes
             rows.append([scan.name, view, f"{layout:.2f}", f"{first - later:.2f}", f"{memory:.2f}"])
     print("\nOnce for each volume: the layout, and the sums that a view like this asks for first\n")
-    print_table(["volume", "view", "layout, s", "sums, s", "array and stack, times the array"], rows)
+    common.print_table(["volume", "view", "layout, s", "sums, s", "array and stack, times the array"], rows)
 
 
 def print_fresh(scan: Scan, backends: Sequence[str]) -> None:
@@ -284,7 +276,7 @@ def print_fresh(scan: Scan, backends: Sequence[str]) -> None:
                 *seconds, memory = map(float, done.stdout.split())
                 rows.append([backend, state, *(f"{each:.2f}" for each in seconds), f"{memory:.2f}"])
     print("\nA fresh process, 1024 x 1024, PA; memory is the peak, array included, over the int16 array\n")
-    print_table(["", "numba's cache", "import, s", "prepare, s", "first view, s", "later, s", "memory"], rows)
+    common.print_table(["", "numba's cache", "import, s", "prepare, s", "first view, s", "later, s", "memory"], rows)
 
 
 @click.command(help=__doc__)
@@ -292,14 +284,8 @@ def print_fresh(scan: Scan, backends: Sequence[str]) -> None:
 @click.option("--size", "sizes", type=click.IntRange(16), multiple=True, default=(512, 1024), show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--torch-rounds", type=click.IntRange(0), default=2, show_default=True, help="Of nanodrr and DiffDRR.")
-@click.option(
-    "--ct",
-    type=click.Path(path_type=Path),
-    default=Path(os.environ.get("CXR_DATA", "../shared/data")) / "ct" / "lidc-idri-0314.nii.gz",
-    show_default=True,
-    help="A real CT.",
-)
-@json_option
+@common.ct_option
+@common.json_option
 def main(
     python: Path, sizes: tuple[int, ...], rounds: int, torch_rounds: int, ct: Path, json_file: Path | None
 ) -> None:
@@ -309,11 +295,11 @@ def main(
         scans.append(read_ct(ct))
     else:
         notes.append(f"not run: no CT at {ct}")
-    print(f"{processor()}; load before the start {os.getloadavg()[0]:.1f}")
+    print(f"{common.processor()}; load before the start {os.getloadavg()[0]:.1f}")
     print_prepare([scan for scan, _ in scans])
     print_fresh(scans[0][0], backends)
 
-    figures: dict[str, Any] = {"processor": processor()}
+    figures: dict[str, Any] = {"processor": common.processor()}
     for scan, volume in scans:
         shape = " x ".join(str(n) for n in reversed(scan.numbers.shape))
         stack = prepare(scan.numbers, scan.spacing_mm, scan.direction, scan.origin_mm)
@@ -331,7 +317,7 @@ def main(
             "over reading them",
             "over reading all",
         ]
-        print_table(header, rows)
+        common.print_table(header, rows)
         if volume is not None:
             figures["materials"] = materials(volume, scan, backends, sizes, rounds)
         for peer in peers:
@@ -349,13 +335,15 @@ def main(
             more, figures[f"equal error, {size}"] = torch_rows(scan, stack, chosen, backends, size, torch_rounds)
             rows += more
         ratios = [f"it / {name}" for name in backends]
-        print_table(["size", "", "samples", "rms", "ms: least", "median", *ratios, "peak MB of its process"], rows)
+        common.print_table(
+            ["size", "", "samples", "rms", "ms: least", "median", *ratios, "peak MB of its process"], rows
+        )
         for peer in peers:
             peer.close()
         notes += absent
     print("\n".join(["", *dict.fromkeys(notes)]))
-    save_json(json_file, figures)
+    common.save_json(json_file, figures)
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

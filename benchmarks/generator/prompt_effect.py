@@ -13,33 +13,16 @@ from typing import Any
 
 import click
 import numpy as np
-from common import (
-    as_levels,
-    bootstrap_interval,
-    cached_samples,
-    chosen_model,
-    data_option,
-    figure_option,
-    guidance_option,
-    json_option,
-    launch,
-    levels_of,
-    model_option,
-    model_size,
-    print_table,
-    read_splits,
-    samples_option,
-    save_json,
-    steps_option,
-    with_interval,
-)
-from extractors import block_mean
 
+from benchmarks import common
 from gen.core.manifest import Row
 from gen.core.run import derived_seed
 from gen.core.terms import ADULT_FROM_YEARS
 from gen.data.sources import NIH
 from gen.data.split import patient_of
+from gen.evaluate.extractors import block_mean
+from gen.statistics.intervals import Figure, bootstrap
+from gen.statistics.scores import auroc
 
 CHANGED = 0.05  # of full scale: a pixel that differs by more has changed
 COMPONENTS, PENALTY = 60, 0.01  # chosen by cross-validation over the training patients
@@ -70,10 +53,7 @@ CONTRASTS = (
     Contrast("female", NORMAL.replace("male", "female"), NORMAL, lambda row: row.sex == "F" if row.sex else None),
     Contrast("AP view", NORMAL.replace("PA", "AP"), NORMAL, lambda row: row.view != "PA" if row.view else None),
     Contrast(
-        "child",
-        NORMAL.replace("45", "10"),
-        NORMAL,
-        lambda row: None if row.age is None else row.age < ADULT_FROM_YEARS,
+        "child", NORMAL.replace("45", "10"), NORMAL, lambda row: None if row.age is None else row.age < ADULT_FROM_YEARS
     ),
     Contrast("cardiomegaly", "45 year old male. PA view. Cardiomegaly.", NORMAL, _finding("Cardiomegaly")),
 )
@@ -95,16 +75,9 @@ def fit_classifier(levels: np.ndarray, labels: np.ndarray) -> Any:
     return make_pipeline(*steps).fit(features(levels), labels)
 
 
-def auroc(labels: np.ndarray, scores: np.ndarray, units: Sequence[str]) -> tuple[float, float, float]:
-    """Area under the ROC curve and its 95 % interval over ``units``."""
-    from sklearn.metrics import roc_auc_score
-
-    def area(chosen: np.ndarray) -> float:
-        if len(set(labels[chosen].tolist())) < 2:
-            return float("nan")
-        return float(roc_auc_score(labels[chosen], scores[chosen]))
-
-    return area(np.arange(len(labels))), *bootstrap_interval(units, area, draws=500)
+def by_units(labels: np.ndarray, scores: np.ndarray, units: Sequence[str]) -> Figure:
+    """AUROC of ``scores`` for ``labels`` bool (N,), with its interval over ``units``."""
+    return bootstrap(units, lambda chosen: auroc(scores[chosen], labels[chosen].astype(float)), draws=500)
 
 
 def differences(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -114,15 +87,15 @@ def differences(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 
 @click.command(help=__doc__)
-@model_option
-@data_option
-@samples_option
+@common.model_option
+@common.data_option
+@common.samples_option
 @click.option("-n", "count", type=click.IntRange(4), default=40, show_default=True, help="Seeds, for the numbers.")
 @click.option("--shown", type=click.IntRange(1), default=4, show_default=True, help="Seeds in the picture.")
-@steps_option
-@guidance_option
-@figure_option("docs/prompt_effect.png")
-@json_option
+@common.steps_option
+@common.guidance_option
+@common.figure_option("docs/prompt_effect.png")
+@common.json_option
 def main(
     model: Path | None,
     data: Path,
@@ -137,16 +110,16 @@ def main(
     from gen.model.folder import model_hash
     from gen.model.sheet import write_sheet
 
-    folder = chosen_model(model)
-    size, splits = model_size(folder), read_splits(data)
+    folder = common.chosen_model(model)
+    size, splits = common.model_size(folder), common.read_splits(data)
     nih = {split: [row for row in rows if row.source == NIH] for split, rows in splits.items()}
     unseen = nih["validation"] + nih["test"]
-    train_levels, unseen_levels = levels_of(nih["train"], size), levels_of(unseen, size)
+    train_levels, unseen_levels = common.pixels_of(nih["train"], size), common.pixels_of(unseen, size)
     seeds = [derived_seed(0, k) for k in range(count)]
     prompts = list(dict.fromkeys(prompt for contrast in CONTRASTS for prompt in (contrast.present, contrast.absent)))
     # All prompts of one seed before the next seed, so that an interrupted job has whole pairs.
     repeated = [seed for seed in seeds for _ in prompts]
-    made = cached_samples(samples, folder, prompts * count, repeated, steps, guidance)
+    made = common.cached_samples(samples, folder, prompts * count, repeated, steps, guidance)
     images = {prompt: made[i :: len(prompts)] for i, prompt in enumerate(prompts)}
 
     pictures, captions = [], []
@@ -159,33 +132,33 @@ def main(
 
     table, results = [], {}
     for contrast in CONTRASTS:
-        present, absent = as_levels(images[contrast.present]), as_levels(images[contrast.absent])
-        pair, strangers = differences(present, absent), differences(absent, np.roll(absent, 1, axis=0))
+        present, absent = common.as_u8(images[contrast.present]), common.as_u8(images[contrast.absent])
+        pair, seeds_apart = differences(present, absent), differences(absent, np.roll(absent, 1, axis=0))
         known = [(i, contrast.label(row)) for i, row in enumerate(nih["train"]) if contrast.label(row) is not None]
         classifier = fit_classifier(train_levels[[i for i, _ in known]], np.asarray([label for _, label in known]))
         held = [(i, contrast.label(row)) for i, row in enumerate(unseen) if contrast.label(row) is not None]
         truth = np.asarray([label for _, label in held])
         scores = classifier.decision_function(features(unseen_levels[[i for i, _ in held]]))
-        real = auroc(truth, scores, [patient_of(unseen[i]) for i, _ in held])
+        real = by_units(truth, scores, [patient_of(unseen[i]) for i, _ in held])
         both = classifier.decision_function(features(np.concatenate([present, absent])))
         asked = np.repeat([True, False], count)
         # Each image is a unit: whole pairs drawn twice would meet themselves, which shifts the interval off its value.
-        synthetic = auroc(asked, both, [str(k) for k in range(2 * count)])
+        synthetic = by_units(asked, both, [str(k) for k in range(2 * count)])
         right = int((both[:count] > both[count:]).sum())
         n_real = f"{int(truth.sum())} / {int((~truth).sum())}"
         table.append(
             [
                 contrast.name,
-                *(f"{value:.3f} / {other:.3f}" for value, other in zip(pair, strangers, strict=True)),
-                with_interval(real, 2),
+                *(f"{value:.3f} / {other:.3f}" for value, other in zip(pair, seeds_apart, strict=True)),
+                real.text(2),
                 n_real,
-                with_interval(synthetic, 2),
+                synthetic.text(2),
                 f"{right} / {count}",
             ]
         )
         results[contrast.name] = {
-            "pixels_changed": {"prompt": pair[0], "seed": strangers[0]},
-            "mean_difference": {"prompt": pair[1], "seed": strangers[1]},
+            "pixels_changed": {"prompt": pair[0], "seed": seeds_apart[0]},
+            "mean_difference": {"prompt": pair[1], "seed": seeds_apart[1]},
             "auroc_real": real,
             "films_real": n_real,
             "auroc_synthetic": synthetic,
@@ -202,10 +175,12 @@ def main(
         f"AUROC, prompted with against without, {count} each [95 %]",
         "pairs the right way round",
     ]
-    print_table(header, table)
+    common.print_table(header, table)
     print(f"\npicture: {figure}")
-    save_json(json_file, {"model": model_hash(folder), "n": count, "steps": steps, "guidance": guidance, **results})
+    common.save_json(
+        json_file, {"model": model_hash(folder), "n": count, "steps": steps, "guidance": guidance, **results}
+    )
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -7,7 +7,7 @@ The environment, which the benchmarks look for at `.venv-peers` (`uv venv` makes
     uv pip install --python .venv-peers --no-deps diffdrr==0.6.1
 
 (a CPU build of torch will do; DiffDRR's renderers need none of the packages that its wheel asks for, its file readers
-do). ``python benchmarks/peers.py NAME`` serves the peer NAME, one of rtk, nanodrr, diffdrr-trilinear, diffdrr-siddon.
+do). ``python benchmarks/drr/peers.py NAME`` serves NAME: rtk, nanodrr, diffdrr-trilinear or diffdrr-siddon.
 The first line holds the volume, each line after it one exposure; the answer has the seconds of the projection alone.
 """
 
@@ -26,12 +26,7 @@ import numpy as np
 
 Projector = Callable[..., np.ndarray]
 # The wheel of each peer.
-PACKAGES = {
-    "rtk": "itk-rtk",
-    "nanodrr": "nanodrr",
-    "diffdrr-trilinear": "diffdrr",
-    "diffdrr-siddon": "diffdrr",
-}
+PACKAGES = {"rtk": "itk-rtk", "nanodrr": "nanodrr", "diffdrr-trilinear": "diffdrr", "diffdrr-siddon": "diffdrr"}
 RAYS = 1 << 15  # that the torch peers trace at a time: all at once, 512 x 512 of them would fill 2 GB
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from common import json_option, launch, print_table, save_json
-from faults_common import (
+
+from benchmarks import common
+from benchmarks.dataset.fault_bench import (
     Bench,
     Child,
     Tally,
@@ -36,8 +37,7 @@ from faults_common import (
     start,
     toy_of,
 )  # fmt: skip
-from faulty_disk import MODES, FaultyDisk, worth_trying
-
+from benchmarks.dataset.faulty_disk import MODES, FaultyDisk, worth_trying
 from gen.core.errors import GenError
 
 FEW, MANY = 4, 16  # rows, in shards of two
@@ -273,7 +273,7 @@ FAULTS = {each.__name__: each for each in (operations, kills, ray, sisters, dama
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random moments.")
 @click.option("--every", type=click.IntRange(1), default=1, help="Each N-th operation only, for a rehearsal.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the jobs run [default: a temporary folder].")
-@json_option
+@common.json_option
 def main(only: tuple[str, ...], seed: int, every: int, folder: Path | None, json_file: Path | None) -> None:
     """Disturb a small data set job in every way, and count how often it ends complete and identical."""
     import torch
@@ -295,12 +295,12 @@ def main(only: tuple[str, ...], seed: int, every: int, folder: Path | None, json
                 print(f"{tally.fault}: {tally.whole} of {tally.tried}", file=sys.stderr, flush=True)
     tried, whole, stopped = (sum(getattr(tally, name) for tally in tallies) for name in ("tried", "whole", "stopped"))
     rows = [[tally.fault, tally.tried or "not run", tally.whole, tally.stopped] for tally in tallies]
-    print_table(
+    common.print_table(
         ["fault", "tried", "complete and identical", "stopped with a line"], [*rows, ["in all", tried, whole, stopped]]
     )
     seconds = round(time.monotonic() - started)
     print(f"\n{seconds} s")
-    save_json(
+    common.save_json(
         json_file,
         {
             "seed": seed,
@@ -315,4 +315,4 @@ def main(only: tuple[str, ...], seed: int, every: int, folder: Path | None, json
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -9,28 +9,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import (
-    chosen_model,
-    data_option,
-    figure_option,
-    json_option,
-    launch,
-    levels_of,
-    model_option,
-    model_size,
-    one_film_a_patient,
-    patient_mean,
-    print_table,
-    read_splits,
-    rebuild,
-    save_json,
-    with_interval,
-)
 
+from benchmarks import common
 from gen.core.radiograph import Radiograph
 from gen.data.sources import NIH
 from gen.data.split import patient_of
 from gen.evaluate.diversity import ms_ssim
+from gen.judge.fakes import reconstruct
+from gen.statistics.intervals import mean_of_means
 
 # Upper left corners of the crops, as parts of the side (row, column).
 REGIONS = {"apex": (0.06, 0.12), "hilum": (0.28, 0.28), "heart": (0.42, 0.48), "angle": (0.50, 0.02)}
@@ -69,61 +55,55 @@ def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
 
 
 @click.command(help=__doc__)
-@model_option
-@data_option
-@click.option("--images", type=click.IntRange(2), help="Test images at most [default: all].")
+@common.model_option
+@common.data_option
 @click.option(
     "--size", type=click.IntRange(176), help="Pixels a side [default: the model's; needed with a run folder]."
 )
 @click.option("--shown", type=click.IntRange(1), default=3, show_default=True, help="NIH patients in the picture.")
-@figure_option("docs/autoencoder_crops.png")
-@json_option
-def main(
-    model: Path | None,
-    data: Path,
-    images: int | None,
-    size: int | None,
-    shown: int,
-    figure: Path,
-    json_file: Path | None,
-) -> None:
+@common.figure_option("docs/autoencoder_crops.png")
+@common.json_option
+def main(model: Path | None, data: Path, size: int | None, shown: int, figure: Path, json_file: Path | None) -> None:
     from gen.model.folder import load_autoencoder
     from gen.model.latents import linear_rebuild, patch_pca, shrink_factor
 
-    folder = chosen_model(model)
-    size, splits = size or model_size(folder), read_splits(data)
+    folder = common.chosen_model(model)
+    size, splits = size or common.model_size(folder), common.read_splits(data)
     vae = load_autoencoder(folder)
     channels, patch = int(vae.config.latent_channels), shrink_factor(vae)
-    basis, mean, _ = patch_pca(levels_of(one_film_a_patient(splits["train"], 512), size), patch, channels)
+    learnt = common.pixels_of(common.one_image_a_patient(splits["train"], 512), size)
+    basis, mean, _ = patch_pca(learnt, patch, channels)
 
-    test = splits["test"] if images is None else one_film_a_patient(splits["test"], images)
+    test = splits["test"]
     patients = [patient_of(row) for row in test]
-    levels = levels_of(test, size)
+    levels = common.pixels_of(test, size)
     real = (levels / 255).astype(np.float32)
     pca_name = f"PCA of {patch} × {patch} blocks, {channels} channels"
     measured = {
         pca_name: scores(linear_rebuild(levels, basis, mean), real),
-        f"autoencoder, {channels} channels": scores(rebuild(vae, levels), real),
+        f"autoencoder, {channels} channels": scores((reconstruct(folder, levels) / 255).astype(np.float32), real),
     }
     first, second = measured.values()
     measured["difference, paired"] = {key: second[key] - first[key] for key in first}
     results = {
-        name: {key: patient_mean(values, patients) for key, values in each.items()} for name, each in measured.items()
+        name: {key: mean_of_means(values, patients) for key, values in each.items()} for name, each in measured.items()
     }
     print(f"{len(test)} test images of {len(set(patients))} patients at {size} × {size}; mean over patients [95 %]\n")
-    rows = [[name, *(with_interval(triple, 3) for triple in each.values())] for name, each in results.items()]
-    print_table(["", *first], rows)
-    save_json(json_file, {"images": len(test), "patients": len(set(patients)), "size": size, "results": results})
+    rows = [[name, *(figure.text() for figure in each.values())] for name, each in results.items()]
+    common.print_table(["", *first], rows)
+    common.save_json(json_file, {"images": len(test), "patients": len(set(patients)), "size": size, "results": results})
 
-    pictured = levels_of(one_film_a_patient([row for row in splits["test"] if row.source == NIH], shown), size)
+    pictured = common.pixels_of(
+        common.one_image_a_patient([row for row in splits["test"] if row.source == NIH], shown), size
+    )
     versions = {
         "original": (pictured / 255).astype(np.float32),
         "PCA": linear_rebuild(pictured, basis, mean),
-        "autoencoder": rebuild(vae, pictured),
+        "autoencoder": (reconstruct(folder, pictured) / 255).astype(np.float32),
     }
     write_crops(figure, versions)
     print(f"\ncrops at 100 % of {len(pictured)} NIH test patients: {figure}")
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -14,28 +14,16 @@ from typing import Any
 
 import click
 import numpy as np
-from common import (
-    chosen_model,
-    data_option,
-    json_option,
-    launch,
-    levels_of,
-    model_option,
-    one_film_a_patient,
-    print_table,
-    read_splits,
-    rebuild,
-    save_json,
-    with_interval,
-)
 
+from benchmarks import common
 from gen.core.bundled import bundled_judge
 from gen.core.errors import BadInput
 from gen.data.split import patient_of
 from gen.evaluate.copies import Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import embed
+from gen.evaluate.verdict import figure_text
 from gen.judge.reference import calibrate
-from gen.statistics.intervals import proportion
+from gen.statistics.intervals import Figure, members_of, proportion
 
 SIZE = 256  # pixels
 DRAWS = 1000
@@ -45,12 +33,12 @@ def further(levels: np.ndarray, model: Path) -> dict[str, np.ndarray]:
     """Harder changes of uint8 ``levels`` (N, S, S): through the autoencoder, and what goes beyond the search."""
     from scipy.ndimage import gaussian_filter, rotate, shift
 
-    from gen.model.folder import load_autoencoder
+    from gen.judge.fakes import reconstruct
 
     image = levels.astype(np.float32)
     noise = np.random.default_rng(1).standard_normal(image.shape, dtype=np.float32) * 255
     changed = {
-        "through the autoencoder": rebuild(load_autoencoder(model), levels) * 255,
+        "through the autoencoder": reconstruct(model, levels),
         "blurred, 2 px": gaussian_filter(image, (0, 2, 2)),
         "noise of 10 %": image + 0.1 * noise,
         "half of another film mixed in": (image + np.roll(image, 1, 0)) / 2,
@@ -62,13 +50,13 @@ def further(levels: np.ndarray, model: Path) -> dict[str, np.ndarray]:
     return {kind: np.rint(some).clip(0, 255).astype(np.uint8) for kind, some in changed.items()}
 
 
-def recall_at(control: np.ndarray, units: np.ndarray, found: np.ndarray, rate: float) -> tuple[float, float, float]:
+def recall_at(control: np.ndarray, units: np.ndarray, found: np.ndarray, rate: float) -> Figure:
     """The share of ``found`` below the threshold that ``control`` gives at ``rate``, and its 95 % interval.
 
     Held-out patients and planted films are drawn anew, together; where all are found on every draw, Wilson's lower end
     stands for what so many films cannot rule out.
     """
-    members = [np.flatnonzero(units == unit) for unit in np.unique(units)]
+    members = members_of(units.tolist())
     generator = np.random.default_rng(0)
     drawn = []
     for _ in range(DRAWS):
@@ -78,7 +66,7 @@ def recall_at(control: np.ndarray, units: np.ndarray, found: np.ndarray, rate: f
     value = float((found < calibrate(control, rate)[0]).mean())
     alone = proportion(round(value * len(found)), len(found))
     low, high = np.percentile(drawn, (2.5, 97.5))
-    return value, min(float(low), alone.low), max(float(high), alone.high)
+    return Figure(value, min(float(low), alone.low), max(float(high), alone.high), len(found))
 
 
 def search(levels: np.ndarray, training: np.ndarray, extractors: list[str]) -> dict[str, Nearest]:
@@ -92,19 +80,19 @@ def search(levels: np.ndarray, training: np.ndarray, extractors: list[str]) -> d
 
 
 @click.command(help=__doc__)
-@model_option
-@data_option
+@common.model_option
+@common.data_option
 @click.option("-n", "count", type=click.IntRange(8), default=300, show_default=True, help="Training films to plant.")
 @click.option("--false-alarms", "rate", type=click.FloatRange(0, 0.5, min_open=True), default=0.01, show_default=True)
-@json_option
+@common.json_option
 def main(model: Path | None, data: Path, count: int, rate: float, json_file: Path | None) -> None:
-    splits = read_splits(data)
+    splits = common.read_splits(data)
     held_out_rows = [*splits["validation"], *splits["test"]]
-    training = levels_of(splits["train"], SIZE)
-    held_out = levels_of(held_out_rows, SIZE)
+    training = common.pixels_of(splits["train"], SIZE)
+    held_out = common.pixels_of(held_out_rows, SIZE)
     units = np.asarray([patient_of(row) for row in held_out_rows])
     place = {row.file: index for index, row in enumerate(splits["train"])}
-    source = np.asarray([place[row.file] for row in one_film_a_patient(splits["train"], count)])
+    source = np.asarray([place[row.file] for row in common.one_image_a_patient(splits["train"], count)])
     extractors = ["layout"]
     try:
         bundled_judge()
@@ -115,7 +103,7 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
     started = time.monotonic()
     near = search(held_out, training, extractors)
     seconds = (time.monotonic() - started) / len(held_out)
-    copies = {**planted(training[source]), **further(training[source], chosen_model(model))}
+    copies = {**planted(training[source]), **further(training[source], common.chosen_model(model))}
     found = {kind: search(levels, training, extractors) for kind, levels in copies.items()}
     print(
         f"{len(source)} planted copies of each kind, {len(training)} training films, {len(held_out)} held-out films of "
@@ -138,10 +126,10 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
         }
     print("Recall of planted copies, in % [95 %]\n")
     table = [
-        [kind, *(with_interval([100 * number for number in of["recall"][kind]], 1) for of in figures.values())]
+        [kind, *(figure_text(of["recall"][kind].as_dict(), 1, percent=True) for of in figures.values())]
         for kind in copies
     ]
-    print_table(["", *figures], table)
+    common.print_table(["", *figures], table)
     print(
         "\nShare whose nearest is the very film they were made of, in %, and false alarms where recall is 95 %, in %\n"
     )
@@ -152,9 +140,9 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
         ]
         for kind in copies
     ]
-    print_table(["", *figures], table)
-    save_json(json_file, {"n": len(source), "held_out": len(held_out), "patients": len(set(units)), **figures})
+    common.print_table(["", *figures], table)
+    common.save_json(json_file, {"n": len(source), "held_out": len(held_out), "patients": len(set(units)), **figures})
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -2,7 +2,7 @@
 
 overhead: the bare sampler, the job without gates, and with gates that refuse nothing, over the same rows, in rounds
 whose order alternates; ratios of sums, intervals by drawing rounds anew. finish: what stands between the last shard and
-a finished set, for 100 and for 1,000 images. ray: see dataset_scale.py. Wants a machine with nothing else to do.
+a finished set, for 100 and for 1,000 images. ray: see scale.py. Wants a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -20,26 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from common import (
-    WORK,
-    bootstrap_interval,
-    chosen_model,
-    guidance_option,
-    json_option,
-    launch,
-    model_option,
-    print_table,
-    save_json,
-    steps_option,
-)
-from dataset_scale import DRIVEN, JOB, growth, scaling, tell_paper, tell_scaling
-from sampling_speed import alternate, processor
 
 from augment.dataset.config import FORMATS, DatasetConfig, Gates
 from augment.dataset.shards.records import Made, Verdict
+from benchmarks import common
+from benchmarks.dataset.scale import DRIVEN, JOB, growth, scaling, tell_paper, tell_scaling
 from gen.core.errors import GenError
 from gen.core.run import derived_seed
-from gen.statistics.intervals import Figure
+from gen.statistics.intervals import Figure, bootstrap
 
 if TYPE_CHECKING:  # they load torch, and --help does not wait for that
     from augment.dataset.gates.gate_set import Panel
@@ -59,13 +47,9 @@ NEVER = -1e9  # a threshold that nothing fails
 def ratio(over: Sequence[float] | np.ndarray, under: Sequence[float] | np.ndarray) -> Figure:
     """The sum of ``over`` by that of ``under``, paired by round, and its interval when rounds are drawn anew."""
     pairs = np.array([over, under], float)
-    low, high = bootstrap_interval([str(k) for k in range(len(over))], partial(_of_sums, pairs))
-    return Figure(_of_sums(pairs, np.arange(len(over))), low, high, len(over))
-
-
-def _of_sums(pairs: np.ndarray, chosen: np.ndarray) -> float:
-    above, below = pairs[:, chosen].sum(1)
-    return float(above / below)
+    return bootstrap(
+        [str(k) for k in range(len(over))], lambda chosen: float(np.divide(*pairs[:, chosen].sum(1))), 2000
+    )
 
 
 def in_turn(count: int) -> list[tuple[str, ...]]:
@@ -183,7 +167,7 @@ def tell_overhead(figures: Mapping[str, Any]) -> dict[str, Any]:
         over = JOB if side == GATED else BARE
         peak = f"{figures['peak_mb'][side]:.0f}"
         rows.append([side, *spread, f"{ratio(values, each[over]).text(4)} of {over}", peak])
-    print_table(["", "mean", "least", "most", "ratio [95 %]", "peak MB so far"], rows)
+    common.print_table(["", "mean", "least", "most", "ratio [95 %]", "peak MB so far"], rows)
     cost = ratios[f"{JOB} / {BARE}"].value - 1
     # Steadier, for it does not compare two samplings, and blind to what the job might do between the images.
     own = sum(np.sum(seconds[JOB][part]) for part in ("commit", SHEET)) / np.sum(seconds[BARE]["all"])
@@ -194,8 +178,10 @@ def tell_overhead(figures: Mapping[str, Any]) -> dict[str, Any]:
         for part, values in parts.items()
         if part != "all" and sum(values)
     }
-    print_table(["part", "ms an image tried [95 %]"], [[name, figure.text(2)] for name, figure in milliseconds.items()])
-    return {name: figure.as_dict() for name, figure in (ratios | milliseconds).items()}
+    common.print_table(
+        ["part", "ms an image tried [95 %]"], [[name, figure.text(2)] for name, figure in milliseconds.items()]
+    )
+    return ratios | milliseconds
 
 
 # The end
@@ -273,7 +259,7 @@ def finish_set(
         "gen dataset verify": verified,
         "what a resume looks at": lambda: (damaged(out, range(10**6), hashed=False), tally_of(entries)),
     }
-    return {name: took[0] for name, took in alternate(steps, 1).items()}
+    return {name: took[0] for name, took in common.alternate(steps, 1).items()}
 
 
 def _made(plan: Plan, number: int, panel: Panel, pictures: Sequence[Radiograph], verdicts: dict[str, Verdict]) -> Made:
@@ -310,29 +296,29 @@ def tell_finishing(figures: Mapping[str, Any]) -> None:
         [name, f"{first[name]:.3f}", f"{second[name]:.3f}", f"{growth(first[name], second[name], (small, large)):.3f}"]
         for name in first
     ]
-    print_table(["", f"{small:,} images", f"{large:,} images", "a further 1,000"], rows)
+    common.print_table(["", f"{small:,} images", f"{large:,} images", "a further 1,000"], rows)
     print(
         "\nBytes an image: " + ", ".join(f"{name} {size:,.0f}" for name, size in figures["bytes"].items()), flush=True
     )
 
 
 @click.command(help=__doc__)
-@model_option
-@steps_option
-@guidance_option
+@common.model_option
+@common.steps_option
+@common.guidance_option
 @click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="Images of a side and round.")
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--only", type=click.Choice(("overhead", "finish", "ray")), help="One of the parts [default: all].")
-@json_option
+@common.json_option
 def main(
     model: Path | None, steps: int, guidance: float, count: int, rounds: int, only: str | None, json_file: Path | None
 ) -> None:
-    WORK.mkdir(parents=True, exist_ok=True)
-    print(f"{processor()}; load before the start {os.getloadavg()[0]:.1f}\n", flush=True)
-    figures: dict[str, Any] = {"processor": processor(), "steps": steps, "guidance": guidance}
+    common.WORK.mkdir(parents=True, exist_ok=True)
+    print(f"{common.processor()}; load before the start {os.getloadavg()[0]:.1f}\n", flush=True)
+    figures: dict[str, Any] = {"processor": common.processor(), "steps": steps, "guidance": guidance}
     # Not in /tmp, which may be memory: there a commit would cost nothing.
-    with tempfile.TemporaryDirectory(dir=WORK) as name:
-        place, folder = Path(name).resolve(), str(chosen_model(model))
+    with tempfile.TemporaryDirectory(dir=common.WORK) as name:
+        place, folder = Path(name).resolve(), str(common.chosen_model(model))
         config = DatasetConfig(str(place / "set"), count, model=folder, steps=steps, guidance=guidance)
         if only in (None, "overhead"):
             figures["overhead"] = overhead(place, replace(config, shard_size=count), rounds)
@@ -346,8 +332,8 @@ def main(
             tell_scaling(figures["ray"])
         if only is None:
             tell_paper(figures)
-    save_json(json_file, figures)
+    common.save_json(json_file, figures)
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

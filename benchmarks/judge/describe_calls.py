@@ -11,14 +11,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import WORK, data_option, json_option, launch, print_table, save_json
 
+from benchmarks import common
 from gen.core.config import load_config
 from gen.evaluate.images import read_images
+from gen.judge.config import JudgeConfig
 from gen.judge.describe import EVEN, unreliable
 from gen.judge.judge import load_judge
 from gen.judge.labels import targets_of
-from gen.judge.train import JudgeConfig
 from gen.statistics.intervals import bootstrap
 
 NORMAL = "No Finding"
@@ -47,10 +47,10 @@ def figures_of(
 
 
 @click.command(help=__doc__)
-@data_option
-@json_option
+@common.data_option
+@common.json_option
 def main(data: Path, json_file: Path | None) -> None:
-    films = read_images(data, split="test", cache=WORK / "evaluation")
+    films = read_images(data, split="test", cache=common.CACHE)
     judge = load_judge()
     seen = judge.read(films.pixels_u8)
     complete = load_config(JudgeConfig, Path("configs/judge.yaml"), []).complete  # sources that name all they have
@@ -72,9 +72,9 @@ def main(data: Path, json_file: Path | None) -> None:
     )
     print(f"cannot be told: {', '.join(name for name, can in zip(names, told, strict=True) if not can)}\n")
     table = [[rule, *(figure.text(2) for figure in of.values())] for rule, of in found.items()]
-    print_table(["said", *next(iter(found.values()))], table)
-    save_json(json_file, {"films": len(films.rows), "rules": found})
+    common.print_table(["said", *next(iter(found.values()))], table)
+    common.save_json(json_file, {"films": len(films.rows), "rules": found})
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)

@@ -8,22 +8,14 @@ PA films of adult NIH test patients, one each. Grey levels are compared by the W
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import numpy as np
-from common import (
-    data_option,
-    launch,
-    levels_of,
-    one_film_a_patient,
-    print_table,
-    read_splits,
-)
 from scipy.stats import wasserstein_distance
 
+from benchmarks import common
 from drr.ct.reader import read_volume
 from drr.geometry import VIEWS
 from drr.phantom.chest import make_phantom
@@ -80,19 +72,17 @@ def exposed(scene: Scene, name: str, *, twins: bool = False) -> Projection:
 
 
 @click.command(help=__doc__)
-@data_option
-@click.option(
-    "--cts",
-    type=click.Path(path_type=Path),
-    default=Path(os.environ.get("CXR_DATA", "../shared/data")) / "ct",
-    show_default=True,
-    help="Folder of CTs with index.csv.",
-)
+@common.data_option
+@common.cts_option
 @click.option("-n", "count", type=click.IntRange(2), default=64, show_default=True, help="Real films.")
 def main(data: Path, cts: Path, count: int) -> None:
-    rows = [row for row in read_splits(data)["test"] if row.source == NIH and row.view == "PA" and (row.age or 0) >= 18]
-    rows = one_film_a_patient(rows, count)
-    real = [level / np.float32(255) for level in levels_of(rows, SIZE)]
+    rows = [
+        row
+        for row in common.read_splits(data)["test"]
+        if row.source == NIH and row.view == "PA" and (row.age or 0) >= 18
+    ]
+    rows = common.one_image_a_patient(rows, count)
+    real = [level / np.float32(255) for level in common.pixels_of(rows, SIZE)]
     halves = real[::2], real[1::2]
     scenes = [load_scene(read_volume(path), path.name.split(".")[0]) for path in shown_cts(cts)]
     scenes += [
@@ -121,8 +111,8 @@ def main(data: Path, cts: Path, count: int) -> None:
                 f"{np.mean(slopes):.2f} [{np.min(slopes):.2f}, {np.max(slopes):.2f}]",
             ]
         )
-    print_table(["PA views", "N", "distance of grey levels", "5 25 50 75 95 %", "slope: mean [min, max]"], table)
+    common.print_table(["PA views", "N", "distance of grey levels", "5 25 50 75 95 %", "slope: mean [min, max]"], table)
 
 
 if __name__ == "__main__":
-    launch(main)
+    common.launch(main)
