@@ -1,9 +1,9 @@
 """What a CPU gets wrong: the memory format that is safe for a module there, and a training step that shows it.
 
-On processors with AVX2 and without AVX-512, oneDNN writes past its workspace in the weight gradient of a 1 x 1
-convolution that has a stride, channels-last tensors and fewer than 8 input channels
-(https://github.com/uxlfoundation/oneDNN/issues/6035, in torch 2.10 and later). The process aborts, hangs or, worse,
-goes on with a wrong gradient.
+oneDNN writes past its workspace in the weight gradient of a 1 x 1 convolution that has a stride, channels-last tensors
+and fewer input channels than a register (https://github.com/uxlfoundation/oneDNN/issues/6035, in torch 2.10 and later):
+with AVX2 below 8 at all sizes, with AVX-512 below 16 on large images. The process aborts, hangs or, worse, goes on with
+a wrong gradient.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_BLOCK = 8  # float32 channels that one AVX2 register holds
+_BLOCK = 16  # float32 channels that an AVX-512 register holds; AVX2's hold 8
 STEPS = 4  # damage to the heap does not always show at once
 
 
 def memory_format(module: nn.Module, device: torch.device) -> torch.memory_format:
     """Channels last, where convolutions are fastest; contiguous for a ``module`` that ``device`` would train wrongly.
 
-    A rule, not a trial: a step that survives proves nothing about the next one. It asks for no instruction set, since
-    only toys have so few channels; all other modules keep the layout in which AVX2 is a third faster.
+    A rule, not a trial: a step that survives proves nothing about the next one, and whether one does hangs on its size.
+    It asks for no instruction set, since only toys have so few channels; all other modules keep the faster layout.
     """
     import torch
 

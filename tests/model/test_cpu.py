@@ -53,10 +53,10 @@ def test_the_step_shows_the_fault_that_the_rule_avoids() -> None:
 @pytest.mark.parametrize(
     ("part", "safe"),
     [
-        (nn.Conv2d(7, 8, 1, stride=2), False),
-        (nn.Conv2d(7, 8, 1, stride=(1, 3)), False),
-        (nn.Conv2d(16, 16, 1, stride=2, groups=4), False),
-        (nn.Conv2d(8, 8, 1, stride=2), True),
+        (nn.Conv2d(15, 8, 1, stride=2), False),
+        (nn.Conv2d(4, 8, 1, stride=(1, 3)), False),
+        (nn.Conv2d(32, 32, 1, stride=2, groups=4), False),
+        (nn.Conv2d(16, 8, 1, stride=2), True),
         (nn.Conv2d(7, 8, 1), True),
         (nn.Conv2d(7, 8, 3, stride=2), True),
         (JudgeNetwork(JudgeShape(stem=4, hidden_sizes=[8], depths=[1]), ["Pneumonia"]), False),
