@@ -80,10 +80,10 @@ def drr(phantom: bool, views: tuple[str, ...], out: Path, as_json: bool, quiet: 
     if not quiet and job.variants > 1 and job.cts and not job.jitter and not job.lesions:
         click.echo("warning: without --jitter or --lesion the variants of a view differ in noise alone", err=True)
 
-    def tell(path: Path, truth: Mapping[str, Any]) -> None:
+    def print_image(path: Path, truth: Mapping[str, Any]) -> None:
         click.echo(json.dumps({"file": str(path), **truth}, ensure_ascii=False) if as_json else str(path))
 
-    done = run_job(job, out, command=sys.argv, on_image=tell, quiet=quiet)
+    done = run_job(job, out, command=sys.argv, on_image=print_image, quiet=quiet)
     if not quiet:
         click.echo(f"{done.images} image(s) in {out}, listed in {out / 'metadata.csv'}", err=True)
     if done.failures:

@@ -80,8 +80,8 @@ class View:
     """A pose of source and detector about a centre in the patient: distances in mm, angles in degrees.
 
     ``sdd_mm`` is DICOM's DistanceSourceToDetector, ``sod_mm`` the distance from the source to the centre. ``roll_deg``
-    turns the detector in its plane; ``shift_mm`` (column, row) moves the detector and the source together. A film taken
-    from the front is ``turned_over`` to be hung, so that the patient's left is at the right, as in a PA.
+    turns the detector in its plane; ``shift_mm`` (column, row) moves the detector and the source together. A radiograph
+    taken from the front is ``turned_over`` to be hung, so that the patient's left is at the right, as in a PA.
     """
 
     name: str
@@ -115,8 +115,8 @@ class View:
             )
 
 
-# Erect films are taken at 1.8 m (European guidelines, EUR 16260: 180 (140-200) cm) with the chest near the detector;
-# a supine AP film at the bedside has the tube about a metre above the mattress.
+# Erect radiographs are taken at 1.8 m (European guidelines, EUR 16260: 180 (140-200) cm) with the chest near the
+# detector; a supine AP radiograph at the bedside has the tube about a metre above the mattress.
 VIEWS = {
     "PA": View("PA", 0),
     "AP": View("AP", 180, sdd_mm=1100, sod_mm=940, position="supine", turned_over=True),
@@ -163,7 +163,7 @@ def place(view: View, centre_mm: np.ndarray, pixels: int, field_mm: float = FIEL
     """``view`` about a point of the patient, on a square detector of ``pixels`` a side that is ``field_mm`` wide.
 
     The rows run from head to foot. The columns run to the patient's left in PA and, turned over, in AP, and to the back
-    in a left lateral, as films are hung.
+    in a left lateral, as radiographs are hung.
     """
     roll, towards = np.deg2rad(view.roll_deg), view.towards
     up = np.array([0.0, 0.0, 1.0]) - towards[2] * towards

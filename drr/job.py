@@ -242,8 +242,8 @@ def _patients(job: Job) -> list[Patient]:
             Patient(f"phantom-{job.seed}-{k:04d}", partial(_phantom, job, k), range(k, k + 1))
             for k in range(job.variants)
         ]
-    if told := next((name for name in ("sex", "age", "habitus") if getattr(job, name) is not None), None):
-        raise BadInput(f"--{told} is for the phantom, and a CT was given", hint="leave one of them out")
+    if given := next((name for name in ("sex", "age", "habitus") if getattr(job, name) is not None), None):
+        raise BadInput(f"--{given} is for the phantom, and a CT was given", hint="leave one of them out")
     if job.masks not in (None, "auto") and len(job.cts) > 1:
         raise BadInput(
             f"--masks {job.masks} is the label map of one CT, and {len(job.cts)} were given",

@@ -24,7 +24,7 @@ from types import ModuleType
 import numpy as np
 
 from drr.backends import native
-from drr.backends.plan import Plan, balanced, check_between, make_plan, reached
+from drr.backends.plan import ProjectionPlan, balanced, check_between, plan_projection, reached
 from drr.backends.tiles import ROWS, Grid, Stack, pack, processors
 from drr.geometry import Geometry
 from gen.core.errors import EnvironmentLacks, GenError
@@ -86,7 +86,7 @@ def project(
         return project_deepdrr(stacks, geometry)
     if not all(stack.grid.matches(stacks[0].grid) for stack in stacks[1:]):
         raise GenError("stacks that are projected together stand on one grid")
-    plan = make_plan(stacks[0].grid, geometry)
+    plan = plan_projection(stacks[0].grid, geometry)
     for stack in stacks:
         check_between(stack, geometry)
     if backend == "reference":
@@ -109,7 +109,12 @@ def _kernel(backend: str) -> ModuleType:
 
 
 def _project_stacks(
-    kernel: ModuleType, stacks: Sequence[Stack], plan: Plan, out: np.ndarray, pool: ThreadPoolExecutor, threads: int
+    kernel: ModuleType,
+    stacks: Sequence[Stack],
+    plan: ProjectionPlan,
+    out: np.ndarray,
+    pool: ThreadPoolExecutor,
+    threads: int,
 ) -> None:
     """Fill ``out`` (M, H, W) with ``kernel``: its `splat` for each thread's share of the tiles, then its `warp`."""
     high, wide = plan.nodes

@@ -13,8 +13,8 @@ from gen.core.terms import DEVICES, FINDINGS
 from gen.core.terms import VIEWS as STANDARD_VIEWS
 
 _QUALITIES = ("side", "severity", "zone")
-# Of what concerns the whole chest a Study tells less; where a device lies stands in the truth.
-_TOLD: dict[str, tuple[str, ...]] = {"Support Devices": (), "Cardiomegaly": ("severity",)}
+# Of what concerns the whole chest a Study knows less; where a device lies stands in the truth.
+_KNOWN: dict[str, tuple[str, ...]] = {"Support Devices": (), "Cardiomegaly": ("severity",)}
 
 
 def truth_of(scene: Scene, view: View, geometry: Geometry, technique: Technique) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def study_of(
     findings: dict[str, dict[str, str | None]] = {}
     devices: list[str] = []
     for label in labels:
-        told = _TOLD.get(label["finding"], _QUALITIES)
-        new = {"state": "present"} | {key: label.get(key) if key in told else None for key in _QUALITIES}
+        known = _KNOWN.get(label["finding"], _QUALITIES)
+        new = {"state": "present"} | {key: label.get(key) if key in known else None for key in _QUALITIES}
         old = findings.setdefault(label["finding"], new)
         if old is not new:
             shared = {key: value if new[key] == value else None for key, value in old.items()}
@@ -84,11 +84,11 @@ def _notes(scene: Scene, view: View) -> list[str]:
     field, facts = scene.field, scene.volume.facts
     if scene.healthy:  # the phantom stands, and ends where a view does
         return []
-    said = {
+    notes = {
         "the CT was taken lying down": view.position != "supine",
         "arms up": field.arms == "up",
         f"the scan cuts the body at the {' and '.join(field.cut)}, where tissue is missing": bool(field.cut),
         f"the lungs are cut at the {' and '.join(field.lungs_cut)}": bool(field.lungs_cut),
         f"the CT ends at {facts.get('clipped_at_hu')} HU, so bone is too faint": "clipped_at_hu" in facts,
     }
-    return [note for note, holds in said.items() if holds]
+    return [note for note, holds in notes.items() if holds]

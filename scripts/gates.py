@@ -1,4 +1,4 @@
-"""Write JUDGE.csv in augment/dataset/gates/data: scores of held-out films, which the gates' thresholds come from.
+"""Write JUDGE.csv in augment/dataset/gates/data: scores of held-out images, which the gates' thresholds come from.
 
 Run it again whenever the bundled judge changes; the table of the one before it is then of no use.
 """
@@ -22,20 +22,20 @@ from gen.judge.judge import load_judge
 @click.option("--data", type=click.Path(path_type=Path), default="../shared/data/cxr", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=TABLES)
 def write_gates(data: Path, out: Path) -> None:
-    """Judge the validation and test films of DATA."""
+    """Judge the validation and test images of DATA."""
     judge = load_judge()
     splits = split_rows(read_manifest(data))
-    # In the order of a hash: the order of the data's own table would name the films.
+    # In the order of a hash: the order of the data's own table would name the images.
     rows = sorted([*splits["validation"], *splits["test"]], key=lambda row: derived_seed(0, row.sha256))
     if reference_of(judge) is None or len(unlearnt(judge, rows)) < len(rows):
-        raise BadInput("the judge has no reference index, or one with held-out films in it", hint="train it again")
-    films = measure(judge, rows, COMPLETE)
-    patients = len({film.patient for film in films})
+        raise BadInput("the judge has no reference index, or one with held-out images in it", hint="train it again")
+    images = measure(judge, rows, COMPLETE)
+    patients = len({image.patient for image in images})
     path = out / f"{judge.fingerprint}.csv"
     write_table(
         path,
-        films,
-        f"scores by scripts/gates.py of {len(films)} real films of {patients} patients that {judge.name} "
+        images,
+        f"scores by scripts/gates.py of {len(images)} real images of {patients} patients that {judge.name} "
         f"({judge.fingerprint}) did not learn from; sources and licences in README.md",
     )
     click.echo(path)

@@ -72,7 +72,7 @@ def make(
         command=sys.argv,
         quiet=quiet,
         as_json=as_json,
-        say=click.echo,
+        log=click.echo,
         warn=lambda line: None if quiet else click.echo(f"warning: {line}", err=True),
     )
     made, missing, tried = (done.tally[name] for name in (FINAL, MISSING, TRIED))
@@ -147,7 +147,7 @@ def _part(text: str) -> Slice:
 def _dry_run(config: DatasetConfig, as_json: bool) -> None:
     from augment.dataset.dry_run import dry_run
 
-    told = dry_run(config)
-    click.echo(json.dumps(told.facts, ensure_ascii=False) if as_json else told.text)
-    for warning in told.warnings:
+    report = dry_run(config)
+    click.echo(json.dumps(report.facts, ensure_ascii=False) if as_json else report.text)
+    for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gen.core.errors import BadInput
-from gen.core.terms import OLDEST_YEARS, require_choice
+from gen.core.terms import OLDEST_YEARS
 
 KINDS = ("balanced", "matched", "top_up", "margins")
 CO_OCCURRENCES = ("alone", "real", "stated")
 PROJECTED = ("never", "when_needed", "share")
 GATES = ("finding", "sex", "age", "view", "quality", "copy")
-RENAMED = {"topped up": "top_up", "where needed": "when_needed"}  # words of older configs
 FORMATS = ("imagefolder", "parquet", "dicom")  # besides the WebDataset shards, which there always are
 
 
@@ -50,8 +49,8 @@ class Gates:
 
     names: list[str] = field(default_factory=lambda: list(GATES))  # empty: no gates
     pass_rate: float = 0.95  # of real radiographs of the same kind, at each gate, in every subgroup
-    least_films: int = 50  # real films of a subgroup that gets thresholds of its own; smaller ones are pooled
-    copy_false_alarms: float = 0.01  # share of other patients' real films that would count as copies
+    least_images: int = 50  # real images of a subgroup that gets thresholds of its own; smaller ones are pooled
+    copy_false_alarms: float = 0.01  # share of other patients' real images that would count as copies
     judge: str = ""  # as of `gen describe --judge`; "" is the bundled one
     real: str | None = None  # a real data set to calibrate with; None: what was measured for the bundled judge
     attempts: int = 4
@@ -108,10 +107,3 @@ def band(text: str) -> tuple[int, int]:
     if not low <= high <= OLDEST_YEARS:
         raise BadInput(f"target.age {text!r} is no band of ages", hint=f"low to high, from 0 to {OLDEST_YEARS} years")
     return low, high
-
-
-def one_of(what: str, value: str, choices: Collection[str]) -> None:
-    """As `require_choice`, and for a word of older configs BadInput that says the new one."""
-    if RENAMED.get(value) in choices:
-        raise BadInput(f"unknown {what} {value!r}", hint=f"write {RENAMED[value]!r}, as it is called now")
-    require_choice(what, value, choices)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from augment.dataset.config import DatasetConfig
-from augment.dataset.gates.gate_set import Panel, identity_of_gates, open_panel
+from augment.dataset.gates.gate_set import GateSet, fingerprint_of_gates, open_gate_set
 from augment.dataset.plan.plan import Plan, cost, plan_table, plan_text
 from augment.dataset.prepare import first_prompts, plan_job, require_room
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
@@ -20,11 +20,11 @@ from gen.core.radiograph import png_bytes
 from gen.core.run import derived_seed
 from gen.statistics.intervals import proportion
 
-TRIED = 8  # images of each source, after one that pays for loading what it needs
+TRIAL_IMAGES = 8  # images of each source, after one that pays for loading what it needs
 
 
 @dataclass(frozen=True)
-class Told:
+class DryRunReport:
     """The same in words and for JSON, and the warnings."""
 
     text: str
@@ -52,33 +52,33 @@ class Trial:
         return self.made / max(self.passed, 1), 1 / rate.high, 1 / rate.low if rate.low > 0 else math.inf
 
 
-def dry_run(config: DatasetConfig) -> Told:
+def dry_run(config: DatasetConfig) -> DryRunReport:
     """Plan ``config`` and try some images of each source, with nothing written. Raises what the job itself would.
 
-    Gates that are calibrated with films of the user's are left out of the trial: to judge those may take an hour.
+    Gates that are calibrated with images of the user's are left out of the trial: to judge those may take an hour.
     """
     plan = plan_job(config)
     if config.gates.real:
-        identity_of_gates(config.gates, device=config.device)  # which refuses what cannot be
+        fingerprint_of_gates(config.gates, device=config.device)  # which refuses what cannot be
     require_room(config, plan.rows)
     warnings = [*plan.warnings, *prompt_warnings(config, first_prompts(plan))]
-    panel = None if config.gates.real else open_panel(config.gates, device=config.device)
-    trials = _trials(config, plan, panel)
+    gate_set = None if config.gates.real else open_gate_set(config.gates, device=config.device)
+    trials = _trials(config, plan, gate_set)
     seconds = sum(trial.share * trial.seconds for trial in trials)
     size = sum(trial.share * trial.size for trial in trials)
     likely, least, most = (
         plan.rows * sum(trial.share * trial.seconds * trial.tries()[k] for trial in trials) for k in range(3)
     )
     takes = cost(plan, likely / plan.rows, size * (1 + len(config.formats)))
-    spoken = f"about {_spoken(likely)}" if least == most else f"{_spoken(least)} to {_spoken(most)}"
+    duration = f"about {_duration(likely)}" if least == most else f"{_duration(least)} to {_duration(most)}"
     if math.isinf(most):
-        spoken = f"more than {_spoken(least)}"
+        duration = f"more than {_duration(least)}"
     words = [
         plan_text(plan),
         "",
         f"{plan.rows:,} images, {size / 1e3:.0f} kB each{' a format' if config.formats else ''}: "
         f"{takes['bytes'] / 1e6:,.0f} MB. A try takes {seconds:.2f} s: "
-        f"{spoken} for one worker of {config.threads} thread(s).",
+        f"{duration} for one worker of {config.threads} thread(s).",
     ]
     for trial in trials:
         if trial.passed is not None:
@@ -93,12 +93,12 @@ def dry_run(config: DatasetConfig) -> Told:
         "seconds_low": least,
         "seconds_high": most if math.isfinite(most) else None,
         "tried": sum(trial.made for trial in trials),
-        "passed": None if panel is None else sum(trial.passed or 0 for trial in trials),
+        "passed": None if gate_set is None else sum(trial.passed or 0 for trial in trials),
     }
-    return Told("\n".join(words), {"plan": plan_table(plan), **facts}, tuple(warnings))
+    return DryRunReport("\n".join(words), {"plan": plan_table(plan), **facts}, tuple(warnings))
 
 
-def _trials(config: DatasetConfig, plan: Plan, panel: Panel | None) -> list[Trial]:
+def _trials(config: DatasetConfig, plan: Plan, gate_set: GateSet | None) -> list[Trial]:
     """The first rows of each source of the plan, each tried once."""
     sources = open_source(config)
     projected = sum(stratum.projected for stratum in plan.strata)
@@ -106,12 +106,12 @@ def _trials(config: DatasetConfig, plan: Plan, panel: Panel | None) -> list[Tria
     for source, rows in ((MODEL, plan.rows - projected), (DRR, projected)):
         if rows:
             of_source = (row for row in map(plan.row, range(plan.rows)) if row.source == source)
-            chosen = list(islice(of_source, min(TRIED, rows)))
-            trials.append(_trial(sources, chosen, rows / plan.rows, panel))
+            chosen = list(islice(of_source, min(TRIAL_IMAGES, rows)))
+            trials.append(_trial(sources, chosen, rows / plan.rows, gate_set))
     return trials
 
 
-def _trial(sources: Sources, rows: Sequence[PlanRow], share: float, panel: Panel | None) -> Trial:
+def _trial(sources: Sources, rows: Sequence[PlanRow], share: float, gate_set: GateSet | None) -> Trial:
     """GenError where not one of ``rows`` can be made."""
     seed = sources.config.seed
     list(sources.make(rows[:1], [derived_seed(seed, "dry run", 0)]))
@@ -120,14 +120,14 @@ def _trial(sources: Sources, rows: Sequence[PlanRow], share: float, panel: Panel
     pairs = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if not isinstance(outcome, GenError)]
     if not pairs:
         raise next(outcome for outcome in outcomes if isinstance(outcome, GenError))
-    failed = [] if panel is None else [panel.check(image.pixels, row).failed for row, (image, _) in pairs]
+    failed = [] if gate_set is None else [gate_set.check(image.pixels, row).failed for row, (image, _) in pairs]
     seconds = time.monotonic() - started
     size = sum(len(png_bytes(each)) for _, (image, twins) in pairs for each in (image, *twins.values()))
-    passed = None if panel is None else failed.count(())
+    passed = None if gate_set is None else failed.count(())
     return Trial(rows[0].source, share, len(pairs), passed, seconds / len(pairs), size / len(pairs))
 
 
-def _spoken(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Such as "25 min" or "3.2 h"."""
     return (
         f"{seconds / 3600:.1f} h"

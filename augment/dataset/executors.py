@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from augment.dataset.config import DatasetConfig
-from augment.dataset.gates.gate_set import Panel
-from augment.dataset.generate import Tell, Work, Worker, is_open, make_shard, panel_for
+from augment.dataset.gates.gate_set import GateSet
+from augment.dataset.generate import OnProgress, Work, Worker, gate_set_for, is_open, make_shard
 from augment.dataset.plan.plan import Plan
 from augment.dataset.shards.folder import entry_of
 from augment.dataset.sources import open_source
@@ -27,15 +27,15 @@ DEATHS = 3  # of workers over one shard, after which it is left alone and named
 LOOK_EVERY_S = 10.0  # how often a job looks whether the cluster has grown or shrunk
 
 
-def open_worker(out: Path, config: DatasetConfig, plan: Plan, panel: Panel | None) -> Worker:
+def open_worker(out: Path, config: DatasetConfig, plan: Plan, gate_set: GateSet | None) -> Worker:
     """What this process makes shards with."""
-    return Worker(out, config, plan, open_source(config), panel)
+    return Worker(out, config, plan, open_source(config), gate_set)
 
 
-def run_serial(worker: Worker, shards: Sequence[int], tell: Tell) -> Iterator[Work]:
+def run_serial(worker: Worker, shards: Sequence[int], on_progress: OnProgress) -> Iterator[Work]:
     """Make ``shards`` here, one after another."""
     for shard in shards:
-        yield make_shard(worker, shard, tell)
+        yield make_shard(worker, shard, on_progress)
 
 
 def run_ray(
@@ -94,7 +94,7 @@ class _Maker:
     def make(self, shard: int) -> tuple[float, float]:
         if self._worker is None:  # not loaded in __init__, where an error would look as if the process had died
             out, config, plan = self._given
-            self._worker = open_worker(out, config, plan, panel_for(out, config))
+            self._worker = open_worker(out, config, plan, gate_set_for(out, config))
         work = make_shard(self._worker, shard)
         return work.seconds, work.gate_seconds
 

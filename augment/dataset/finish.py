@@ -23,7 +23,7 @@ GATES = "gates.json"
 
 
 def finish(
-    out: Path, config: DatasetConfig, panel: Mapping[str, Any] | None, sources: Mapping[str, Any], date: str
+    out: Path, config: DatasetConfig, gate_facts: Mapping[str, Any] | None, sources: Mapping[str, Any], date: str
 ) -> None:
     """Write index, formats, picture, card and metadata; and _SUCCESS where no row is missing.
 
@@ -32,9 +32,9 @@ def finish(
     """
     entries = Entries(out)
     with locked(out, WHOLE):  # of several jobs that made the last shards, one does it
-        told = summary(out)
+        counts = summary(out)
         there = (*derived(config), *config.formats)
-        if _vouched(out) == told and all((out / name).exists() for name in there) and not stale_hashes(out, entries):
+        if _vouched(out) == counts and all((out / name).exists() for name in there) and not stale_hashes(out, entries):
             return
         write_index(out, entries)
         for format_ in config.formats:
@@ -42,15 +42,15 @@ def finish(
                 export(out, entry, format_)
             finish_format(out, format_, entries, twins=config.twins, weights_may_learn=weights_may_learn(config))
         cells = count_cells(entries, read_marker(out)["cells"])
-        if panel is not None:
-            write_json(out / GATES, panel)
+        if gate_facts is not None:
+            write_json(out / GATES, gate_facts)
         write_balance(out, cells, config.gates.names)
-        write_card(out, config, cells, panel, sources, entries)
+        write_card(out, config, cells, gate_facts, sources, entries)
         write_croissant(out, config, entries, date=date)
-        if not told["missing"] and summary(out) == told:  # nobody withdrew a damaged shard meanwhile
+        if not counts["missing"] and summary(out) == counts:  # nobody withdrew a damaged shard meanwhile
             for folder in (folder for format_ in config.formats for folder, _, _ in os.walk(out / format_)):
                 sync_folder(folder)
-            write_json(out / SUCCESS, told)
+            write_json(out / SUCCESS, counts)
 
 
 def derived(config: DatasetConfig) -> list[str]:

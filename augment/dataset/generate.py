@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.dataset.config import DatasetConfig
-from augment.dataset.gates.gate_set import Panel, open_panel
+from augment.dataset.gates.gate_set import GateSet, open_gate_set
 from augment.dataset.plan.plan import Plan
 from augment.dataset.shards.folder import RUN, WHOLE, commit, entry_of, entry_path, locked, withdraw
 from augment.dataset.shards.records import Entry, Made, PlanRow
@@ -24,9 +24,9 @@ from gen.core.errors import GenError
 from gen.core.run import derived_seed
 
 HOPELESS = 16  # first tries of a shard of which not one gave an image: then the model is broken, and the job stops
-MEASURED = f"{RUN}/gates.csv"  # the films of `Gates.real` as the judge sees them: of patients, so not to be published
+MEASURED = f"{RUN}/gates.csv"  # the images of `Gates.real` as the judge sees them: of patients, so not to be published
 
-Tell = Callable[[int, int], object]  # gets the number of tries and of rows that are done since it was last called
+OnProgress = Callable[[int, int], object]  # gets the number of tries and of rows that are done since it was last called
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Worker:
     config: DatasetConfig
     plan: Plan
     sources: Sources
-    panel: Panel | None
+    gate_set: GateSet | None
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Work:
     gate_seconds: float
 
 
-def panel_for(out: Path, config: DatasetConfig) -> Panel | None:
-    """The gates of the data set in ``out``. Films of `Gates.real` are judged by the first who asks, for all others."""
+def gate_set_for(out: Path, config: DatasetConfig) -> GateSet | None:
+    """The gates of the data set in ``out``. Images of `Gates.real` are judged by the first who asks, for all others."""
     if config.gates.real is None or not config.gates.names:
-        return open_panel(config.gates, device=config.device)
+        return open_gate_set(config.gates, device=config.device)
     with locked(out, WHOLE):
-        return open_panel(config.gates, device=config.device, table=out / MEASURED)
+        return open_gate_set(config.gates, device=config.device, table=out / MEASURED)
 
 
 def shard_count(plan: Plan, config: DatasetConfig) -> int:
@@ -84,11 +84,11 @@ def is_open(out: Path, config: DatasetConfig, shard: int) -> bool:
     )
 
 
-def make_shard(worker: Worker, shard: int, tell: Tell = lambda tries, rows: None) -> Work:
+def make_shard(worker: Worker, shard: int, on_progress: OnProgress = lambda tries, rows: None) -> Work:
     """Fill the rows of ``shard`` and commit it. GenError where none of many images can be made, where the machine
     fails, and where nothing can be written."""
     started = time.monotonic()
-    made, missing, gate_seconds = fill(worker, rows_of(shard, worker.plan, worker.config), tell)
+    made, missing, gate_seconds = fill(worker, rows_of(shard, worker.plan, worker.config), on_progress)
     if entry_path(worker.out, shard).exists() and is_open(worker.out, worker.config, shard):
         withdraw(worker.out, shard, whole=True)  # only now that there is something better
     entry = commit(worker.out, shard, made, missing)
@@ -106,7 +106,7 @@ def tries(plan: Plan, number: int, config: DatasetConfig) -> Iterator[Try]:
 
 
 def fill(
-    worker: Worker, numbers: Sequence[int], tell: Tell = lambda tries, rows: None
+    worker: Worker, numbers: Sequence[int], on_progress: OnProgress = lambda tries, rows: None
 ) -> tuple[list[Made], list[Mapping[str, Any]], float]:
     """The finished images of rows ``numbers`` in order, those that are missing, and the seconds that the gates took."""
     chains = {number: tries(worker.plan, number, worker.config) for number in numbers}
@@ -120,7 +120,7 @@ def fill(
             attempt = next(chains[number], None)
             if attempt is None:
                 del chains[number]
-                tell(0, 1)
+                on_progress(0, 1)
             else:
                 batch.append(attempt)
         outcomes = worker.sources.make([each.row for each in batch], [each.seed for each in batch])
@@ -132,22 +132,22 @@ def fill(
                 if broken == tried == HOPELESS:
                     raise GenError(f"not one of {tried} images could be made: {outcome}")
                 rejected[number].append(_rejection(attempt) | {"error": str(outcome)})
-                tell(1, 0)
+                on_progress(1, 0)
                 continue
             image, twins = outcome
             started = time.monotonic()
-            verdict = None if worker.panel is None else worker.panel.check(image.pixels, attempt.row)
+            verdict = None if worker.gate_set is None else worker.gate_set.check(image.pixels, attempt.row)
             gate_seconds += time.monotonic() - started
             if verdict is not None and verdict.failed:
                 scores = {name: score if math.isfinite(score) else None for name, score in verdict.scores.items()}
                 facts = {"failed": list(verdict.failed), "scores": scores}
                 rejected[number].append(_rejection(attempt) | facts)
-                tell(1, 0)
+                on_progress(1, 0)
                 continue
             facts_before = tuple(rejected.pop(number))
             made[number] = Made(attempt.row, attempt.attempt, attempt.seed, image, twins, verdict, facts_before)
             del chains[number]
-            tell(1, 1)
+            on_progress(1, 1)
     missing: list[Mapping[str, Any]] = [
         {"number": number, "cell": worker.plan.row(number).cell, "rejected": rejected[number]}
         for number in numbers

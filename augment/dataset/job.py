@@ -12,13 +12,13 @@ from typing import Any
 from augment.dataset.config import DatasetConfig
 from augment.dataset.executors import import_ray, open_worker, run_ray, run_serial
 from augment.dataset.finish import finish
-from augment.dataset.gates.gate_set import identity_of_gates
-from augment.dataset.generate import Tell, Work, is_open, panel_for, shard_count
+from augment.dataset.gates.gate_set import fingerprint_of_gates
+from augment.dataset.generate import OnProgress, Work, gate_set_for, is_open, shard_count
 from augment.dataset.plan.plan import Plan
 from augment.dataset.prepare import first_prompts, plan_job, require_room
 from augment.dataset.progress import Progress, tally_of
 from augment.dataset.shards.folder import committed, config_of, create, damaged, entry_of, read_marker, sweep, withdraw
-from augment.dataset.sources import identity_of, prompt_warnings
+from augment.dataset.sources import inputs_of, prompt_warnings
 from gen.core.config import to_dict
 from gen.core.errors import BadInput
 from gen.core.run import Run, open_run
@@ -58,12 +58,12 @@ def make_dataset(
     command: Sequence[str] = (),
     quiet: bool = False,
     as_json: bool = False,
-    say: Callable[[str], object] = print,
+    log: Callable[[str], object] = print,
     warn: Callable[[str], object] = lambda line: None,
 ) -> Done:
     """Make what is missing of the data set in ``config.out``, and finish it once every shard is there.
 
-    ``executor`` is "serial" or "ray" (see `run_ray` for ``workers`` and ``address``). ``say`` gets the JSON lines,
+    ``executor`` is "serial" or "ray" (see `run_ray` for ``workers`` and ``address``). ``log`` gets the JSON lines,
     ``warn`` what a user should know before the work. BadInput for a config, a model or a folder that cannot be used;
     GenError for work that failed: what is committed stays, and the same call goes on.
     """
@@ -77,10 +77,10 @@ def make_dataset(
     plan = plan_job(config)
     for warning in (*plan.warnings, *prompt_warnings(config, first_prompts(plan))):
         warn(warning)
-    identity = identity_of(config)
-    gates = identity_of_gates(config.gates, device=config.device)
+    inputs = inputs_of(config)
+    gates = fingerprint_of_gates(config.gates, device=config.device)
     require_room(config, plan.rows - len(committed(out)) * config.shard_size)
-    create(out, marker_of(config, plan, gates, identity), begun=time.strftime("%Y-%m-%d", time.gmtime()))
+    create(out, marker_of(config, plan, gates, inputs), begun=time.strftime("%Y-%m-%d", time.gmtime()))
     name = f"part-{part.number}-of-{part.of}"  # its config is in dataset.json
     has = config_of(out)  # more of these than is asked for, perhaps: they may be added, and are never taken away
     gates_then = replace(config.gates, substitutes=has.gates.substitutes)
@@ -95,15 +95,15 @@ def make_dataset(
         todo = [shard for shard in mine if is_open(out, config, shard)]
         for shard in sorted(committed(out).intersection(todo)):
             run.log(event="reopened", shard=shard)
-        panel = panel_for(out, config)
+        gate_set = gate_set_for(out, config)
         already = tally_of(entry_of(out, shard) for shard in sorted(set(mine).difference(todo)))
         rows = sum(min(config.shard_size, plan.rows - shard * config.shard_size) for shard in mine)
-        progress = Progress(out, run.folder, rows, already, quiet=quiet, as_json=as_json, say=say)
+        progress = Progress(out, run.folder, rows, already, quiet=quiet, as_json=as_json, log=log)
 
-        def work(tell: Tell) -> Iterator[Work]:
+        def work(on_progress: OnProgress) -> Iterator[Work]:
             if executor == "ray":
                 return run_ray(out, config, plan, todo, workers=workers, address=address)
-            return run_serial(open_worker(out, config, plan, panel), todo, tell)
+            return run_serial(open_worker(out, config, plan, gate_set), todo, on_progress)
 
         try:
             if todo:
@@ -114,21 +114,23 @@ def make_dataset(
         complete = len(committed(out)) == count and not damaged(out, everything, hashed=False)
         if complete:
             sweep(out, config.formats)
-            finish(out, config, None if panel is None else panel.describe(), identity, str(read_marker(out)["begun"]))
+            finish(
+                out, config, None if gate_set is None else gate_set.describe(), inputs, str(read_marker(out)["begun"])
+            )
         known = everything if complete else sorted(committed(out).intersection(mine))
         return Done(tally_of(entry_of(out, shard) for shard in known), complete)
 
 
-def marker_of(config: DatasetConfig, plan: Plan, gates: str, identity: Mapping[str, str]) -> dict[str, Any]:
+def marker_of(config: DatasetConfig, plan: Plan, gates: str, inputs: Mapping[str, str]) -> dict[str, Any]:
     """What decides the images, for dataset.json: a folder is continued by the same and refused to any other."""
-    inputs = {key: value for key, value in identity.items() if key not in _OF_THE_MACHINE}
+    shared = {key: value for key, value in inputs.items() if key not in _OF_THE_MACHINE}
     return {
         "config": to_dict(config),
         "plan": plan.digest,
         "rows": plan.rows,
         "shard_size": config.shard_size,
         "cells": {stratum.key: stratum.quota for stratum in plan.strata},
-        "inputs": inputs | {"gates": gates},
+        "inputs": shared | {"gates": gates},
     }
 
 

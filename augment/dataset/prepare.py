@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from augment.dataset.config import FORMATS, DatasetConfig, one_of
+from augment.dataset.config import FORMATS, DatasetConfig
 from augment.dataset.plan.plan import Plan, plan_of
 from augment.dataset.projected import projectable
 from augment.dataset.sources import capabilities_of, size_of
 from gen.core.errors import BadInput
 from gen.core.files import require_free_space
+from gen.core.terms import require_choice
 
 BYTES_A_PIXEL = 0.8  # of an image with its record, 8-bit PNG; each further format, and each twin, takes as much again
 LOOKED_AT = 200  # rows of the plan whose prompts are looked at
@@ -23,7 +24,7 @@ def plan_job(config: DatasetConfig) -> Plan:
     if not math.isfinite(config.guidance):
         raise BadInput(f"guidance is {config.guidance}", hint="use a number such as 1.5; 1 is no guidance")
     for name in config.formats:
-        one_of("format", name, FORMATS)
+        require_choice("format", name, FORMATS)
     return plan_of(config, capabilities_of(config), projectable(config))
 
 

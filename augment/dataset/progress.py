@@ -37,14 +37,14 @@ class Progress:
         *,
         quiet: bool,
         as_json: bool,
-        say: Callable[[str], object],
+        log: Callable[[str], object],
     ) -> None:
         from tqdm import tqdm
 
         self._out, self._folder, self._rows = out, folder, rows
         self._tally, self._before, self._tries = Counter(already), already, already[TRIED]
         self._started, self._sheet = time.monotonic(), -SHEET_EVERY_S
-        self._say, self._json = say, as_json
+        self._log, self._json = log, as_json
         done = already[FINAL] + already[MISSING]
         hidden = quiet or as_json
         self._bar: Any = tqdm(total=rows, initial=done, unit="row", disable=hidden, leave=False, smoothing=0.05)
@@ -63,7 +63,7 @@ class Progress:
         self._tries = self._tally[TRIED]
         self._bar.set_postfix(self._postfix())
         if self._json:
-            self._say(json.dumps({"event": "shard", "shard": entry.shard, **self.facts()}))
+            self._log(json.dumps({"event": "shard", "shard": entry.shard, **self.facts()}))
         if time.monotonic() - self._sheet >= SHEET_EVERY_S:
             self._sheet = time.monotonic()
             with suppress(GenError, OSError):  # a preview, which must not stop the night

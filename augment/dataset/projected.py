@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augment.dataset.config import DatasetConfig, band
-from augment.dataset.retry import tried
+from augment.dataset.retry import retry
 from augment.dataset.shards.records import PlanRow
 from drr.geometry import FIELD_MM, VIEWS, jitter
 from drr.insert.request import KINDS, LesionRequest, parse_lesion
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 TWINS = ("soft", "bone")  # that a projection has of itself
 SIZE = 256  # pixels a side where the config names none
 
-_FINER, _FINEST = 2, 4096  # pixels of the detector to one of the image, as a film is finer than what becomes of it
+_FINER, _FINEST = (
+    2,
+    4096,
+)  # pixels of the detector to one of the image, as a radiograph is finer than what becomes of it
 _COARSEST_MM = 6.0  # of the phantom's grid, at which findings still find their place
 _TOGETHER = 32  # rows whose CTs are read in one go, so that each is read once for several of them
 
@@ -102,7 +105,7 @@ def project_each(
         results: dict[int, Projected | GenError] = {}
         for k in sorted(range(len(some)), key=lambda k: _choice(*some[k], config) or ""):
             row, seed = some[k]
-            results[k] = tried(f"the projection of row {row.number}", project, row, seed, config)
+            results[k] = retry(f"the projection of row {row.number}", project, row, seed, config)
         yield from (results[k] for k in range(len(some)))
 
 

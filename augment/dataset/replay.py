@@ -80,13 +80,13 @@ def row_of(record: Mapping[str, Any], seed: int) -> PlanRow:
 def _differences(record: Mapping[str, Any], image: Radiograph, stored: bytes) -> list[str]:
     """What tells the new image from the stored one, in words."""
     before, after = record["provenance"], image.provenance
-    told = [
+    changes = [
         f"{key} {before.get(key, '(none)')!r} -> {after.get(key, '(none)')!r}"
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
     ]
     old = radiograph_of(stored).pixels
     if old.shape != image.pixels.shape:
-        return [*told, f"{old.shape} -> {image.pixels.shape} pixels"]
+        return [*changes, f"{old.shape} -> {image.pixels.shape} pixels"]
     apart = np.abs(np.rint(old * 255) - np.rint(image.pixels * 255))
-    return [*told, f"{np.count_nonzero(apart)} of {apart.size} pixels, by up to {apart.max():.0f} of 255 levels"]
+    return [*changes, f"{np.count_nonzero(apart)} of {apart.size} pixels, by up to {apart.max():.0f} of 255 levels"]

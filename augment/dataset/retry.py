@@ -12,7 +12,7 @@ AGAIN = "run the same command again: it goes on"
 T = TypeVar("T")
 
 
-def tried(what: str, make: Callable[..., T], *arguments: Any) -> T | GenError:
+def retry(what: str, make: Callable[..., T], *arguments: Any) -> T | GenError:
     """What ``make`` returns; of what fails twice the reason, for the row must then have another image.
 
     GenError is raised where twice the disk or the memory failed: that is no row's fault, and would be another's image.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augment.dataset.config import DatasetConfig
-from augment.dataset.retry import AGAIN, tried
+from augment.dataset.retry import AGAIN, retry
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
 from augment.dataset.shards.samples import require_twin_names
 from gen.core.bundled import bundled_model
@@ -105,7 +105,7 @@ class Sources:
         for name in self.config.twins:
             if name not in own and name not in self.twins:
                 return GenError(f"row {row.number} has no twin {name!r}: only projections have one of themselves")
-            twin = own[name] if name in own else tried(f"row {row.number}: its twin {name!r}", self.twins[name], image)
+            twin = own[name] if name in own else retry(f"row {row.number}: its twin {name!r}", self.twins[name], image)
             if isinstance(twin, GenError):
                 return twin
             if twin.pixels.shape != image.pixels.shape:
@@ -137,7 +137,7 @@ def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
     return read_capabilities(folder)
 
 
-def identity_of(config: DatasetConfig) -> dict[str, str]:
+def inputs_of(config: DatasetConfig) -> dict[str, str]:
     """What else than the config and the plan decides the images: the content of model and CTs, and what runs them.
 
     Loads no model, but reads every byte of it and of the CTs. BadInput for a twin that nobody makes.
@@ -150,7 +150,7 @@ def identity_of(config: DatasetConfig) -> dict[str, str]:
     number = pick_dtype(config.dtype, place)
     threads = f", {config.threads} threads" if place.type == "cpu" else ""
     attention = pick_attention("auto", place, number)
-    identity = {
+    inputs = {
         "model": folder.resolve().name,
         "model_hash": model_hash(folder),
         "sampler": str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name")),
@@ -164,15 +164,15 @@ def identity_of(config: DatasetConfig) -> dict[str, str]:
         from drr.projector import pick_backend
 
         cts = config.projections.cts
-        identity |= {"projector": f"{pick_backend()}, {config.threads} threads", "patients": "" if cts else "phantom"}
+        inputs |= {"projector": f"{pick_backend()}, {config.threads} threads", "patients": "" if cts else "phantom"}
         # By number: a file's name may be a person's.
-        identity |= {f"ct {number}": digest_of(Path(ct)) for number, ct in enumerate(cts, 1)}
-        identity["projecting software"] = _versions(_DECIDING_PROJECTIONS)
+        inputs |= {f"ct {number}": digest_of(Path(ct)) for number, ct in enumerate(cts, 1)}
+        inputs["projecting software"] = _versions(_DECIDING_PROJECTIONS)
     points = entry_points(group=TWINS)
     for name in _twins(config):
         package = points[name].dist
-        identity[f"twin {name}"] = points[name].value + (f" of {package.name} {package.version}" if package else "")
-    return identity
+        inputs[f"twin {name}"] = points[name].value + (f" of {package.name} {package.version}" if package else "")
+    return inputs
 
 
 def weights_may_learn(config: DatasetConfig) -> dict[str, bool]:

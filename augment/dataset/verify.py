@@ -286,12 +286,12 @@ def _unequal(path: Path, found: Any, wanted: Iterator[Mapping[str, Any]]) -> Ite
 
 
 def _success_problems(out: Path) -> Iterator[str]:
-    told = summary(out)
+    counts = summary(out)
     try:
-        if json.loads((out / SUCCESS).read_bytes()) != told:
+        if json.loads((out / SUCCESS).read_bytes()) != counts:
             yield f"{out / SUCCESS}: not what the shards have"
     except FileNotFoundError:
-        reason = f"{told['missing']} row(s) could not be filled" if told["missing"] else "it was never finished"
+        reason = f"{counts['missing']} row(s) could not be filled" if counts["missing"] else "it was never finished"
         yield f"{out / SUCCESS}: missing: {reason}"
     except (OSError, ValueError) as error:
         yield f"{out / SUCCESS}: not readable ({error})"

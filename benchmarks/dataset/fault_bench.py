@@ -183,7 +183,7 @@ def keep_what_is_made() -> None:
     """Make each image and picture once: a function of its row and seed, or of its counts; and hash the model once."""
     from augment.dataset import executors, job
     from augment.dataset.card import charts
-    from augment.dataset.sources import identity_of, open_source
+    from augment.dataset.sources import inputs_of, open_source
 
     images: dict[Any, Any] = {}
     pictures: dict[str, bytes] = {}
@@ -210,10 +210,10 @@ def keep_what_is_made() -> None:
 
     def identity(config: Any) -> dict[str, str]:
         if not identities:
-            identities.append(identity_of(config))
+            identities.append(inputs_of(config))
         return identities[0]
 
-    vars(job).update(identity_of=identity)
+    vars(job).update(inputs_of=identity)
     vars(executors).update(open_source=opened)
     vars(charts).update(draw_balance=drawn)
 

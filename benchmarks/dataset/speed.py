@@ -30,7 +30,7 @@ from gen.core.run import derived_seed
 from gen.statistics.intervals import Figure, bootstrap
 
 if TYPE_CHECKING:  # they load torch, and --help does not wait for that
-    from augment.dataset.gates.gate_set import Panel
+    from augment.dataset.gates.gate_set import GateSet
     from augment.dataset.generate import Worker
     from augment.dataset.plan.plan import Plan
     from augment.dataset.progress import Progress
@@ -63,22 +63,22 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
 
 
-def never_refusing(panel: Panel) -> Panel:
-    """``panel`` with all its looking and reckoning, and thresholds that nothing fails."""
+def never_refusing(gate_set: GateSet) -> GateSet:
+    """``gate_set`` with all its looking and reckoning, and thresholds that nothing fails."""
     limits = {
         kind: replace(each, groups={key: replace(limit, threshold=NEVER) for key, limit in each.groups.items()})
-        for kind, each in panel.limits.items()
+        for kind, each in gate_set.limits.items()
     }
-    return replace(panel, limits=limits)
+    return replace(gate_set, limits=limits)
 
 
-def panel_of(config: DatasetConfig) -> Panel:
+def gate_set_of(config: DatasetConfig) -> GateSet:
     """The bundled judge's gates."""
-    from augment.dataset.gates.gate_set import open_panel
+    from augment.dataset.gates.gate_set import open_gate_set
 
-    panel = open_panel(config.gates, device=config.device)
-    assert panel is not None  # the default names all gates
-    return panel
+    gate_set = open_gate_set(config.gates, device=config.device)
+    assert gate_set is not None  # the default names all gates
+    return gate_set
 
 
 # Overhead
@@ -104,8 +104,8 @@ def overhead(place: Path, config: DatasetConfig, rounds: int) -> dict[str, Any]:
     workers[JOB] = _opened(Worker(place / "job", config, plan, sources, None))
     for side in in_turn(1)[0]:
         if side == GATED:  # not before, for the peak of the others
-            panel = never_refusing(panel_of(config))
-            workers[GATED] = _opened(Worker(place / "gated", config, plan, sources, panel))
+            gate_set = never_refusing(gate_set_of(config))
+            workers[GATED] = _opened(Worker(place / "gated", config, plan, sources, gate_set))
         run(side, 0)
         peaks[side] = peak_mb()
     for shard, order in enumerate(in_turn(rounds), 1):
@@ -152,7 +152,7 @@ def _opened(worker: Worker) -> tuple[Worker, Progress]:
     from augment.dataset.progress import Progress
 
     worker.out.mkdir(parents=True)
-    return worker, Progress(worker.out, worker.out, worker.plan.rows, Counter(), quiet=True, as_json=False, say=print)
+    return worker, Progress(worker.out, worker.out, worker.plan.rows, Counter(), quiet=True, as_json=False, log=print)
 
 
 def tell_overhead(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,11 +195,11 @@ def finishing(place: Path, config: DatasetConfig, sizes: tuple[int, int] = SIZES
     plan, sources = plan_job(replace(config, images=PICTURES)), open_source(config)
     rows = [plan.row(number) for number in range(PICTURES)]
     pictures = [_whole(outcome) for outcome in sources.make(rows, range(PICTURES))]
-    panel, verdicts = panel_of(config), dict[str, Verdict]()
+    gate_set, verdicts = gate_set_of(config), dict[str, Verdict]()
     figures: dict[str, Any] = {"sizes": sizes, "seconds": {}, "peak_mb": {"before": peak_mb()}}
     for name, images in (("warm", sizes[0]), *((str(size), size) for size in sizes)):  # the first pays for imports
         sized = replace(config, out=str(place / name), images=images, formats=list(FORMATS))
-        seconds = finish_set(sized, plan_job(sized), panel, pictures, verdicts)
+        seconds = finish_set(sized, plan_job(sized), gate_set, pictures, verdicts)
         if name != "warm":
             figures["seconds"][name] = seconds
     figures["peak_mb"]["after"] = peak_mb()
@@ -208,7 +208,7 @@ def finishing(place: Path, config: DatasetConfig, sizes: tuple[int, int] = SIZES
 
 
 def finish_set(
-    config: DatasetConfig, plan: Plan, panel: Panel, pictures: Sequence[Radiograph], verdicts: dict[str, Verdict]
+    config: DatasetConfig, plan: Plan, gate_set: GateSet, pictures: Sequence[Radiograph], verdicts: dict[str, Verdict]
 ) -> dict[str, float]:
     """Commit a set of shifted ``pictures`` with real records, and finish it step by step: seconds by step.
 
@@ -225,15 +225,15 @@ def finish_set(
     from augment.dataset.shards.folder import commit, create, damaged, summary
     from augment.dataset.shards.formats import export, finish_format
     from augment.dataset.shards.index import write_index
-    from augment.dataset.sources import identity_of
+    from augment.dataset.sources import inputs_of
     from augment.dataset.verify import verify_dataset
 
-    out, identity = Path(config.out), identity_of(config)
-    create(out, marker_of(config, plan, panel.identity, identity), begun="2026-01-01")
+    out, inputs = Path(config.out), inputs_of(config)
+    create(out, marker_of(config, plan, gate_set.fingerprint, inputs), begun="2026-01-01")
     for shard in range(shard_count(plan, config)):
         numbers = rows_of(shard, plan, config)
-        commit(out, shard, [_made(plan, number, panel, pictures, verdicts) for number in numbers])
-    entries, facts = Entries(out), panel.describe()
+        commit(out, shard, [_made(plan, number, gate_set, pictures, verdicts) for number in numbers])
+    entries, facts = Entries(out), gate_set.describe()
     cells = count_cells(entries, {stratum.key: stratum.quota for stratum in plan.strata})
 
     def exported(format_: str) -> None:
@@ -250,25 +250,27 @@ def finish_set(
         DRIVEN: lambda: [tally_of([entry]) for entry in entries],
         "index.parquet": lambda: write_index(out, entries),
         **{f"format {name}": partial(exported, name) for name in FORMATS},
-        "rates of the gates": panel.describe,
+        "rates of the gates": gate_set.describe,
         "balance.png": lambda: write_balance(out, cells, config.gates.names),
-        "README.md": lambda: write_card(out, config, cells, facts, identity, entries),
+        "README.md": lambda: write_card(out, config, cells, facts, inputs, entries),
         "croissant.json": lambda: write_croissant(out, config, entries, date="2026-01-01"),
         "hash for _SUCCESS": lambda: summary(out),
-        "all of it once more, formats there": lambda: finish(out, config, facts, identity, "2026-01-01"),
+        "all of it once more, formats there": lambda: finish(out, config, facts, inputs, "2026-01-01"),
         "gen dataset verify": verified,
         "what a resume looks at": lambda: (damaged(out, range(10**6), hashed=False), tally_of(entries)),
     }
     return {name: took[0] for name, took in common.alternate(steps, 1).items()}
 
 
-def _made(plan: Plan, number: int, panel: Panel, pictures: Sequence[Radiograph], verdicts: dict[str, Verdict]) -> Made:
+def _made(
+    plan: Plan, number: int, gate_set: GateSet, pictures: Sequence[Radiograph], verdicts: dict[str, Verdict]
+) -> Made:
     row, picture = plan.row(number), pictures[number % len(pictures)]
     seed = derived_seed(plan.config.seed, row.id, 0)
     facts = {**picture.provenance, "prompt": row.prompt, "image_seed": str(seed)}
     image = replace(picture, pixels=np.roll(picture.pixels, number, (0, 1)), provenance=facts)
     if row.cell not in verdicts:
-        verdicts[row.cell] = never_refusing(panel).check(image.pixels, row)
+        verdicts[row.cell] = never_refusing(gate_set).check(image.pixels, row)
     return Made(row, 0, seed, image, {}, verdicts[row.cell])
 
 

@@ -35,7 +35,7 @@ from benchmarks.drr.projector_scan import (
     start_peers,
     thorax,
 )
-from drr.backends.plan import make_plan
+from drr.backends.plan import plan_projection
 from drr.backends.tiles import Stack
 from drr.geometry import Geometry
 from drr.projector import prepare, project
@@ -125,7 +125,7 @@ def own_sides(stacks: Sequence[Stack], geometry: Geometry, backends: Sequence[st
 
 def read_bytes(stack: Stack, geometry: Geometry) -> int:
     """Bytes of packed numbers, or sums of slabs of them, that one view goes through."""
-    plan = make_plan(stack.grid, geometry)
+    plan = plan_projection(stack.grid, geometry)
     return stack.tiles(plan.axis, stack.group(plan.group)).nbytes
 
 

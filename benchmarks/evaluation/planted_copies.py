@@ -22,7 +22,7 @@ from gen.data.split import patient_of
 from gen.evaluate.copies import Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import embed
 from gen.evaluate.verdict import figure_text
-from gen.judge.reference import calibrate
+from gen.judge.reference import copy_threshold
 from gen.statistics.intervals import Figure, members_of, proportion
 
 SIZE = 256  # pixels
@@ -61,9 +61,9 @@ def recall_at(control: np.ndarray, units: np.ndarray, found: np.ndarray, rate: f
     drawn = []
     for _ in range(DRAWS):
         some = np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
-        threshold, _ = calibrate(control[some], rate)
+        threshold, _ = copy_threshold(control[some], rate)
         drawn.append((generator.choice(found, len(found)) < threshold).mean())
-    value = float((found < calibrate(control, rate)[0]).mean())
+    value = float((found < copy_threshold(control, rate)[0]).mean())
     alone = proportion(round(value * len(found)), len(found))
     low, high = np.percentile(drawn, (2.5, 97.5))
     return Figure(value, min(float(low), alone.low), max(float(high), alone.high), len(found))
@@ -111,7 +111,7 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
     )
     figures: dict[str, Any] = {}
     for name, control in near.items():
-        threshold, its_rate = calibrate(control.distance, rate)
+        threshold, its_rate = copy_threshold(control.distance, rate)
         recall = partial(recall_at, control.distance, units, rate=rate)
         figures[name] = {
             "threshold": threshold,

@@ -56,7 +56,7 @@ def _load() -> Any:
 def _camera(geo: Any, geometry: Geometry) -> tuple[Any, bool]:
     """The camera projection, its world the patient's frame, and whether its columns run backwards.
 
-    A camera is a rotation: where a film is hung the other way round (AP), the columns are exposed in reverse.
+    A camera is a rotation: where an image is hung the other way round (AP), the columns are exposed in reverse.
     """
     column = geometry.column_mm / geometry.pitch_mm[1]
     row, normal = geometry.row_mm / geometry.pitch_mm[0], geometry.normal

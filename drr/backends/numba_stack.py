@@ -114,7 +114,8 @@ def warp(
     """Rows ``first_row`` to before ``end_row`` of the image ``out`` (H, W) from ``sums`` on the virtual detector.
 
     A pixel takes the node it falls on where ``parallel``, and otherwise Keys' cubic of the 4 x 4 nodes about it
-    (IEEE Trans Acoust Speech Signal Process 1981;29:1153, a = -1/2); times the path in a slab (`Plan.path_mm`).
+    (IEEE Trans Acoust Speech Signal Process 1981;29:1153, a = -1/2); times the path in a slab
+    (`ProjectionPlan.path_mm`).
     """
     for i in range(first_row, end_row):
         for j in range(out.shape[1]):

@@ -34,7 +34,7 @@ _MARGIN = 3  # nodes about the shadow of the grid, so that cubic taps outside th
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class ProjectionPlan:
     """A view. ``axis`` (0 x, 1 y, 2 z) is across the slabs; triples are (columns, rows, slabs) in index coordinates.
 
     ``rays`` (3, 3) float64: pixel (i, j) lies at ``source + rays @ (1, i, j)``. Virtual node (j, i) has slopes
@@ -70,7 +70,7 @@ class Plan:
         return columns, rows
 
 
-def make_plan(grid: Grid, geometry: Geometry) -> Plan:
+def plan_projection(grid: Grid, geometry: Geometry) -> ProjectionPlan:
     """The plan of a view; it depends on the grid and never on the numbers, so that shares of one CT add up exactly."""
     spacing = np.array(grid.spacing_mm[::-1], np.float64)
     to_index = (grid.direction / spacing).T  # a vector in mm -> in index coordinates x, y, z
@@ -124,7 +124,8 @@ def make_plan(grid: Grid, geometry: Geometry) -> Plan:
 
     inside = np.abs(np.stack([np.maximum(low, edges.min(axis=(0, 1))), np.minimum(high, edges.max(axis=(0, 1)))]))
     group = next(g for g in GROUPS if g == 1 or g / 2 * inside.max() <= SHIFT)
-    return Plan(axis, group, source, rays, spacing, first, step, (int(nodes[1]), int(nodes[0])), homography, parallel)
+    shape = int(nodes[1]), int(nodes[0])
+    return ProjectionPlan(axis, group, source, rays, spacing, first, step, shape, homography, parallel)
 
 
 class OutOfView(BadInput):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from drr.backends.plan import Plan
+from drr.backends.plan import ProjectionPlan
 from drr.backends.tiles import AXES, Stack
 
 
-def project_stack(stack: Stack, plan: Plan, shape: tuple[int, int]) -> np.ndarray:
+def project_stack(stack: Stack, plan: ProjectionPlan, shape: tuple[int, int]) -> np.ndarray:
     """Water-equivalent mm along the ray to each pixel: float64 ``shape``."""
     slabs = np.moveaxis(stack.numbers().transpose(AXES[plan.axis]), 1, 0)  # (slabs, rows, columns)
     i, j = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij")

@@ -110,7 +110,7 @@ _SPOKEN = {
 }
 _NAMES = {_plain(name): name for name in (*FINDINGS, *DEVICES)}
 _NAMES |= {kind.device: kind.device for kind in KINDS if kind.device} | _SPOKEN
-_NAMES |= {_plain(spoken): _NAMES.get(_plain(standard), standard) for spoken, standard in STANDARD_NAMES.items()}
+_NAMES |= {_plain(name): _NAMES.get(_plain(standard), standard) for name, standard in STANDARD_NAMES.items()}
 _KIND_OF = {kind.device or kind.finding: kind for kind in KINDS}
 _QUALITIES = {
     **{word: ("side", word) for word in SIDES},
@@ -176,8 +176,8 @@ def parse_lesion(text: str) -> LesionRequest:
                 )
         start += length
     if len(set(names)) != 1:
-        said = f"says both {names[0]} and {names[1]}" if names else "names no finding or device"
-        raise BadInput(f"lesion {text!r} {said}", hint=f"name one of {', '.join(insertable())}")
+        reason = f"says both {names[0]} and {names[1]}" if names else "names no finding or device"
+        raise BadInput(f"lesion {text!r} {reason}", hint=f"name one of {', '.join(insertable())}")
     name = names[0]
     kind = kind_of(LesionRequest(name))
     for quality, choices in _choices(kind).items():

@@ -13,7 +13,8 @@ from scipy.fft import dctn, idctn
 from gen.core.errors import BadInput
 
 _FLOOR = 1e-6  # of the open field: less is read-out noise in every detector
-# Percentiles behind the patient and their grey levels: projections of CTs then have the histogram of erect PA films.
+# Percentiles behind the patient and their grey levels: projections of CTs then have the histogram of erect PA
+# radiographs.
 _LUNG, _DENSE = (15, 0.24), (75, 0.74)
 _SCALES_MM = (2.0, 4.0, 8.0, 16.0)  # of the unsharp mask: standard deviations at the detector
 
@@ -43,7 +44,7 @@ def log_attenuation(signal: np.ndarray) -> np.ndarray:
 
 
 def fit_window(log: np.ndarray, region: np.ndarray | None = None) -> Window:
-    """The window that shows lungs and dense tissue at the grey of real films; both are percentiles of the body.
+    """The window that shows lungs and dense tissue at the grey of real radiographs; both are percentiles of the body.
 
     ``region`` (H, W) bool says where to look; without it, wherever less than half of the open field arrives.
     """
@@ -62,7 +63,7 @@ def unsharp(log: np.ndarray, pitch_mm: float, strength: float = 0.5) -> np.ndarr
     """``log`` plus ``strength`` of the detail that is finer than each of four scales, 2 to 16 mm; float32.
 
     Linear, so twins still add up: vessels gain 1 + 4 x strength, the outline of a lung next to nothing. The scales are
-    those at which CT has less detail than films. The borders are mirrors.
+    those at which CT has less detail than radiographs. The borders are mirrors.
     """
     if strength == 0:
         return log

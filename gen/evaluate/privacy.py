@@ -21,7 +21,7 @@ from gen.core.errors import BadInput
 from gen.evaluate.copies import BLOCK, PLANTED, Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import Extractor, embed
 from gen.evaluate.images import ImageSet
-from gen.judge.reference import calibrate
+from gen.judge.reference import copy_threshold
 from gen.statistics.intervals import Figure, members_of, proportion, share, unknown
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _channel(
 ) -> Channel:
     """A channel from what is nearest to the "synthetic", "held-out" (of ``units``) and "planted" images, if any."""
     distances, control = found["synthetic"].distance, found["held-out"].distance
-    threshold, its_rate = calibrate(control, rate)
+    threshold, its_rate = copy_threshold(control, rate)
     return Channel(
         name=name,
         threshold=threshold,
@@ -281,7 +281,7 @@ def _false_alarms(distances: np.ndarray, units: Sequence[str], rate: float) -> n
     """Which of the held-out ``distances`` are below the threshold that the images of the other patients give, (m,)."""
     alarms = np.zeros(len(distances), bool)
     for members in members_of(units):
-        threshold, _ = calibrate(np.delete(distances, members), rate)
+        threshold, _ = copy_threshold(np.delete(distances, members), rate)
         alarms[members] = distances[members] < threshold
     return alarms
 

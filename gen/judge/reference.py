@@ -54,11 +54,11 @@ class Reference:
 
     def threshold(self, false_alarms: float = 0.01) -> float:
         """The distance below which a real image of another patient lies with a probability of ``false_alarms`` at most
-        (`calibrate`)."""
-        return calibrate(self.held_out, false_alarms)[0]
+        (`copy_threshold`)."""
+        return copy_threshold(self.held_out, false_alarms)[0]
 
 
-def calibrate(distances: np.ndarray, rate: float) -> tuple[float, float]:
+def copy_threshold(distances: np.ndarray, rate: float) -> tuple[float, float]:
     """Find the threshold below which an image of a new patient falls with a probability of at most ``rate``, and that.
 
     Of n + 1 exchangeable distances the new one is below the k-th smallest of the others with probability k / (n + 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from string import Template
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen.core.markdown import read_prose, section, table
+from gen.core.markdown import Prose, section, table
 
 
 @given(st.dictionaries(st.sampled_from(["Data", "Limits", "Data and more", "Lim"]), st.text("ab #|\n", max_size=20)))
@@ -22,9 +24,7 @@ def test_a_bar_in_a_cell_does_not_break_a_table() -> None:
 
 
 def test_a_value_that_is_empty_leaves_one_blank_line_and_one_that_is_lacking_is_an_error() -> None:
-    prose = read_prose("augment.dataset.card", "gates.md")
-    values = {"name": "a", "identity": "b", "films": 1, "patients": 1, "table": "$x"}
-    text = prose.fill("judge", **values, age="")
-    assert text.endswith("by patient:\n\n$x")
+    prose = Prose({"page": Template("# $title\n\n$text\n\nend\n\n$more")})
+    assert prose.fill("page", title="$x", text="", more="") == "# $x\n\nend"
     with pytest.raises(KeyError):
-        prose.fill("judge", **values)
+        prose.fill("page", title="a", text="b")

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from drr import projector
 from drr.backends import native
-from drr.backends.plan import make_plan
+from drr.backends.plan import plan_projection
 from drr.backends.tiles import Stack
 from drr.geometry import VIEWS, Geometry, View, place
 from drr.phantom.shapes import Ellipsoid
@@ -81,7 +81,7 @@ def test_a_fast_image_is_that_of_the_oracle_and_as_near_to_exact_chords(chest: S
     (image,), (oracle,) = (project([chest], geometry, backend=name) for name in (backend, "reference"))
     targets = geometry.pixels_mm()
     chords = sum(number * solid.chord_mm(geometry.source_mm, targets) for number, solid in SOLIDS) / 1000
-    assert rms(image, oracle) < (2e-3 if make_plan(chest.grid, geometry).parallel else 3e-3)
+    assert rms(image, oracle) < (2e-3 if plan_projection(chest.grid, geometry).parallel else 3e-3)
     assert rms(oracle, chords) < 0.02
     assert rms(image, chords) < 1.02 * rms(oracle, chords)
 
@@ -137,7 +137,7 @@ def test_a_quarter_turn_about_z_swaps_the_main_axes_and_not_the_image(chest: Sta
         *(quarter @ v for v in (geometry.source_mm, geometry.corner_mm, geometry.row_mm, geometry.column_mm)),
         geometry.shape,
     )
-    assert {make_plan(chest.grid, geometry).axis, make_plan(stack.grid, there).axis} == {0, 1}
+    assert {plan_projection(chest.grid, geometry).axis, plan_projection(stack.grid, there).axis} == {0, 1}
     here, image = (project([s], g, backend=backend)[0] for s, g in ((chest, geometry), (stack, there)))
     np.testing.assert_allclose(image, here, atol=1e-5 * here.max())
 

@@ -19,7 +19,7 @@ from gen.evaluate.copies import Nearest, planted
 from gen.evaluate.extractors import extractor_of
 from gen.evaluate.images import ImageSet, digests
 from gen.evaluate.privacy import PIXELS, authentic, privacy, privacy_by_index, rare_words, words_of
-from gen.judge.reference import calibrate, index_of
+from gen.judge.reference import copy_threshold, index_of
 from gen.statistics.intervals import share
 
 
@@ -43,7 +43,7 @@ def test_a_new_image_of_an_unseen_patient_raises_a_false_alarm_as_often_as_state
     alarms, stated = 0, 0.0
     for _ in range(draws):
         values = generator.gamma(2, size=count + 1)
-        threshold, stated = calibrate(values[:-1], rate)
+        threshold, stated = copy_threshold(values[:-1], rate)
         alarms += values[-1] < threshold
     assert stated <= rate
     assert stated + 1 / (count + 1) > rate  # the largest that so many images allow
@@ -52,8 +52,8 @@ def test_a_new_image_of_an_unseen_patient_raises_a_false_alarm_as_often_as_state
 
 def test_where_too_few_images_are_held_out_the_rate_is_told_to_be_higher_than_wished() -> None:
     values = np.array([3.0, 1.0, 2.0])
-    assert calibrate(values, 0.01) == (1.0, 0.25)
-    assert np.isnan(calibrate(np.empty(0), 0.01)).all()
+    assert copy_threshold(values, 0.01) == (1.0, 0.25)
+    assert np.isnan(copy_threshold(np.empty(0), 0.01)).all()
 
 
 @pytest.mark.parametrize("images", [1, 2])

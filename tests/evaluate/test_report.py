@@ -15,7 +15,7 @@ from gen.evaluate import charts
 from gen.evaluate.evaluation import Picture, Pictures, hashed_id, plain
 from gen.evaluate.report import METRICS, to_html
 from gen.evaluate.verdict import above, beyond_chance, figure_text, verdict
-from gen.judge.reference import calibrate
+from gen.judge.reference import copy_threshold
 from gen.statistics.intervals import Figure, proportion
 
 VOID = {"meta", "img"}
@@ -227,7 +227,7 @@ def test_a_set_of_unseen_patients_is_seldom_said_to_come_too_near(patients: int,
     cries = []
     for _ in range(3000):
         own = np.repeat(generator.standard_normal(patients), generator.integers(1, images + 1, patients))
-        threshold, rate = calibrate(own + 0.3 * generator.standard_normal(len(own)), 0.01)
+        threshold, rate = copy_threshold(own + 0.3 * generator.standard_normal(len(own)), 0.01)
         alarms = int((generator.standard_normal(1000) * 1.09**0.5 < threshold).sum())
         cries.append(beyond_chance({"rate": rate, "alarms": range(alarms), "synthetic": {"n": 1000}}, patients))
     assert 0.01 < np.mean(cries) < 0.025 + 3 * (0.025 / 3000) ** 0.5

@@ -45,7 +45,7 @@ def write_card(
     """Write ``out``/README.md, atomically, and return its path.
 
     ``cells`` are the counts (`counts.count_cells`), ``gate_facts`` is what the gates say (`GateSet.describe`;
-    None: no gates), ``sources`` what made the images (`sources.identity_of`). ``entries`` are gone through once.
+    None: no gates), ``sources`` what made the images (`sources.inputs_of`). ``entries`` are gone through once.
     """
     path = Path(out) / CARD
     write_text(path, card_text(config, cells, gate_facts, sources, entries))

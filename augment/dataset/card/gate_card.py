@@ -43,7 +43,7 @@ def gate_section(cells: Cells, gate_facts: Mapping[str, Any] | None, gates: Gate
 
 
 def _thresholds(gate_facts: Mapping[str, Any], asked: Collection[str], looked_at: Collection[str]) -> str:
-    """The thresholds of what was looked at in this set, and how real films fare with them."""
+    """The thresholds of what was looked at in this set, and how real images fare with them."""
     rows = []
     for kind, facts in sorted(gate_facts["kinds"].items(), key=lambda pair: (GATES.index(gate_of(pair[0])), pair[0])):
         name, _, value = kind.partition(": ")
@@ -63,7 +63,7 @@ def _thresholds(gate_facts: Mapping[str, Any], asked: Collection[str], looked_at
                 _extreme(groups, "others", max),
             )
         )
-    columns = ("score", "threshold", "groups of their own", "pooled groups", "real films that pass")
+    columns = ("score", "threshold", "groups of their own", "pooled groups", "real images that pass")
     passing = ("in the worst group", "of the opposite kind that pass", "in the worst group")
     age = ""
     if "age" in looked_at:
@@ -73,10 +73,10 @@ def _thresholds(gate_facts: Mapping[str, Any], asked: Collection[str], looked_at
     return _PROSE.fill(
         "thresholds",
         pass_rate=f"{100 * gate_facts['pass_rate']:g}",
-        films=f"{real['films']:,}",
+        images=f"{real['images']:,}",
         patients=f"{real['patients']:,}",
         source=real["source"],
-        least_films=gate_facts["least_films"],
+        least_images=gate_facts["least_images"],
         least_patients=gate_facts["least_patients"],
         enough=f"{gate_facts['enough']:g}",
         copy_false_alarms=f"{100 * gate_facts['copy_false_alarms']:g}",
@@ -105,17 +105,18 @@ def _joint(gate_facts: Mapping[str, Any]) -> str:
 
 
 def _judge(judge: Mapping[str, Any]) -> str:
-    whose = {"name": judge["name"], "identity": judge["identity"]}
+    whose = {"name": judge["name"], "fingerprint": judge["fingerprint"]}
     own = judge["figures"]
     if not own:
         return _PROSE.fill("judge_without_figures", **whose)
     years = own["age_error_years"]
+    heads = [(name, _triple(triple, 2)) for name, triple in own["auroc"].items()]
     return _PROSE.fill(
         "judge",
         **whose,
-        films=f"{own['films']:,}",
+        images=f"{own['images']:,}",
         patients=f"{own['patients']:,}",
-        table=table(("it tells", "AUROC"), [(name, _triple(triple, 2)) for name, triple in own["auroc"].items()]),
+        table=table(("finding or attribute", "AUROC"), heads),
         age="" if years is None else _PROSE.fill("judge_age", years=_triple(years, 1)),
     )
 

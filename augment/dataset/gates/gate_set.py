@@ -1,10 +1,10 @@
-"""The gates of a data set: does an image show what its prompt says, is it a whole good film, is it nobody's copy?
+"""The gates of a data set: does an image show what its prompt says, is it a whole good radiograph, is it nobody's copy?
 
-What a judge sees gives scores (`scores`), real films give the thresholds (`calibration`). The bundled
-judge's numbers of held-out films travel with the package; any other looks at the user's real films when it is opened.
+What a judge sees gives scores (`scores`), real images give the thresholds (`calibration`). The bundled
+judge's numbers of held-out images travel with the package; any other looks at the user's real images when it is opened.
 
-The judge's "artefact" head is no gate. It learnt to tell films from the samples of this very generator, so it would
-reject them all, good or bad, and let pass what it fails to see.
+The judge's "artefact" head is no gate. It learnt to tell radiographs from the samples of this very generator, so it
+would reject them all, good or bad, and let pass what it fails to see.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ import numpy as np
 
 from augment.dataset.config import GATES, Gates
 from augment.dataset.gates.calibration import (
-    Film,
     Limit,
     Limits,
-    calibrate,
+    RealImage,
     fewest_patients,
+    limits_by_group,
     own_patients,
 )
 from augment.dataset.gates.rates import rates
 from augment.dataset.gates.scores import (
     TABLES,
     gate_of,
+    label_of,
     look,
     measure,
     read_table,
     reference_of,
     rounded,
     scores_of,
-    spoken,
     states_of,
     unlearnt,
     write_table,
@@ -51,39 +51,39 @@ from gen.data.split import data_digest
 from gen.judge.judge import Judge
 from gen.judge.plugins import open_judge
 from gen.judge.readings import AnyJudge
-from gen.judge.reference import calibrate as copy_threshold
+from gen.judge.reference import copy_threshold
 from gen.statistics.groups import ALL, attributes_of
 
-# A probability from which on an image is good enough. Real films often have more, but a threshold up there would keep
-# what the judge is surest of, and cost most images of a generator that is a little softer than a film.
+# A probability from which on an image is good enough. Real images often have more, but a threshold up there would keep
+# what the judge is surest of, and cost most images of a generator that is a little softer than a radiograph.
 ENOUGH = 0.5
-# A projection shows what its labels say, for it is made by them; and the judge, who knows films, takes most PA
-# projections of the phantom for AP. Their quality it sees as that of films.
+# A projection shows what its labels say, for it is made by them; and the judge, who knows radiographs, takes most PA
+# projections of the phantom for AP. Their quality it sees as that of radiographs.
 OF_PROJECTIONS = ("quality", "copy")
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A judge with its thresholds. ``films`` are the real ones behind them, ``source`` says where those come from;
-    ``without`` has the reason for each kind that has no gate. ``identity`` is a hash of what decides a verdict."""
+class GateSet:
+    """A judge with its thresholds. ``images`` are the real ones behind them, ``source`` says where those come from;
+    ``without`` has the reason for each kind that has no gate. ``fingerprint`` is a hash of what decides a verdict."""
 
     judge: AnyJudge
     gates: Gates
-    films: tuple[Film, ...]
+    images: tuple[RealImage, ...]
     source: str
     limits: Mapping[str, Limits]
     without: Mapping[str, str]
-    identity: str
+    fingerprint: str
 
     @cached_property
     def views(self) -> frozenset[str]:
-        """The views of the real films."""
-        return frozenset(film.attributes["view"] for film in self.films if "view" in film.attributes)
+        """The views of the real images."""
+        return frozenset(image.attributes["view"] for image in self.images if "view" in image.attributes)
 
     def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
         """A verdict on ``image`` (H, W), float in [0, 1] or uint8, as one of ``row``.
 
-        A row by projection stands before the gates of OF_PROJECTIONS only, and one of a view that no real film has
+        A row by projection stands before the gates of OF_PROJECTIONS only, and one of a view that no real image has
         before that of copies. BadInput for an array that is no image.
         """
         seen, nearest = look(self.judge, image)
@@ -93,8 +93,8 @@ class Panel:
         scores, thresholds = {}, {}
         for kind, score in scores_of(seen, nearest, row.study, states_of(row.study)).items():
             if kind in self.limits and gate_of(kind) in gates:
-                scores[spoken(kind)] = score
-                thresholds[spoken(kind)] = self.limits[kind].threshold(attributes_of(row.study))
+                scores[label_of(kind)] = score
+                thresholds[label_of(kind)] = self.limits[kind].threshold(attributes_of(row.study))
         return Verdict(
             scores=scores,
             thresholds=thresholds,
@@ -106,33 +106,34 @@ class Panel:
     def describe(self) -> dict[str, Any]:
         """What a card says of the gates, for JSON: whose they are, and by kind and group the thresholds and who passes,
         as of `rates.rates`."""
+        judge = self.judge
         return {
-            "judge": {"name": self.judge.name, "identity": self.judge.fingerprint, "figures": _own_figures(self.judge)},
+            "judge": {"name": judge.name, "fingerprint": judge.fingerprint, "figures": _own_figures(judge)},
             "gates": list(self.gates.names),
             "pass_rate": self.gates.pass_rate,
             "enough": ENOUGH,
-            "least_films": self.gates.least_films,
+            "least_images": self.gates.least_images,
             "least_patients": own_patients(self.gates.pass_rate),
             "copy_false_alarms": self.gates.copy_false_alarms,
             "real": {
                 "source": self.source,
-                "films": len(self.films),
-                "patients": len({film.patient for film in self.films}),
+                "images": len(self.images),
+                "patients": len({image.patient for image in self.images}),
             },
-            **rates(self.films, self.limits, self.gates.least_films, self.fit),
+            **rates(self.images, self.limits, self.gates.least_images, self.fit),
             "without": dict(self.without),
         }
 
-    def fit(self, films: Sequence[Film]) -> dict[str, Limits]:
-        """The limits that ``films`` give at the same rate, of all groups that have enough patients."""
-        return limits_of(films, self.gates.pass_rate, 1, fewest_patients(self.gates.pass_rate))[0]
+    def fit(self, images: Sequence[RealImage]) -> dict[str, Limits]:
+        """The limits that ``images`` give at the same rate, of all groups that have enough patients."""
+        return limits_of(images, self.gates.pass_rate, 1, fewest_patients(self.gates.pass_rate))[0]
 
 
-def open_panel(gates: Gates, *, device: str = "auto", table: Path | None = None) -> Panel | None:
+def open_gate_set(gates: Gates, *, device: str = "auto", table: Path | None = None) -> GateSet | None:
     """The judge and the thresholds that ``gates`` asks for, or None where it asks for no gate.
 
-    Films of ``gates.real`` are judged here and now, with a progress bar, unless ``table`` has what was measured, which
-    is written there; patients whose films are in the judge's reference index are left out, for it learnt from them.
+    Images of ``gates.real`` are judged here and now, with a progress bar, unless ``table`` has what was measured, which
+    is written there; patients whose images are in the judge's reference index are left out, for it learnt from them.
     What else a judge learnt from nobody can see here: it must not be in ``gates.real``. BadInput for settings that
     cannot be, and for gates that the judge has no eyes for; EnvironmentLacks as of `open_judge`.
     """
@@ -142,23 +143,23 @@ def open_panel(gates: Gates, *, device: str = "auto", table: Path | None = None)
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
     if gates.real is None:
-        return panel_of(judge, gates, *_films_with(judge))
+        return gate_set_of(judge, gates, *_images_with(judge))
     if table is None or not table.is_file():
-        films, source = measure(judge, _strangers(judge, gates.real)[0]), _source(judge, gates.real)
+        images, source = measure(judge, _strangers(judge, gates.real)[0]), _source(judge, gates.real)
         if table is None:
-            return panel_of(judge, gates, films, source)
-        write_table(table, films, source)
-    return panel_of(judge, gates, read_table(table), _source(judge, gates.real))
+            return gate_set_of(judge, gates, images, source)
+        write_table(table, images, source)
+    return gate_set_of(judge, gates, read_table(table), _source(judge, gates.real))
 
 
-def identity_of_gates(gates: Gates, *, device: str = "auto") -> str:
-    """A hash of what decides the verdicts, known before any film of ``gates.real`` is judged; "none" without gates.
+def fingerprint_of_gates(gates: Gates, *, device: str = "auto") -> str:
+    """A hash of what decides the verdicts, known before any image of ``gates.real`` is judged; "none" without gates.
 
-    Raises what `open_panel` does.
+    Raises what `open_gate_set` does.
     """
     if not gates.names or gates.real is None:
-        panel = open_panel(gates, device=device)
-        return "none" if panel is None else panel.identity
+        gate_set = open_gate_set(gates, device=device)
+        return "none" if gate_set is None else gate_set.fingerprint
     check_gates(gates)
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
@@ -167,13 +168,13 @@ def identity_of_gates(gates: Gates, *, device: str = "auto") -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
-def panel_of(judge: AnyJudge, gates: Gates, films: Sequence[Film], source: str) -> Panel:
-    """The panel that ``films`` give, as ``judge`` measured them."""
+def gate_set_of(judge: AnyJudge, gates: Gates, images: Sequence[RealImage], source: str) -> GateSet:
+    """The gate_set that ``images`` give, as ``judge`` measured them."""
     wanted = tuple(
-        replace(film, scores={kind: score for kind, score in film.scores.items() if gate_of(kind) in gates.names})
-        for film in films
+        replace(image, scores={kind: score for kind, score in image.scores.items() if gate_of(kind) in gates.names})
+        for image in images
     )
-    limits, without = limits_of(wanted, gates.pass_rate, gates.least_films, own_patients(gates.pass_rate))
+    limits, without = limits_of(wanted, gates.pass_rate, gates.least_images, own_patients(gates.pass_rate))
     reference = reference_of(judge)
     if "copy" in gates.names and reference is not None:
         distances = np.array([rounded(distance) for distance in reference.held_out])
@@ -184,15 +185,15 @@ def panel_of(judge: AnyJudge, gates: Gates, films: Sequence[Film], source: str) 
             if name not in judge.findings:
                 without[f"finding: {name}"] = "the judge does not know it"
             elif f"finding: {name}" not in limits:
-                without.setdefault(f"finding: {name}", "there is no real film of it")
+                without.setdefault(f"finding: {name}", "there is no real image of it")
     for view in VIEWS:
-        if not any(film.attributes.get("view") == view for film in films):
-            without[f"view: {view}"] = "there is no real film of it, so its images pass the gate of copies only"
+        if not any(image.attributes.get("view") == view for image in images):
+            without[f"view: {view}"] = "there is no real image of it, so its images pass the gate of copies only"
     thresholds = {kind: {key: limit.threshold for key, limit in each.groups.items()} for kind, each in limits.items()}
-    views = sorted({film.attributes.get("view", "") for film in films})
+    views = sorted({image.attributes.get("view", "") for image in images})
     facts = json.dumps([judge.fingerprint, _index_hash(judge), views, thresholds], sort_keys=True)
-    identity = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    return Panel(judge, gates, wanted, source, limits, dict(sorted(without.items())), identity)
+    fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
+    return GateSet(judge, gates, wanted, source, limits, dict(sorted(without.items())), fingerprint)
 
 
 def _index_hash(judge: AnyJudge) -> str:
@@ -201,10 +202,13 @@ def _index_hash(judge: AnyJudge) -> str:
 
 
 def limits_of(
-    films: Sequence[Film], pass_rate: float, least_films: int, least_patients: int
+    images: Sequence[RealImage], pass_rate: float, least_images: int, least_patients: int
 ) -> tuple[dict[str, Limits], dict[str, str]]:
-    """As of `calibrate`, no threshold of a probability above ENOUGH, and none for copies: that is not up to groups."""
-    limits, without = calibrate([_without_copy(film) for film in films], pass_rate, least_films, least_patients)
+    """As of `limits_by_group`, no threshold of a probability above ENOUGH, and none for copies: that is not up to
+    groups."""
+    limits, without = limits_by_group(
+        [_without_copy(image) for image in images], pass_rate, least_images, least_patients
+    )
     for kind, each in limits.items():
         groups = {key: replace(limit, threshold=min(limit.threshold, ENOUGH)) for key, limit in each.groups.items()}
         limits[kind] = replace(each, groups=groups)  # scores of ages are never above 0
@@ -218,43 +222,43 @@ def check_gates(gates: Gates) -> None:
     for key in ("pass_rate", "copy_false_alarms"):
         if not 0 < getattr(gates, key) < 1:
             raise BadInput(f"gates.{key} is {getattr(gates, key):g}", hint="a share lies between 0 and 1")
-    for key, least in (("least_films", 1), ("attempts", 1), ("substitutes", 0)):
+    for key, least in (("least_images", 1), ("attempts", 1), ("substitutes", 0)):
         if getattr(gates, key) < least:
             raise BadInput(f"gates.{key} is {getattr(gates, key)}", hint=f"it is {least} or more")
 
 
-def _films_with(judge: AnyJudge) -> tuple[list[Film], str]:
-    """The held-out films that came with ``judge``, as it sees them."""
+def _images_with(judge: AnyJudge) -> tuple[list[RealImage], str]:
+    """The held-out images that came with ``judge``, as it sees them."""
     table = TABLES / f"{judge.fingerprint}.csv"
     if not table.is_file():
         raise BadInput(
-            f"no measurements of real films came with the judge {judge.name} ({judge.fingerprint})",
-            hint="gates.real names a data set of real films that it did not learn from",
+            f"no measurements of real images came with the judge {judge.name} ({judge.fingerprint})",
+            hint="gates.real names a data set of real images that it did not learn from",
         )
-    films, reference = read_table(table), reference_of(judge)
-    near = sorted(film.scores["copy"] for film in films)
+    images, reference = read_table(table), reference_of(judge)
+    near = sorted(image.scores["copy"] for image in images)
     if (
         reference is None
         or len(near) != len(reference.held_out)
         or not np.allclose(near, reference.held_out, atol=1e-3)
     ):
-        # The index of another generator: distances to the films of this one's say nothing.
-        films = [_without_copy(film) for film in films]
-    return films, f"held-out films of the judge's own data ({table.name})"
+        # The index of another generator: distances to the images of this one's say nothing.
+        images = [_without_copy(image) for image in images]
+    return images, f"held-out images of the judge's own data ({table.name})"
 
 
-def _without_copy(film: Film) -> Film:
-    return replace(film, scores={kind: score for kind, score in film.scores.items() if kind != "copy"})
+def _without_copy(image: RealImage) -> RealImage:
+    return replace(image, scores={kind: score for kind, score in image.scores.items() if kind != "copy"})
 
 
 def _strangers(judge: AnyJudge, folder: str) -> tuple[list[Row], int]:
-    """The films of ``folder`` that ``judge`` did not learn from, as far as it says, and how many there are in all."""
+    """The images of ``folder`` that ``judge`` did not learn from, as far as it says, and how many there are in all."""
     every = read_manifest(folder).rows
     rows = unlearnt(judge, every)
     if not rows:
         raise BadInput(
-            f"gates.real: the judge {judge.name} learnt from films of every patient of {folder}",
-            hint="name films of other patients",
+            f"gates.real: the judge {judge.name} learnt from images of every patient of {folder}",
+            hint="name images of other patients",
         )
     return rows, len(every)
 
@@ -262,13 +266,13 @@ def _strangers(judge: AnyJudge, folder: str) -> tuple[list[Row], int]:
 def _source(judge: AnyJudge, folder: str) -> str:
     rows, every = _strangers(judge, folder)
     left_out = f", without {every - len(rows)} of patients that the judge learnt from" if len(rows) < every else ""
-    return f"{len(rows)} films of {Path(folder).name}{left_out}"
+    return f"{len(rows)} images of {Path(folder).name}{left_out}"
 
 
 def _check_sight(judge: AnyJudge, gates: Gates) -> None:
     """BadInput where ``judge`` has nothing to say at one of the gates."""
     seen, nearest = look(judge, np.zeros((8, 8), np.uint8))
-    says = {
+    answers = {
         "finding": bool(judge.findings),
         "sex": seen.female is not None,
         "age": seen.age is not None,
@@ -276,22 +280,22 @@ def _check_sight(judge: AnyJudge, gates: Gates) -> None:
         "quality": bool(seen.quality),
         "copy": nearest is not None,
     }
-    if mute := [name for name in gates.names if not says[name]]:
+    if mute := [name for name in gates.names if not answers[name]]:
         raise BadInput(
             f"gates.names: the judge {judge.name} has nothing to say of {', '.join(mute)}"
-            + (", for it has no reference index of training films" if "copy" in mute else ""),
+            + (", for it has no reference index of training images" if "copy" in mute else ""),
             hint="leave that out, or take a judge of `gen train judge`",
         )
 
 
 def _own_figures(judge: AnyJudge) -> dict[str, Any]:
-    """What ``judge`` was worth on held-out films: AUROC by head, and its error of the age in years, with intervals."""
+    """What ``judge`` was worth on held-out images: AUROC by head, and its error of the age in years, with intervals."""
     if not isinstance(judge, Judge) or not judge.figures:
         return {}
     figures = judge.figures
     heads = {**figures.get("findings", {}), **{name: figures.get(name, {}) for name in ("female", "AP", "child")}}
     return {
-        "films": figures.get("films"),
+        "images": figures.get("films"),
         "patients": figures.get("patients"),
         "auroc": {name: facts["auroc"] for name, facts in heads.items() if "auroc" in facts},
         "age_error_years": figures.get("groups", {}).get("all", {}).get("age_error_years"),

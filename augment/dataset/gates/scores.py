@@ -1,6 +1,6 @@
-"""What a film or an image is worth as a picture of a study, in a judge's eyes: its scores by kind of gate.
+"""What an image, real or made, is worth as a picture of a study, in a judge's eyes: its scores by kind of gate.
 
-Real films are measured here; those of the bundled judge travel with the package as a table, in ``data/``.
+Real images are measured here; those of the bundled judge travel with the package as a table, in ``data/``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from augment.dataset.gates.calibration import Film
+from augment.dataset.gates.calibration import RealImage
 from gen.core.errors import BadInput
 from gen.core.files import write_text
 from gen.core.radiograph import read_radiograph
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gen.core.manifest import Row
 
 TABLES = Path(__file__).parent / "data"
-DIGITS = 4  # of a score: what the tables hold, and a film measured again has the score that it had
+DIGITS = 4  # of a score: what the tables hold, and an image measured again has the score that it had
 _PATIENT, _GROUP = "patient", "group "  # columns of a table: the others are kinds of scores
 
 
@@ -63,7 +63,7 @@ def states_of(study: Study) -> dict[str, bool]:
 
 
 def look(judge: AnyJudge, image: np.ndarray) -> tuple[Judgement, float | None]:
-    """What ``judge`` sees in ``image`` (H, W), and how far the nearest film of its reference index is from it.
+    """What ``judge`` sees in ``image`` (H, W), and how far the nearest image of its reference index is from it.
 
     The judge sees one image at a time, in 8 bits, as it is written: so the numbers are a function of the file, and not
     of what else was in a batch. It takes no longer. BadInput for an array that is no image.
@@ -82,54 +82,54 @@ def reference_of(judge: AnyJudge) -> Reference | None:
     return reference if isinstance(reference, Reference) else None
 
 
-def measure(judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = ()) -> list[Film]:
-    """The films of ``rows`` as ``judge`` sees them; ``complete`` as of `finding_states`. Patients become numbers.
+def measure(judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = ()) -> list[RealImage]:
+    """The images of ``rows`` as ``judge`` sees them; ``complete`` as of `finding_states`. Patients become numbers.
 
     BadInput, naming the file, for an image that cannot be read.
     """
     from tqdm import tqdm
 
     numbers: dict[str, str] = {}
-    films = []
-    for row in tqdm(rows, desc="judging real films", unit="film", leave=False):
+    images = []
+    for row in tqdm(rows, desc="judging real images", unit="image", leave=False):
         study = study_of(row)
         scores = scores_of(*look(judge, read_radiograph(row.file).pixels), study, finding_states(row, complete))
         patient = numbers.setdefault(patient_of(row), str(len(numbers) + 1))
-        films.append(Film(patient, attributes_of(study), scores))
-    return films
+        images.append(RealImage(patient, attributes_of(study), scores))
+    return images
 
 
 def unlearnt(judge: AnyJudge, rows: Sequence[Row]) -> list[Row]:
-    """Those of ``rows`` whose patient, and whose very film, is not in the reference index of ``judge``."""
+    """Those of ``rows`` whose patient, and whose very image, is not in the reference index of ``judge``."""
     reference = reference_of(judge)
     if reference is None:
         return list(rows)
-    patients, films, key = set(reference.patients.tolist()), set(reference.images.tolist()), reference.key
+    patients, images, key = set(reference.patients.tolist()), set(reference.images.tolist()), reference.key
     return [
         row
         for row in rows
-        if hashed(key, patient_of(row)) not in patients and hashed(key, row.sha256 or row.file_name) not in films
+        if hashed(key, patient_of(row)) not in patients and hashed(key, row.sha256 or row.file_name) not in images
     ]
 
 
-def write_table(path: Path, films: Sequence[Film], provenance: str) -> None:
-    """Write ``films`` as CSV: who they are of in numbers and groups only, and their scores by kind."""
-    kinds = sorted({kind for film in films for kind in film.scores})
+def write_table(path: Path, images: Sequence[RealImage], provenance: str) -> None:
+    """Write ``images`` as CSV: who they are of in numbers and groups only, and their scores by kind."""
+    kinds = sorted({kind for image in images for kind in image.scores})
     lines = [f"# {provenance}", ",".join((_PATIENT, *(_GROUP + name for name in ATTRIBUTES), *kinds))]
-    for film in films:
+    for image in images:
         scores = [
-            f"{film.scores[kind]:.{DIGITS}f}".rstrip("0").rstrip(".") if kind in film.scores else "" for kind in kinds
+            f"{image.scores[kind]:.{DIGITS}f}".rstrip("0").rstrip(".") if kind in image.scores else "" for kind in kinds
         ]
-        lines.append(",".join([film.patient, *(film.attributes.get(name, "") for name in ATTRIBUTES), *scores]))
+        lines.append(",".join([image.patient, *(image.attributes.get(name, "") for name in ATTRIBUTES), *scores]))
     write_text(path, "\n".join(lines) + "\n")
 
 
-def read_table(path: Path) -> list[Film]:
+def read_table(path: Path) -> list[RealImage]:
     """What `write_table` wrote; BadInput for anything else."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()[1:]
         return [
-            Film(
+            RealImage(
                 cells.pop(_PATIENT),
                 {name.removeprefix(_GROUP): text for name, text in cells.items() if name.startswith(_GROUP) and text},
                 {kind: float(text) for kind, text in cells.items() if not kind.startswith(_GROUP) and text},
@@ -137,7 +137,7 @@ def read_table(path: Path) -> list[Film]:
             for cells in csv.DictReader(lines)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is no table of judged films: {error}", hint="install the package again") from error
+        raise BadInput(f"{path} is no table of judged images: {error}", hint="install the package again") from error
 
 
 def gate_of(kind: str) -> str:
@@ -154,7 +154,7 @@ def opposite_of(kind: str) -> str:
     return f"{gate}: {pairs[value]}" if value in pairs else ""
 
 
-def spoken(kind: str) -> str:
+def label_of(kind: str) -> str:
     """The name of a score in a verdict: the value that was asked for stands in the prompt."""
     return kind if kind.startswith(("finding", "quality")) else kind.partition(":")[0]
 

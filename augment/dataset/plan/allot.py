@@ -25,8 +25,8 @@ def quotas_of(config: DatasetConfig, target: ResolvedTarget, makers: CellMakers)
     if kind == "margins":
         return _fitted(config, target, makers)
     assert target.real is not None, "resolve wants a real set"
-    films = target.real.counts
-    return quotas.matched(films, images) if kind == "matched" else quotas.topped_up(films, images)
+    there = target.real.counts
+    return quotas.matched(there, images) if kind == "matched" else quotas.topped_up(there, images)
 
 
 def beside_each(target: ResolvedTarget, quota: np.ndarray) -> Counted:
@@ -98,19 +98,19 @@ def _fitted(config: DatasetConfig, target: ResolvedTarget, makers: CellMakers) -
             those = np.flatnonzero(np.indices(shape)[axis].ravel() == k)
             if not possible[those].any() and (axis not in margins or margins[axis][k] > 0):
                 raise makers.refusal([(cells[those[0]], ())])
-    films = np.ones(shape) if target.real is None else target.real.counts
+    there = np.ones(shape) if target.real is None else target.real.counts
     try:
-        return quotas.fitted(possible.reshape(shape) * films, margins, config.images)
+        return quotas.fitted(possible.reshape(shape) * there, margins, config.images)
     except quotas.Unfit as error:
         name = list(target.values)[error.axis]
         zeros = [
             f"{(~possible).sum()} cells that cannot be made" if not possible.all() else "",
-            f"{(films == 0).sum()} cells without a film in {config.target.real}" if not films.all() else "",
+            f"{(there == 0).sum()} cells without an image in {config.target.real}" if not there.all() else "",
         ]
         beside = " and ".join(filter(None, zeros))
         raise BadInput(
             f"target.margins.{name}: a share of {error.wanted:.4g} for {target.values[name][error.index]!r}"
             f" cannot be had with the other margins{' and ' if beside else ''}{beside};"
             f" the nearest is {error.reached:.4g}",
-            hint="change the margins" + ("" if films.all() else ", or leave target.real out"),
+            hint="change the margins" + ("" if there.all() else ", or leave target.real out"),
         ) from error

@@ -38,7 +38,7 @@ NEARBY = 100  # numbers on either side of the golden section that are looked at
 
 @dataclass(frozen=True)
 class Stratum:
-    """A cell: ``quota`` images with ``values``, ``projected`` of them projections; ``real`` films are there already
+    """A cell: ``quota`` images with ``values``, ``projected`` of them projections; ``real`` images are there already
     (None: nobody looked)."""
 
     key: str
@@ -175,7 +175,7 @@ def plan_of(
 
 
 def plan_table(plan: Plan) -> list[dict[str, Any]]:
-    """The strata for JSON: values, ``quota``, ``projected`` and, where a real set was read, its films ``real``."""
+    """The strata for JSON: values, ``quota``, ``projected`` and, where a real set was read, its images ``real``."""
     rows: list[dict[str, Any]] = []
     for stratum in plan.strata:
         real = {} if stratum.real is None else {"real": stratum.real}

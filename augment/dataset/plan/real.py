@@ -24,20 +24,20 @@ Sets = Mapping[str, Mapping[Further, float]]  # by finding of the cell: the shar
 
 @dataclass(frozen=True)
 class RealSet:
-    """The films of a real data set that the plan's attributes are known of and whose values are among the plan's.
+    """The images of a real data set that the plan's attributes are known of and whose values are among the plan's.
 
-    ``counts`` by cell. A film with several findings of the plan counts once, for the one that is rarest in the whole
+    ``counts`` by cell. An image with several findings of the plan counts once, for the one that is rarest in the whole
     real set (equally rare: the first of the standard terms; "No Finding" last of all), so that rare findings are not
-    swallowed by common ones. ``together``: by that finding, how many films have what else beside it.
+    swallowed by common ones. ``together``: by that finding, how many images have what else beside it.
     """
 
     counts: np.ndarray
     together: Sets
-    note: str  # how many films count, and why the others do not
+    note: str  # how many images count, and why the others do not
 
 
 def read_real(folder: str, values: Values) -> RealSet:
-    """Count the films of ``folder``. BadInput where it cannot be read or no film of it counts."""
+    """Count the images of ``folder``. BadInput where it cannot be read or no image of it counts."""
     studies = [study_of(row) for row in read_manifest(folder).rows]
     shown = [[name for name, finding in study.findings.items() if finding.state == "present"] for study in studies]
     often = Counter(name for names in shown for name in names)
@@ -61,14 +61,14 @@ def read_real(folder: str, values: Values) -> RealSet:
         together[main][further] += 1
     parts = [f"{n} of unknown {name}" for name, n in unknown.items()]
     parts += [f"{n} of another {name}" for name, n in outside.items()]
-    note = f"{folder}: {counts.sum()} of {len(studies)} films count" + (f" ({', '.join(parts)})" if parts else "")
+    note = f"{folder}: {counts.sum()} of {len(studies)} images count" + (f" ({', '.join(parts)})" if parts else "")
     if not counts.any():
         raise BadInput(f"target.real {note}", hint="plan over attributes and values that the real set has")
     return RealSet(counts, together, note)
 
 
 def _place(name: str, value: Any, values: tuple[str, ...]) -> int | None:
-    """The number of the value of the plan that a film's value is, or None."""
+    """The number of the value of the plan that an image's value is, or None."""
     if name == "age":
         return next((k for k, text in enumerate(values) if band(text)[0] <= value <= band(text)[1]), None)
     return values.index(value) if value in values else None

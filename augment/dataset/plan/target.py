@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,15 +23,15 @@ from augment.dataset.config import (
     Target,
     attributes_of,
     band,
-    one_of,
 )
 from augment.dataset.plan.real import NORMAL, Further, RealSet, Sets, Values, read_real
 from gen.core.errors import BadInput
-from gen.core.terms import FINDINGS, RACES, SEXES, STANDARD_NAMES, VIEWS
+from gen.core.terms import FINDINGS, RACES, SEXES, STANDARD_NAMES, VIEWS, require_choice
 from gen.language.study import Finding, Study
 
 ORDER = {"sex": SEXES, "race": RACES, "view": VIEWS, "finding": FINDINGS}
 SUMS_TO_1 = 1e-5  # how near shares must come to a sum of 1: "0.33333" is a third
+_RENAMED = {"topped up": "top_up", "where needed": "when_needed"}  # words of older configs
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,9 @@ def _check_config(config: DatasetConfig) -> None:
     target, projections = config.target, config.projections
     if config.images < 1:
         raise BadInput(f"images is {config.images}", hint="ask for 1 or more")
-    one_of("target.kind", target.kind, KINDS)
-    one_of("target.co_occurrence", target.co_occurrence, CO_OCCURRENCES)
-    one_of("projections.use", projections.use, PROJECTED)
+    _check_word("target.kind", target.kind, KINDS)
+    _check_word("target.co_occurrence", target.co_occurrence, CO_OCCURRENCES)
+    _check_word("projections.use", projections.use, PROJECTED)
     if not 0 <= projections.share <= 1:
         raise BadInput(f"projections.share is {projections.share}", hint="it lies between 0 and 1")
     if (projections.use == "share") != (projections.share > 0):
@@ -139,9 +139,9 @@ def _margins_of(target: Target, values: Values) -> dict[int, np.ndarray]:
     """The shares of ``target.margins`` by the number of the attribute, as `quotas.fitted` takes them."""
     margins = {}
     for name, shares in target.margins.items():
-        one_of("attribute in target.margins", name, values)
+        require_choice("attribute in target.margins", name, values)
         for value in shares:
-            one_of(f"value in target.margins.{name}", value, values[name])
+            require_choice(f"value in target.margins.{name}", value, values[name])
         if lacking := [value for value in values[name] if value not in shares]:
             raise BadInput(
                 f"target.margins.{name} has no share for {lacking[0]!r}, which target.{name} names",
@@ -165,9 +165,9 @@ def _sets_of(target: Target, values: Values, real: RealSet | None) -> Sets:
     if target.co_occurrence == "stated":
         return _stated(target, values)
     assert real is not None, "_check_config wants a real set"
-    if lacking := [main for main, films in real.together.items() if not films]:
+    if lacking := [main for main, images in real.together.items() if not images]:
         raise BadInput(
-            f"target.real {target.real}: no film counts for {lacking[0]!r}, so what stands beside it is unknown",
+            f"target.real {target.real}: no image counts for {lacking[0]!r}, so what stands beside it is unknown",
             hint="leave the finding out, or use co_occurrence='stated'",
         )
     return real.together
@@ -183,7 +183,7 @@ def _stated(target: Target, values: Values) -> dict[str, dict[Further, float]]:
     sets = _alone(values)
     for main, shares in target.together.items():
         where = f"target.together.{main}"
-        one_of("finding in target.together", main, values.get("finding", ()))
+        require_choice("finding in target.together", main, values.get("finding", ()))
         _check_shares(where, shares)
         sets[main] = {}
         for text, share in shares.items():
@@ -197,6 +197,13 @@ def _stated(target: Target, values: Values) -> dict[str, dict[Further, float]]:
             ordered = tuple(sorted(further, key=FINDINGS.index))
             sets[main][ordered] = sets[main].get(ordered, 0.0) + share
     return sets
+
+
+def _check_word(what: str, value: str, choices: Collection[str]) -> None:
+    """As `require_choice`, and for a word of older configs BadInput that says the new one."""
+    if _RENAMED.get(value) in choices:
+        raise BadInput(f"unknown {what} {value!r}", hint=f"write {_RENAMED[value]!r}, as it is called now")
+    require_choice(what, value, choices)
 
 
 def _check_value(name: str, value: str, where: str | None = None) -> None:

@@ -35,6 +35,7 @@ LOCK = f"{RUN}/commit.lock"
 WHOLE = 1 << 40  # the byte of the lock for what concerns the whole set, beyond the numbers of all shards
 _PLACES = ("config.out", "config.device", "begun")  # say where and when, not what: a data set may move
 _MAY_GROW = ("config.gates.substitutes", "config.formats")
+_RENAMED = {"least_films": "least_images"}  # keys of `Gates` in older data sets
 _TEMPORARY = re.compile(r"\..+\.tmp-\d{1,9}")  # of gen.core.files
 _ENTRY = re.compile(r"shard-(\d{6,})\.json")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -92,7 +93,9 @@ def read_marker(out: str | Path) -> dict[str, Any]:
 
 def config_of(out: str | Path) -> DatasetConfig:
     """The config of the data set in ``out``; BadInput where it cannot be read."""
-    stored = read_marker(out).get("config", {})
+    stored = dict(read_marker(out).get("config", {}))
+    if isinstance(gates := stored.get("gates"), dict):
+        stored["gates"] = {_RENAMED.get(key, key): value for key, value in gates.items()}
     return load_config(DatasetConfig, None, [f"{key}={json.dumps(value)}" for key, value in stored.items()])
 
 

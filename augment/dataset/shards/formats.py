@@ -186,7 +186,8 @@ def _dicom_of(record: Mapping[str, Any], png: bytes, twin: str) -> bytes:
         "DerivationDescription": f"{by}; {twin}" if twin else by,
     }
     if study["view"] in ("PA", "AP"):
-        # The model's words for left and right mean films that are hung as usual: the patient's left is at the right.
+        # The model's words for left and right mean radiographs that are hung as usual: the patient's left is at the
+        # right.
         attributes |= {"ViewPosition": study["view"], "PatientOrientation": ["L", "F"]}
     patient = {"id": patient_of(record), "sex": study["sex"], "age": study["age"]}
     origin = (record["id"], twin)

@@ -43,7 +43,7 @@ COLUMNS = (
     ("width", "int32", "pixels"),
     ("height", "int32", "pixels"),
     ("sha256", "string", "of the PNG file's bytes"),
-    ("nearest", "float64", "distance (1 - cosine) to the nearest training film, where it was looked for"),
+    ("nearest", "float64", "distance (1 - cosine) to the nearest training image, where it was looked for"),
     ("model", "string", "the model's name"),
     ("model_hash", "string", "of the model's folder"),
     ("sampler", "string", "the scheduler's class"),

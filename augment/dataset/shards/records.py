@@ -40,7 +40,7 @@ class Verdict:
     """What the gates say of one image: score and threshold by gate, and the names of the gates that it failed.
 
     A gate may look at several things, such as "finding: Pneumonia"; a score passes at or above its threshold.
-    ``nearest`` is the distance (1 - cosine) to the nearest training film, None where nobody looked.
+    ``nearest`` is the distance (1 - cosine) to the nearest training image, None where nobody looked.
     """
 
     scores: Mapping[str, float]
@@ -86,8 +86,8 @@ def record_of(made: Made, png_sha256: str) -> dict[str, Any]:
     row, verdict = made.row, made.verdict
     planned = row.study.to_json_dict()
     # A projection knows more than was planned: which side was drawn, and of a CT the patient's own age.
-    told = made.image.provenance.get("study")
-    shown = json.loads(told) if told else planned
+    drawn = made.image.provenance.get("study")
+    shown = json.loads(drawn) if drawn else planned
     height, width = made.image.pixels.shape
     return {
         "id": row.id,

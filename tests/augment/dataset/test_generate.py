@@ -30,7 +30,7 @@ class Rule:
     """Gates that refuse an image where the first byte of its hash is below ``limit``: a function of the image alone."""
 
     limit: int
-    identity: str = "rule"
+    fingerprint: str = "rule"
 
     def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
         score = hashlib.sha256(np.rint(image * 255).astype(np.uint8).tobytes()).digest()[0]
@@ -83,10 +83,10 @@ def test_what_is_kept_is_the_first_of_the_chain_that_passes_and_what_is_not_is_l
     worker = worker_of(config, limit)
     counted = np.zeros(2, int)
 
-    def tell(tried: int, rows: int) -> None:
+    def on_progress(tried: int, rows: int) -> None:
         counted[:] += tried, rows
 
-    made, missing, _ = fill(worker, range(ROWS), tell)
+    made, missing, _ = fill(worker, range(ROWS), on_progress)
     assert sorted([each.row.number for each in made] + [row["number"] for row in missing]) == list(range(ROWS))
     for each in made:
         before = [(each.row.number, trial["substitute"], trial["attempt"]) for trial in each.rejected]
@@ -169,7 +169,7 @@ def test_a_score_that_is_no_number_is_refused_and_on_record(config: DatasetConfi
         def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
             return Verdict({"rule": float("nan")}, {"rule": 0.0}, ("rule",))
 
-    work = make_shard(replace(worker_of(config, 0), panel=Blind(0)), 0)
+    work = make_shard(replace(worker_of(config, 0), gate_set=Blind(0)), 0)
     assert {each["scores"]["rule"] for row in work.entry.missing for each in row["rejected"]} == {None}
 
 

@@ -183,7 +183,7 @@ def test_a_set_of_which_nothing_passes_still_lists_what_is_missing(
 ) -> None:
     from test_generate import Rule
 
-    monkeypatch.setattr(job, "panel_for", lambda out, config: None)
+    monkeypatch.setattr(job, "gate_set_for", lambda out, config: None)
     make = job.open_worker
     monkeypatch.setattr(job, "open_worker", lambda *those: make(*those[:3], Rule(256)))
     gates = Gates(names=[], attempts=1, substitutes=1)

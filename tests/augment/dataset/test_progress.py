@@ -21,7 +21,7 @@ def test_the_lines_count_what_is_committed_and_time_what_this_run_made(
     monkeypatch.setattr("augment.dataset.progress.time.monotonic", lambda: float(next(clock)))
     said: list[str] = []
     before = tally_of(entries[:resumed])
-    progress = Progress(tmp_path / "set", tmp_path, 30, before, quiet=True, as_json=True, say=said.append)
+    progress = Progress(tmp_path / "set", tmp_path, 30, before, quiet=True, as_json=True, log=said.append)
     for entry in entries[resumed:]:
         progress.shard(entry, counted=False)
     progress.close()

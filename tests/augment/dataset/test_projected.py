@@ -101,12 +101,12 @@ def test_what_the_phantom_cannot_be_is_said(cell: Mapping[str, str], reason: str
 
 def test_a_ct_serves_who_its_header_says_it_is_and_nobody_else(woman: Path, man: Path, chest_files: Path) -> None:
     nameless = chest_files / "chest.nii.gz"  # a format that tells nothing of the patient
-    tell = projectable(config(woman, man, nameless))
+    on_progress = projectable(config(woman, man, nameless))
     finding = {"finding": "Edema"}
-    assert tell(finding | {"sex": "F", "age": "40-59"}) is None
-    assert tell(finding | {"sex": "M", "age": "60-79"}) is None
-    assert tell(finding | {"sex": "M"}) is None
-    reason = tell(finding | {"sex": "M", "age": "40-59"})
+    assert on_progress(finding | {"sex": "F", "age": "40-59"}) is None
+    assert on_progress(finding | {"sex": "M", "age": "60-79"}) is None
+    assert on_progress(finding | {"sex": "M"}) is None
+    reason = on_progress(finding | {"sex": "M", "age": "40-59"})
     assert reason == "none of the 3 CT(s) is of a patient of sex M and age 40-59; both are known of 2"
     alone = projectable(config(nameless))
     assert alone(finding) is None

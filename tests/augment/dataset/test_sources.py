@@ -22,7 +22,7 @@ from augment.dataset.sources import (
     Outcome,
     Sources,
     capabilities_of,
-    identity_of,
+    inputs_of,
     open_source,
     prompt_warnings,
     weights_may_learn,
@@ -203,34 +203,34 @@ def test_the_threads_are_the_configs_whatever_the_machine_has(toy_model: Path) -
         assert not isinstance(outcome, GenError)
         told = outcome[0].provenance["network"]
         assert (
-            told == identity_of(config(toy_model, threads=threads))["network"] == f"cpu float32 sdpa, {threads} threads"
+            told == inputs_of(config(toy_model, threads=threads))["network"] == f"cpu float32 sdpa, {threads} threads"
         )
 
 
 def test_identity_is_that_of_the_loaded_model_and_changes_with_all_that_decides_an_image(
     toy_model: Path, tmp_path: Path
 ) -> None:
-    base = identity_of(config(toy_model))
+    base = inputs_of(config(toy_model))
     [outcome] = open_source(config(toy_model)).make(ROWS[:1], SEEDS[:1])
     assert not isinstance(outcome, GenError)
     for key in ("model", "model_hash", "sampler", "steps", "guidance", "network"):
         assert base[key] == outcome[0].provenance[key]
-    assert identity_of(config(toy_model, out="elsewhere", images=7, seed=3, shard_size=5)) == base
+    assert inputs_of(config(toy_model, out="elsewhere", images=7, seed=3, shard_size=5)) == base
     ct = tmp_path / "ct.nii"
     ct.write_bytes(b"one")
     projections = {"projections": Projections("share", 0.5, [str(ct)])}
     others = [
-        identity_of(config(toy_model, **changes))
+        inputs_of(config(toy_model, **changes))
         for changes in ({"steps": 3}, {"guidance": 2.0}, {"threads": 2}, {"dtype": "bfloat16"}, projections)
     ]
     ct.write_bytes(b"two")
-    others.append(identity_of(config(toy_model, **projections)))
+    others.append(inputs_of(config(toy_model, **projections)))
     copy = shutil.copytree(toy_model, tmp_path / "toy")
     file = copy / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     tensors["conv_out.bias"] += 1
     save_file(tensors, file, {"format": "pt"})
-    others.append(identity_of(config(copy)))
+    others.append(inputs_of(config(copy)))
     assert base not in others
     assert len({json.dumps(each) for each in others}) == len(others)
     assert not any(str(tmp_path) in json.dumps(each) for each in others), "a folder's place is nobody's business"
@@ -320,7 +320,7 @@ def test_a_twin_is_what_its_function_makes_of_the_image(toy_model: Path) -> None
         image, twins = outcome
         assert isinstance(twins["negative"], Radiograph)
         assert np.array_equal(twins["negative"].pixels, 1 - image.pixels)
-    assert identity_of(config(toy_model, twins=["negative"]))["twin negative"] == (
+    assert inputs_of(config(toy_model, twins=["negative"]))["twin negative"] == (
         "twins_of_ours:negative of twins-of-ours 1.5"
     )
 
@@ -361,4 +361,4 @@ def test_unknown_twins_are_refused_with_what_there_is(toy_model: Path) -> None:
         open_source(config(toy_model, twins=["bonless"]))
     for twins, reason in ((["negative", "negative"], "names one twice"), (["../x"], "a twin cannot be called")):
         with pytest.raises(BadInput, match=reason):
-            identity_of(config(toy_model, twins=twins))
+            inputs_of(config(toy_model, twins=twins))

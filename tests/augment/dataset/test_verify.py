@@ -54,6 +54,7 @@ def test_a_finished_set_of_an_older_version_is_still_whole(copy: Path) -> None:
     data = json.loads((copy / "dataset.json").read_bytes())
     del data["noise"]
     data["config"]["target"]["kind"], data["config"]["projections"]["use"] = "topped up", "where needed"
+    data["config"]["gates"]["least_films"] = data["config"]["gates"].pop("least_images")
     write_json(copy / "dataset.json", data)
     write_json(copy / "_SUCCESS", summary(copy))
     assert verify_dataset(copy) == []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from drr.backends import torch_joseph
-from drr.backends.plan import make_plan
+from drr.backends.plan import plan_projection
 from drr.backends.reference import project_stack
 from drr.backends.torch_joseph import pose_of, project_torch
 from drr.geometry import Geometry, View, place
@@ -41,7 +41,7 @@ def test_it_is_the_oracle(angles: tuple[float, float], dtype: torch.dtype, toler
     numbers = noise(12, 17, 15)
     geometry = view(*angles)
     stack = prepare(numbers, SPACING_MM, TURN, tuple(origin_of(numbers.shape, TURN)))
-    expected = project_stack(stack, make_plan(stack.grid, geometry), geometry.shape)
+    expected = project_stack(stack, plan_projection(stack.grid, geometry), geometry.shape)
     pose = pose_of(geometry, TURN, origin_of(numbers.shape, TURN))
     image = project_torch(torch.from_numpy(numbers).to(dtype), SPACING_MM, *pose, geometry.shape)
     assert image.dtype == dtype

@@ -15,7 +15,7 @@ from toy_set import CELLS, toy_config, toy_quota, toy_set
 from augment.dataset.card import card, plan_card
 from augment.dataset.card.card import card_text, write_card
 from augment.dataset.config import DatasetConfig, Gates, Projections
-from augment.dataset.gates.gate_set import open_panel
+from augment.dataset.gates.gate_set import open_gate_set
 from augment.dataset.shards.counts import Entries, count_cells
 from augment.dataset.shards.index import write_index
 from augment.dataset.shards.records import DRR, Entry
@@ -26,9 +26,9 @@ SOURCES = {"model": "toy", "model_hash": "0" * 16, "sampler": "DDIMScheduler"}
 
 
 @pytest.fixture(scope="module")
-def panel() -> Mapping[str, Any]:
+def gate_facts() -> Mapping[str, Any]:
     """What the gates with the bundled judge really say."""
-    opened = open_panel(Gates(), device="cpu")
+    opened = open_gate_set(Gates(), device="cpu")
     assert opened is not None
     return opened.describe()
 
@@ -41,13 +41,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Entry, ..
 
 def text_of(
     toy: tuple[Path, tuple[Entry, ...]],
-    panel: Mapping[str, Any] | None = None,
+    gate_facts: Mapping[str, Any] | None = None,
     config: DatasetConfig | None = None,
     quota: Mapping[str, int] | None = None,
 ) -> str:
     out, entries = toy
     config = config or toy_config(out, twins=["bone"])
-    return card_text(config, count_cells(entries, quota or toy_quota()), panel, SOURCES, entries)
+    return card_text(config, count_cells(entries, quota or toy_quota()), gate_facts, SOURCES, entries)
 
 
 def test_load_dataset_reads_the_folder_with_every_type(tmp_path: Path) -> None:
@@ -130,12 +130,14 @@ def test_no_more_numbers_and_cells_are_listed_than_a_page_holds_but_all_are_coun
     assert any("sex F: 1,000 (0, 1, " in line and "and 800 more" in line for line in shown)
 
 
-def test_the_gates_are_described_as_they_are(toy: tuple[Path, tuple[Entry, ...]], panel: Mapping[str, Any]) -> None:
-    text = text_of(toy, panel)
+def test_the_gates_are_described_as_they_are(
+    toy: tuple[Path, tuple[Entry, ...]], gate_facts: Mapping[str, Any]
+) -> None:
+    text = text_of(toy, gate_facts)
     gates = "\n".join(section(text, "Gates"))
-    assert panel["judge"]["identity"] in gates
+    assert gate_facts["judge"]["fingerprint"] in gates
     assert "must not be the only one that scores it" in gates
-    for name, triple in panel["judge"]["figures"]["auroc"].items():
+    for name, triple in gate_facts["judge"]["figures"]["auroc"].items():
         assert f"| {name} | {triple[0]:.2f} [" in gates
     for kind in ("finding: Cardiomegaly", "sex: F", "sex: M", "quality: sharpness"):
         assert f"| {kind} | " in gates
@@ -144,21 +146,21 @@ def test_the_gates_are_described_as_they_are(toy: tuple[Path, tuple[Entry, ...]]
     assert "Nobody looked for copies" not in text
 
 
-def test_gates_that_were_off_are_named(toy: tuple[Path, tuple[Entry, ...]], panel: Mapping[str, Any]) -> None:
-    some = dict(panel) | {"gates": ["finding", "quality"]}
+def test_gates_that_were_off_are_named(toy: tuple[Path, tuple[Entry, ...]], gate_facts: Mapping[str, Any]) -> None:
+    some = dict(gate_facts) | {"gates": ["finding", "quality"]}
     assert "Gates that were off: sex, age, view, copy." in text_of(toy, some)
     text = text_of(toy)
     assert "All gates were off" in text
-    assert "Nobody looked for copies of training films" in text
+    assert "Nobody looked for copies of training images" in text
 
 
-def test_what_no_gate_looks_at_is_said(tmp_path: Path, panel: Mapping[str, Any]) -> None:
+def test_what_no_gate_looks_at_is_said(tmp_path: Path, gate_facts: Mapping[str, Any]) -> None:
     cells = [f"{cell}|race=Asian".replace("Cardiomegaly", "Pneumothorax") for cell in CELLS]
     out = tmp_path / "toy"
     entries = toy_set(out, cells=cells)
-    text = text_of((out, entries), panel, quota=toy_quota(cells=cells))
+    text = text_of((out, entries), gate_facts, quota=toy_quota(cells=cells))
     assert "- race: no gate knows it" in text
-    assert f"- finding: Pneumothorax: {panel['without']['finding: Pneumothorax']}" in text
+    assert f"- finding: Pneumothorax: {gate_facts['without']['finding: Pneumothorax']}" in text
     assert "- finding: Hernia" not in text
 
 
@@ -166,13 +168,13 @@ def test_the_config_on_the_card_makes_the_same_plan_and_names_no_place(
     toy: tuple[Path, tuple[Entry, ...]], tmp_path: Path
 ) -> None:
     out, _ = toy
-    config = toy_config(out, gates=Gates(real=str(tmp_path / "films"), names=["finding"]), model=None)
+    config = toy_config(out, gates=Gates(real=str(tmp_path / "images"), names=["finding"]), model=None)
     text = text_of(toy, config=config)
     assert str(out.parent) not in text
     assert str(tmp_path) not in text
     (tmp_path / "config.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
     again = load_config(DatasetConfig, tmp_path / "config.yaml")
-    assert again == replace(config, out="toy", gates=replace(config.gates, real="films"))
+    assert again == replace(config, out="toy", gates=replace(config.gates, real="images"))
 
 
 def test_attributions_of_the_model_travel_with_the_images(toy: tuple[Path, tuple[Entry, ...]], tmp_path: Path) -> None:

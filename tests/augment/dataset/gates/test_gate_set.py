@@ -13,8 +13,16 @@ import numpy as np
 import pytest
 
 from augment.dataset.config import GATES, Gates
-from augment.dataset.gates.calibration import Film, Limit, Limits
-from augment.dataset.gates.gate_set import ENOUGH, OF_PROJECTIONS, Panel, _films_with, check_gates, open_panel, panel_of
+from augment.dataset.gates.calibration import Limit, Limits, RealImage
+from augment.dataset.gates.gate_set import (
+    ENOUGH,
+    OF_PROJECTIONS,
+    GateSet,
+    _images_with,
+    check_gates,
+    gate_set_of,
+    open_gate_set,
+)
 from augment.dataset.gates.scores import TABLES, gate_of, measure, opposite_of, read_table, unlearnt, write_table
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
 from gen.core.errors import BadInput
@@ -23,15 +31,14 @@ from gen.core.radiograph import Radiograph, write_png
 from gen.judge.judge import load_judge
 from gen.judge.network import QUALITIES
 from gen.judge.readings import AnyJudge, Readings, batches
-from gen.judge.reference import Reference, index_of
-from gen.judge.reference import calibrate as below
+from gen.judge.reference import Reference, copy_threshold, index_of
 from gen.language.study import Finding, Study
 from gen.statistics.groups import ALL, crossed
 from gen.statistics.intervals import patient_share
 
 NAMES = ("Cardiomegaly", "Pneumonia")
 PATIENTS = 80
-TOY = Gates(least_films=30, pass_rate=0.9)
+TOY = Gates(least_images=30, pass_rate=0.9)
 
 
 @dataclass(frozen=True)
@@ -106,57 +113,60 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Truth:
 
 
 @pytest.fixture(scope="module")
-def films(real: Truth) -> list[Film]:
+def images(real: Truth) -> list[RealImage]:
     return measure(PixelJudge(), real.rows)
 
 
 @pytest.fixture(scope="module")
 def indexed() -> Reference:
-    """An index of 50 films of other people, measured by 300 more."""
+    """An index of 50 images of other people, measured by 300 more."""
     generator = np.random.default_rng(1)
     rows = [Row(file=Path(f"{k}.png"), file_name=f"{k}.png", patient_id=f"known {k}") for k in range(50)]
     return index_of(generator.random((50, 56)) - 0.5, rows, generator.random((300, 56)) - 0.5, "0123456789abcdef")
 
 
 @pytest.fixture(scope="module")
-def panel(films: list[Film], indexed: Reference) -> Panel:
-    return panel_of(PixelJudge(reference=indexed), TOY, films, "toy films")
+def gate_set(images: list[RealImage], indexed: Reference) -> GateSet:
+    return gate_set_of(PixelJudge(reference=indexed), TOY, images, "toy images")
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Panel:
-    found = open_panel(Gates(), device="cpu")
+def bundled() -> GateSet:
+    found = open_gate_set(Gates(), device="cpu")
     assert found is not None
     return found
 
 
-def test_real_films_of_every_listed_group_pass_at_the_stated_rate(panel: Panel, real: Truth) -> None:
+def test_real_images_of_every_listed_group_pass_at_the_stated_rate(gate_set: GateSet, real: Truth) -> None:
     rows = [plan_row(study_of(k)) for k in range(2 * PATIENTS)]
     pictures = [picture(k, study_of(k), (0.6, 0.9)[study_of(k).sex == "F"]) for k in range(len(rows))]
-    verdicts = list(map(panel.check, pictures, rows))
-    assert set(panel.limits) >= {"finding: Pneumonia", "finding: no Pneumonia", "sex: F", "sex: M", "age", "view: PA"}
-    for kind, limits in panel.limits.items():
+    verdicts = list(map(gate_set.check, pictures, rows))
+    kinds = {"finding: Pneumonia", "finding: no Pneumonia", "sex: F", "sex: M", "age", "view: PA"}
+    assert set(gate_set.limits) >= kinds
+    for kind, limits in gate_set.limits.items():
         for key in limits.groups if kind != "copy" else ():
             name = kind if gate_of(kind) in ("finding", "quality") else gate_of(kind)
             members = [
-                (name not in verdict.failed, film.patient)
-                for film, verdict in zip(panel.films, verdicts, strict=True)
-                if kind in film.scores and key in crossed(film.attributes)
+                (name not in verdict.failed, image.patient)
+                for image, verdict in zip(gate_set.images, verdicts, strict=True)
+                if kind in image.scores and key in crossed(image.attributes)
             ]
             assert patient_share(*map(list, zip(*members, strict=True))).value >= 0.9
     assert any(verdict.failed for verdict in verdicts)
 
 
-def test_a_film_that_is_checked_has_the_scores_that_it_was_measured_with(panel: Panel, films: list[Film]) -> None:
+def test_an_image_that_is_checked_has_the_scores_that_it_was_measured_with(
+    gate_set: GateSet, images: list[RealImage]
+) -> None:
     for k in (0, 5, 10):
         pixels = picture(k, study_of(k), (0.6, 0.9)[study_of(k).sex == "F"])
-        verdict = panel.check(pixels, plan_row(study_of(k)))
-        assert set(verdict.scores.values()) == set(films[k].scores.values()) | {round(verdict.nearest or 0, 4)}
-        as_float = panel.check(pixels / np.float32(255), plan_row(study_of(k)))
+        verdict = gate_set.check(pixels, plan_row(study_of(k)))
+        assert set(verdict.scores.values()) == set(images[k].scores.values()) | {round(verdict.nearest or 0, 4)}
+        as_float = gate_set.check(pixels / np.float32(255), plan_row(study_of(k)))
         assert as_float == verdict
 
 
-def test_a_verdict_does_not_depend_on_what_was_checked_before(bundled: Panel) -> None:
+def test_a_verdict_does_not_depend_on_what_was_checked_before(bundled: GateSet) -> None:
     generator = np.random.default_rng(0)
     images = [generator.random((64, 64)).astype(np.float32) for _ in range(3)]
     rows = [plan_row(study_of(k)) for k in range(3)]
@@ -165,20 +175,20 @@ def test_a_verdict_does_not_depend_on_what_was_checked_before(bundled: Panel) ->
     assert all("quality: anatomy" in verdict.failed for verdict in verdicts)
 
 
-def test_what_fails_is_what_lies_below_its_threshold_and_a_score_at_it_passes(panel: Panel) -> None:
+def test_what_fails_is_what_lies_below_its_threshold_and_a_score_at_it_passes(gate_set: GateSet) -> None:
     study = study_of(0)
-    limit = panel.limits["age"].threshold({"sex": "F", "age": "18-39", "view": "PA"})
-    verdict = panel.check(picture(3, study, 1.0), plan_row(study))
+    limit = gate_set.limits["age"].threshold({"sex": "F", "age": "18-39", "view": "PA"})
+    verdict = gate_set.check(picture(3, study, 1.0), plan_row(study))
     assert set(verdict.failed) == {name for name, score in verdict.scores.items() if score < verdict.thresholds[name]}
     assert verdict.thresholds["age"] == limit
     assert set(verdict.thresholds) == set(verdict.scores)
     for above, failed in ((0, False), (1e-4, True)):
         one = Limits({ALL: Limit(verdict.scores["age"] + above, 1, 1)}, {})
-        there = replace(panel, limits={**panel.limits, "age": one})
+        there = replace(gate_set, limits={**gate_set.limits, "age": one})
         assert ("age" in there.check(picture(3, study, 1.0), plan_row(study)).failed) == failed
 
 
-def test_an_image_of_something_else_fails_at_the_gate_of_that(panel: Panel) -> None:
+def test_an_image_of_something_else_fails_at_the_gate_of_that(gate_set: GateSet) -> None:
     shown = Study(age=34, sex="F", view="PA", findings={"Pneumonia": Finding(), "Cardiomegaly": Finding("absent")})
     image = picture(0, shown)
     asked = {
@@ -188,168 +198,170 @@ def test_an_image_of_something_else_fails_at_the_gate_of_that(panel: Panel) -> N
         "finding: no Pneumonia": replace(shown, findings={"Pneumonia": Finding("absent")}),
         "finding: Cardiomegaly": replace(shown, findings={"Cardiomegaly": Finding()}),
     }
-    assert panel.check(image, plan_row(shown)).failed == ()
+    assert gate_set.check(image, plan_row(shown)).failed == ()
     for name, study in asked.items():
-        assert panel.check(image, plan_row(study)).failed == (name,)
+        assert gate_set.check(image, plan_row(study)).failed == (name,)
 
 
-def test_what_is_not_said_or_not_sure_is_not_judged(panel: Panel) -> None:
+def test_what_is_not_said_or_not_sure_is_not_judged(gate_set: GateSet) -> None:
     doubtful = Study(findings={"Pneumonia": Finding("uncertain"), "COVID-19": Finding()})
-    verdict = panel.check(picture(0, doubtful), plan_row(doubtful))
+    verdict = gate_set.check(picture(0, doubtful), plan_row(doubtful))
     assert {gate_of(name) for name in verdict.scores} == {"quality", "copy"}
 
 
-def test_a_projection_stands_before_the_gates_of_quality_and_copies_only(panel: Panel) -> None:
+def test_a_projection_stands_before_the_gates_of_quality_and_copies_only(gate_set: GateSet) -> None:
     study, black = study_of(0), np.zeros((8, 8), np.uint8)
-    verdict = panel.check(black, plan_row(study, DRR))
+    verdict = gate_set.check(black, plan_row(study, DRR))
     assert {gate_of(name) for name in verdict.scores} == set(OF_PROJECTIONS)
     assert set(verdict.failed) >= {f"quality: {name}" for name in QUALITIES}
 
 
-def test_a_view_that_no_real_film_has_is_not_judged_by_films_of_another(panel: Panel) -> None:
+def test_a_view_that_no_real_image_has_is_not_judged_by_images_of_another(gate_set: GateSet) -> None:
     for source in (MODEL, DRR):
-        verdict = panel.check(np.zeros((8, 8), np.uint8), plan_row(replace(study_of(0), view="lateral"), source))
+        verdict = gate_set.check(np.zeros((8, 8), np.uint8), plan_row(replace(study_of(0), view="lateral"), source))
         assert set(verdict.scores) == {"copy"}
-    assert "lateral" in str([kind for kind in panel.without if kind.startswith("view")])
+    assert "lateral" in str([kind for kind in gate_set.without if kind.startswith("view")])
 
 
-def test_a_copy_is_caught_and_the_threshold_is_the_one_of_the_evaluation(panel: Panel, indexed: Reference) -> None:
+def test_a_copy_is_caught_and_the_threshold_is_the_one_of_the_evaluation(gate_set: GateSet, indexed: Reference) -> None:
     distances = np.array([round(float(distance), 4) for distance in indexed.held_out])
-    assert panel.limits["copy"].threshold({}) == below(distances, 0.01)[0]
+    assert gate_set.limits["copy"].threshold({}) == copy_threshold(distances, 0.01)[0]
     stranger = picture(0, study_of(0))
     copied = stranger.copy().reshape(-1)
     copied[8:] = np.rint((indexed.codes[7] / 127 / 2.1 + 0.5) * 255)
-    verdicts = [panel.check(image, plan_row(study_of(0))) for image in (stranger, copied.reshape(8, 8))]
+    verdicts = [gate_set.check(image, plan_row(study_of(0))) for image in (stranger, copied.reshape(8, 8))]
     assert "copy" not in verdicts[0].failed
     assert verdicts[1].failed == ("copy",)
     assert verdicts[1].nearest is not None
     assert verdicts[1].nearest < 0.01
 
 
-def test_a_score_that_is_no_number_fails(panel: Panel, indexed: Reference) -> None:
+def test_a_score_that_is_no_number_fails(gate_set: GateSet, indexed: Reference) -> None:
     broken = PixelJudge(reference=replace(indexed, codes=np.full((1, 56), np.nan)))
-    verdict = replace(panel, judge=broken).check(picture(0, study_of(0)), plan_row(study_of(0)))
+    verdict = replace(gate_set, judge=broken).check(picture(0, study_of(0)), plan_row(study_of(0)))
     assert "copy" in verdict.failed
 
 
 @pytest.mark.parametrize("bad", [np.full((8, 8), np.nan, np.float32), np.full((8, 8), 2.0), np.zeros((3, 8, 8))])
-def test_what_is_no_image_is_refused(panel: Panel, bad: np.ndarray) -> None:
+def test_what_is_no_image_is_refused(gate_set: GateSet, bad: np.ndarray) -> None:
     with pytest.raises(BadInput):
-        panel.check(bad, plan_row(Study()))
+        gate_set.check(bad, plan_row(Study()))
 
 
-def test_no_more_is_asked_than_that_the_judge_thinks_it_more_likely_right(films: list[Film], panel: Panel) -> None:
+def test_no_more_is_asked_than_that_the_judge_thinks_it_more_likely_right(
+    images: list[RealImage], gate_set: GateSet
+) -> None:
     sure = [
-        replace(film, scores={kind: min(1.0, 0.9 + score) for kind, score in film.scores.items()}) for film in films
+        replace(image, scores={kind: min(1.0, 0.9 + score) for kind, score in image.scores.items()}) for image in images
     ]
-    limits = panel_of(PixelJudge(), Gates(names=["sex", "quality"], least_films=30), sure, "").limits
+    limits = gate_set_of(PixelJudge(), Gates(names=["sex", "quality"], least_images=30), sure, "").limits
     assert {limit.threshold for each in limits.values() for limit in each.groups.values()} == {ENOUGH}
 
 
-def test_few_films_turn_a_gate_off_and_say_so(films: list[Film]) -> None:
-    few = [film for film in films if int(film.patient) <= 19]
-    panel = panel_of(PixelJudge(), Gates(names=["sex", "finding"]), few, "few films")
-    assert panel.limits == {}
-    assert {"sex: F", "sex: M", "finding: Pneumonia", "finding: COVID-19"} <= set(panel.without)
-    assert "patient(s)" in panel.without["sex: F"]
-    verdict = panel.check(picture(0, study_of(0)), plan_row(study_of(0)))
+def test_few_images_turn_a_gate_off_and_say_so(images: list[RealImage]) -> None:
+    few = [image for image in images if int(image.patient) <= 19]
+    gate_set = gate_set_of(PixelJudge(), Gates(names=["sex", "finding"]), few, "few images")
+    assert gate_set.limits == {}
+    assert {"sex: F", "sex: M", "finding: Pneumonia", "finding: COVID-19"} <= set(gate_set.without)
+    assert "patient(s)" in gate_set.without["sex: F"]
+    verdict = gate_set.check(picture(0, study_of(0)), plan_row(study_of(0)))
     assert (verdict.scores, verdict.failed) == ({}, ())
 
 
 def test_the_identity_is_of_what_decides_and_of_nothing_else(
-    films: list[Film], panel: Panel, indexed: Reference
+    images: list[RealImage], gate_set: GateSet, indexed: Reference
 ) -> None:
-    def identity(gates: Gates, judge: AnyJudge = panel.judge) -> str:
-        return panel_of(judge, gates, films, "elsewhere").identity
+    def fingerprint(gates: Gates, judge: AnyJudge = gate_set.judge) -> str:
+        return gate_set_of(judge, gates, images, "elsewhere").fingerprint
 
-    assert identity(TOY) == panel.identity
-    assert identity(replace(TOY, names=list(GATES[::-1]), attempts=9)) == panel.identity
+    assert fingerprint(TOY) == gate_set.fingerprint
+    assert fingerprint(replace(TOY, names=list(GATES[::-1]), attempts=9)) == gate_set.fingerprint
     others = [
-        identity(replace(TOY, pass_rate=0.8)),
-        identity(replace(TOY, names=["sex"])),
-        identity(replace(TOY, copy_false_alarms=0.1)),
-        identity(TOY, PixelJudge(fingerprint="another", reference=indexed)),
+        fingerprint(replace(TOY, pass_rate=0.8)),
+        fingerprint(replace(TOY, names=["sex"])),
+        fingerprint(replace(TOY, copy_false_alarms=0.1)),
+        fingerprint(TOY, PixelJudge(fingerprint="another", reference=indexed)),
     ]
-    assert len({panel.identity, *others}) == 5
+    assert len({gate_set.fingerprint, *others}) == 5
 
 
-def test_the_description_is_json_and_owns_up_to_what_the_gates_let_through(panel: Panel) -> None:
-    facts = json.loads(json.dumps(panel.describe(), allow_nan=False))
-    assert facts["real"] == {"source": "toy films", "films": 2 * PATIENTS, "patients": PATIENTS}
+def test_the_description_is_json_and_owns_up_to_what_the_gates_let_through(gate_set: GateSet) -> None:
+    facts = json.loads(json.dumps(gate_set.describe(), allow_nan=False))
+    assert facts["real"] == {"source": "toy images", "images": 2 * PATIENTS, "patients": PATIENTS}
     assert facts["joint"]["all"]["n"] == PATIENTS
     for kind, each in facts["kinds"].items():
-        assert set(each["groups"]) == set(panel.limits[kind].groups)
-        has_opposite = any(opposite_of(kind) in film.scores for film in panel.films)
+        assert set(each["groups"]) == set(gate_set.limits[kind].groups)
+        has_opposite = any(opposite_of(kind) in image.scores for image in gate_set.images)
         assert (each["groups"]["all"]["others"]["value"] is not None) == has_opposite
     # Women are seen worse: what passes for one of them is more of the men than the other way round.
     stopped = {sex: 1 - facts["kinds"][f"sex: {sex}"]["groups"]["all"]["others"]["value"] for sex in "FM"}
     assert stopped["F"] < stopped["M"]
 
 
-def test_a_table_reads_back_and_names_nobody(films: list[Film], tmp_path: Path) -> None:
+def test_a_table_reads_back_and_names_nobody(images: list[RealImage], tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    write_table(path, films, "a test")
-    assert read_table(path) == films
+    write_table(path, images, "a test")
+    assert read_table(path) == images
     assert "patient " not in path.read_text().replace("patient,", "")
     path.write_text("# a test\npatient,group sex,age\n1,F,old\n")
     with pytest.raises(BadInput, match="no table"):
         read_table(path)
 
 
-def test_films_that_the_judge_learnt_from_are_left_out(real: Truth) -> None:
-    known = real.rows[:40]  # 40 patients, who have one more film each
+def test_images_that_the_judge_learnt_from_are_left_out(real: Truth) -> None:
+    known = real.rows[:40]  # 40 patients, who have one more image each
     generator = np.random.default_rng(0)
     index = index_of(generator.random((40, 56)), known, generator.random((9, 56)), PixelJudge.fingerprint)
     left = unlearnt(PixelJudge(reference=index), real.rows)
     assert {row.patient_id for row in left} == {f"patient {k}" for k in range(40, PATIENTS)}
     renamed = [replace(row, patient_id=f"other {row.patient_id}") for row in real.rows]
-    assert len(unlearnt(PixelJudge(reference=index), renamed)) == len(real.rows) - 40  # the film itself is known, too
+    assert len(unlearnt(PixelJudge(reference=index), renamed)) == len(real.rows) - 40  # the image itself is known, too
     assert unlearnt(PixelJudge(), real.rows) == real.rows
 
 
-def test_the_bundled_judge_brings_its_own_films(bundled: Panel) -> None:
+def test_the_bundled_judge_brings_its_own_images(bundled: GateSet) -> None:
     judge = load_judge(device="cpu")
     assert [path.stem for path in TABLES.glob("*.csv")] == [judge.fingerprint]
     assert judge.reference is not None
-    measured = sorted(film.scores["copy"] for film in bundled.films)
+    measured = sorted(image.scores["copy"] for image in bundled.images)
     np.testing.assert_allclose(measured, judge.reference.held_out, atol=1e-3)
     known = {kind.partition(": ")[2] for kind in (*bundled.limits, *bundled.without) if kind.startswith("finding: ")}
     assert set(judge.findings) <= known
-    numbers = [int(film.patient) for film in bundled.films]
+    numbers = [int(image.patient) for image in bundled.images]
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
-    assert (TABLES / "README.md").read_text().count(f"{len(numbers)} real chest films of {max(numbers)} patients") == 1
+    assert (TABLES / "README.md").read_text().count(f"{len(numbers)} real chest images of {max(numbers)} patients") == 1
 
 
 def test_distances_to_the_index_of_another_generator_are_not_taken_over(indexed: Reference) -> None:
     judge = load_judge(device="cpu")
     other = replace(judge, reference=indexed)
-    kinds = [{kind for film in _films_with(each)[0] for kind in film.scores} for each in (judge, other)]
+    kinds = [{kind for image in _images_with(each)[0] for kind in image.scores} for each in (judge, other)]
     assert kinds[0] - kinds[1] == {"copy"}
 
 
-def test_real_films_of_the_users_are_judged_at_the_start(real: Truth, bundled: Panel, tmp_path: Path) -> None:
-    found = open_panel(Gates(names=["quality", "sex"], real=str(real.folder), least_films=30), device="cpu")
+def test_real_images_of_the_users_are_judged_at_the_start(real: Truth, bundled: GateSet, tmp_path: Path) -> None:
+    found = open_gate_set(Gates(names=["quality", "sex"], real=str(real.folder), least_images=30), device="cpu")
     assert found is not None
-    assert len(found.films) == 2 * PATIENTS
-    assert found.source == f"{2 * PATIENTS} films of {real.folder.name}"  # a card is published: no path
-    assert found.identity != bundled.identity
+    assert len(found.images) == 2 * PATIENTS
+    assert found.source == f"{2 * PATIENTS} images of {real.folder.name}"  # a card is published: no path
+    assert found.fingerprint != bundled.fingerprint
     assert set(found.limits) == {"sex: F", "sex: M", *(f"quality: {name}" for name in QUALITIES)}
 
 
-def test_films_of_the_users_are_judged_once_where_a_table_is_kept(
+def test_images_of_the_users_are_judged_once_where_a_table_is_kept(
     real: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gates = Gates(names=["quality", "sex"], real=str(real.folder), least_films=30)
-    first = open_panel(gates, device="cpu", table=tmp_path / "gates.csv")
+    gates = Gates(names=["quality", "sex"], real=str(real.folder), least_images=30)
+    first = open_gate_set(gates, device="cpu", table=tmp_path / "gates.csv")
     monkeypatch.setattr("augment.dataset.gates.gate_set.measure", lambda *those: pytest.fail("they were judged again"))
-    again = open_panel(gates, device="cpu", table=tmp_path / "gates.csv")
+    again = open_gate_set(gates, device="cpu", table=tmp_path / "gates.csv")
     assert first is not None
     assert again is not None
-    assert (first.limits, first.identity, first.source) == (again.limits, again.identity, again.source)
+    assert (first.limits, first.fingerprint, first.source) == (again.limits, again.fingerprint, again.source)
 
 
 def test_without_names_there_is_no_panel() -> None:
-    assert open_panel(Gates(names=[])) is None
+    assert open_gate_set(Gates(names=[])) is None
 
 
 @pytest.mark.parametrize(
@@ -359,7 +371,7 @@ def test_without_names_there_is_no_panel() -> None:
         ({"pass_rate": 1.0}, r"gates\.pass_rate is 1"),
         ({"pass_rate": math.nan}, r"gates\.pass_rate"),
         ({"copy_false_alarms": 0.0}, r"gates\.copy_false_alarms"),
-        ({"least_films": 0}, r"gates\.least_films is 0; it is 1 or more"),
+        ({"least_images": 0}, r"gates\.least_images is 0; it is 1 or more"),
         ({"attempts": 0}, r"gates\.attempts"),
         ({"substitutes": -1}, r"gates\.substitutes"),
     ],
@@ -390,11 +402,11 @@ def test_a_judge_that_says_little_is_told_what_to_leave_out(tmp_path: Path, real
     with pytest.raises(
         BadInput, match=r"nothing to say of sex, age, view, quality, copy.*reference index.*leave that out"
     ):
-        open_panel(Gates(judge=str(tmp_path)), device="cpu")
-    with pytest.raises(BadInput, match=r"no measurements of real films.*gates\.real"):
-        open_panel(Gates(names=["finding"], judge=str(tmp_path)), device="cpu")
-    panel = open_panel(Gates(names=["finding"], judge=str(tmp_path), real=str(real.folder)), device="cpu")
-    assert panel is not None
-    assert set(panel.limits) == {"finding: Pneumonia", "finding: no Pneumonia"}
-    assert panel.without["finding: Pleural Effusion"] == "there is no real film of it"
-    assert panel.without["finding: Cardiomegaly"] == "the judge does not know it"
+        open_gate_set(Gates(judge=str(tmp_path)), device="cpu")
+    with pytest.raises(BadInput, match=r"no measurements of real images.*gates\.real"):
+        open_gate_set(Gates(names=["finding"], judge=str(tmp_path)), device="cpu")
+    gate_set = open_gate_set(Gates(names=["finding"], judge=str(tmp_path), real=str(real.folder)), device="cpu")
+    assert gate_set is not None
+    assert set(gate_set.limits) == {"finding: Pneumonia", "finding: no Pneumonia"}
+    assert gate_set.without["finding: Pleural Effusion"] == "there is no real image of it"
+    assert gate_set.without["finding: Cardiomegaly"] == "the judge does not know it"

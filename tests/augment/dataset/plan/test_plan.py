@@ -56,13 +56,13 @@ def rows_of(plan):
     return [plan.row(number) for number in range(plan.rows)]
 
 
-def real_set(folder: Path, films: list[dict[str, str]]) -> str:
-    """A data set of these films; a plan looks at the table alone, so the files are empty."""
+def real_set(folder: Path, images: list[dict[str, str]]) -> str:
+    """A data set of these images; a plan looks at the table alone, so the files are empty."""
     columns = ("file_name", "sex", "age", "view", "race", "findings")
     lines = [",".join(columns)]
-    for k, film in enumerate(films):
+    for k, image in enumerate(images):
         (folder / f"{k}.png").touch()
-        lines.append(",".join(({"file_name": f"{k}.png"} | film).get(column, "") for column in columns))
+        lines.append(",".join(({"file_name": f"{k}.png"} | image).get(column, "") for column in columns))
     (folder / METADATA).write_text("\n".join(lines) + "\n")
     return str(folder)
 
@@ -247,7 +247,7 @@ def test_projections_are_prompted_in_the_canonical_words():
 
 # Real sets
 
-FILMS = [
+IMAGES = [
     *[{"sex": "F", "age": "30", "view": "PA", "findings": "Pneumonia"}] * 3,
     *[{"sex": "F", "age": "45.6", "view": "AP", "findings": "Pneumonia;Edema;Pleural Effusion"}] * 2,
     *[{"sex": "M", "age": "59", "view": "AP", "findings": "Pleural Effusion"}] * 6,
@@ -257,14 +257,14 @@ REAL = {"finding": ["No Finding", "Pneumonia", "Pleural Effusion"]}
 
 
 def test_a_set_as_large_as_the_real_one_has_its_joint_table_and_its_combinations_of_findings(tmp_path):
-    plan = planned(20, kind="matched", co_occurrence="real", real=real_set(tmp_path, FILMS), **REAL)
+    plan = planned(20, kind="matched", co_occurrence="real", real=real_set(tmp_path, IMAGES), **REAL)
     assert [s.quota for s in plan.strata] == [s.real for s in plan.strata]
     shown = Counter(frozenset(row.study.findings) for row in rows_of(plan))
-    assert shown == Counter(frozenset(film["findings"].split(";")) for film in FILMS)
+    assert shown == Counter(frozenset(image["findings"].split(";")) for image in IMAGES)
 
 
-def test_a_film_of_two_findings_of_the_plan_counts_once_for_the_rarer(tmp_path):
-    plan = planned(20, kind="matched", real=real_set(tmp_path, FILMS), **REAL)
+def test_an_image_of_two_findings_of_the_plan_counts_once_for_the_rarer(tmp_path):
+    plan = planned(20, kind="matched", real=real_set(tmp_path, IMAGES), **REAL)
     counted = Counter()
     for stratum in plan.strata:
         counted[stratum.values["finding"]] += stratum.real
@@ -273,13 +273,13 @@ def test_a_film_of_two_findings_of_the_plan_counts_once_for_the_rarer(tmp_path):
 
 def test_a_topped_up_set_is_balanced_together_with_the_real_one(tmp_path):
     target = REAL | {"age": [], "view": []}
-    plan = planned(40, kind="top_up", real=real_set(tmp_path, FILMS), **target)
+    plan = planned(40, kind="top_up", real=real_set(tmp_path, IMAGES), **target)
     assert {s.real + s.quota for s in plan.strata} == {10}
     plan = planned(3, kind="top_up", real=plan.config.target.real, **target)
     assert all(s.quota == 0 or s.real + s.quota <= 1 for s in plan.strata)
 
 
-def test_films_that_do_not_count_are_told(tmp_path):
+def test_images_that_do_not_count_are_told(tmp_path):
     others = [
         {"age": "30", "view": "PA", "findings": "Pneumonia"},
         {"sex": "F", "view": "PA", "findings": "Pneumonia"},
@@ -287,9 +287,9 @@ def test_films_that_do_not_count_are_told(tmp_path):
         {"sex": "F", "age": "30", "view": "PA"},
         {"sex": "F", "age": "30", "view": "PA", "findings": "Mass"},
     ]
-    plan = planned(kind="matched", real=real_set(tmp_path, FILMS + others), **REAL)
+    plan = planned(kind="matched", real=real_set(tmp_path, IMAGES + others), **REAL)
     note = plan.warnings[0]
-    assert "20 of 25 films count" in note
+    assert "20 of 25 images count" in note
     for part in (
         "1 of unknown sex",
         "1 of unknown age",
@@ -298,25 +298,25 @@ def test_films_that_do_not_count_are_told(tmp_path):
         "1 of another find",
     ):
         assert part in note
-    with pytest.raises(BadInput, match="0 of 25 films count"):
+    with pytest.raises(BadInput, match="0 of 25 images count"):
         planned(kind="matched", real=plan.config.target.real, race=["Black"])
 
 
 def test_the_further_findings_of_a_cell_keep_their_real_shares(tmp_path):
-    plan = planned(200, co_occurrence="real", real=real_set(tmp_path, FILMS), finding=["Pneumonia"])
+    plan = planned(200, co_occurrence="real", real=real_set(tmp_path, IMAGES), finding=["Pneumonia"])
     shown = Counter(frozenset(row.study.findings) for row in rows_of(plan))
     assert shown == {frozenset(["Pneumonia"]): 120, frozenset(["Pneumonia", "Edema", "Pleural Effusion"]): 80}
 
 
 def test_a_further_finding_that_the_model_was_never_shown_is_refused(tmp_path):
-    films = [{**film, "findings": film["findings"].replace("Edema", "Mass")} for film in FILMS]
+    images = [{**image, "findings": image["findings"].replace("Edema", "Mass")} for image in IMAGES]
     with pytest.raises(BadInput, match="finding 'Mass' beside 'Pneumonia' cannot be made"):
-        planned(co_occurrence="real", real=real_set(tmp_path, films), **REAL)
+        planned(co_occurrence="real", real=real_set(tmp_path, images), **REAL)
 
 
-def test_a_finding_that_no_film_counts_for_has_no_real_neighbours(tmp_path):
-    with pytest.raises(BadInput, match="no film counts for 'Cardiomegaly'"):
-        planned(co_occurrence="real", real=real_set(tmp_path, FILMS), finding=["Pneumonia", "Cardiomegaly"])
+def test_a_finding_that_no_image_counts_for_has_no_real_neighbours(tmp_path):
+    with pytest.raises(BadInput, match="no image counts for 'Cardiomegaly'"):
+        planned(co_occurrence="real", real=real_set(tmp_path, IMAGES), finding=["Pneumonia", "Cardiomegaly"])
 
 
 def test_stated_shares_are_exact_and_spread_over_the_cells():
@@ -349,7 +349,7 @@ def test_margins_are_met_and_the_rest_is_even():
 
 
 def test_margins_move_the_real_joint_table(tmp_path):
-    real = real_set(tmp_path, FILMS)
+    real = real_set(tmp_path, IMAGES)
     margins = {"view": {"PA": 0.5, "AP": 0.5}}
     plan = planned(80, kind="margins", margins=margins, real=real, **REAL)
     quotas = {s.key: s.quota for s in plan.strata if s.quota}
