@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -32,10 +32,9 @@ def read_prose(package: str, name: str) -> Prose:
     return Prose({block: Template(body.strip()) for block, body in zip(parts[::2], parts[1::2], strict=True)})
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0, first_number: int = 1) -> str:
-    """A table; ``numbers`` columns from ``first_number`` on are set to the right."""
-    aligned = range(first_number, first_number + numbers)
-    rules = "|".join("---:" if k in aligned else "---" for k in range(len(columns)))
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
+    """A table; the columns ``right``, by number from 0, are set to the right."""
+    rules = "|".join("---:" if k in right else "---" for k in range(len(columns)))
     escaped = [[text.replace("|", "\\|") for text in row] for row in (columns, *rows)]
     head, *lines = (f"| {' | '.join(row)} |" for row in escaped)
     return "\n".join([head, f"|{rules}|", *lines])

@@ -20,7 +20,7 @@ def test_sections_of_a_page_are_found_by_their_whole_title(sections: dict[str, s
 
 
 def test_a_bar_in_a_cell_does_not_break_a_table() -> None:
-    assert table(("a", "b"), [("x|y", "1")], numbers=1) == "| a | b |\n|---|---:|\n| x\\|y | 1 |"
+    assert table(("a", "b"), [("x|y", "1")], right=(1,)) == "| a | b |\n|---|---:|\n| x\\|y | 1 |"
 
 
 def test_a_value_that_is_empty_leaves_one_blank_line_and_one_that_is_lacking_is_an_error() -> None:

@@ -34,7 +34,7 @@ def gate_section(cells: Cells, gate_facts: Mapping[str, Any] | None, gates: Gate
         attempts=gates.attempts,
         substitutes=gates.substitutes,
         off=_PROSE.fill("off", names=", ".join(off)) if off else "",
-        refused=table(("gate", "images seen", "refused", "passed"), refused, numbers=3),
+        refused=table(("gate", "images seen", "refused", "passed"), refused, right=range(1, 4)),
         thresholds=_thresholds(gate_facts, relevant, looked_at),
         unseen=_unseen(gate_facts["without"], relevant, "race" in asked),
         joint=_joint(gate_facts),
@@ -80,7 +80,7 @@ def _thresholds(gate_facts: Mapping[str, Any], asked: Collection[str], looked_at
         least_patients=gate_facts["least_patients"],
         enough=f"{gate_facts['enough']:g}",
         copy_false_alarms=f"{100 * gate_facts['copy_false_alarms']:g}",
-        table=table((*columns, *passing), rows, numbers=3),
+        table=table((*columns, *passing), rows, right=range(1, 4)),
         age=age,
     )
 
@@ -101,7 +101,7 @@ def _joint(gate_facts: Mapping[str, Any]) -> str:
         for key, figure in gate_facts["joint"].items()
         if "|" not in key
     ]
-    return _PROSE.fill("joint", table=table(("group", "patients", "pass"), rows, numbers=1)) if rows else ""
+    return _PROSE.fill("joint", table=table(("group", "patients", "pass"), rows, right=(1,))) if rows else ""
 
 
 def _judge(judge: Mapping[str, Any]) -> str:

@@ -36,11 +36,12 @@ def plan_section(cells: Cells, shown: Mapping[str, int], missing: Mapping[str, S
     everything = total(cells)
     off, planned, images = len(_off(cells)), everything[WANTED], everything[FINAL]
     verdict = "whole" if images == planned and not off else "not_whole"
+    numbers = range(1, 1 + len(_COLUMNS))
     tables = [
-        table((attribute, *_COLUMNS), [(value, *_counted(counts)) for value, counts in values.items()], numbers=6)
+        table((attribute, *_COLUMNS), [(value, *_counted(counts)) for value, counts in values.items()], right=numbers)
         for attribute, values in by_value(cells).items()
     ]
-    tables.append(table(("", *_COLUMNS), [("all", *_counted(everything))], numbers=6))
+    tables.append(table(("", *_COLUMNS), [("all", *_counted(everything))], right=numbers))
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(shown.items()))
     return _PROSE.fill(
         "section",
@@ -80,7 +81,7 @@ def _cells(cells: Cells) -> str:
     return _PROSE.fill(
         "cells",
         head=_PROSE.fill("all_cells" if every else "cells_off", **counts),
-        table=table((*names, *_COLUMNS), rows, numbers=6, first_number=len(names)),
+        table=table((*names, *_COLUMNS), rows, right=range(len(names), len(names) + len(_COLUMNS))),
     )
 
 
