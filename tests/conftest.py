@@ -134,6 +134,19 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+COARSE_MM = (5.0, 3.5, 3.5)
+
+
+@pytest.fixture
+def coarse_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``gen drr --phantom`` on a grid of COARSE_MM, with a thirtieth of the voxels."""
+    from functools import partial
+
+    from drr.phantom.chest import make_phantom
+
+    monkeypatch.setattr("drr.job.make_phantom", partial(make_phantom, spacing_mm=COARSE_MM))
+
+
 @pytest.fixture(scope="session")
 def chest_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a coarse phantom as a real CT would come: chest.nii.gz, chest.seg.nii.gz, chest.seg.labels.csv."""
@@ -142,7 +155,7 @@ def chest_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from drr.phantom.chest import make_phantom
 
-    phantom = make_phantom("M", "average", 50, 0, (5.0, 3.5, 3.5))
+    phantom = make_phantom("M", "average", 50, 0, COARSE_MM)
     assert phantom.labels is not None
     folder = tmp_path_factory.mktemp("ct")
     for name, values in (("chest.nii.gz", phantom.hu), ("chest.seg.nii.gz", phantom.labels.ids)):

@@ -1,7 +1,7 @@
 """What a CPU gets wrong: the memory format that is safe for a module there, and a training step that shows it.
 
 oneDNN writes past its workspace in the weight gradient of a 1 x 1 convolution that has a stride, channels-last tensors
-and fewer input channels than a register (https://github.com/uxlfoundation/oneDNN/issues/6035, in torch 2.10 and later):
+and fewer input channels than a register (https://github.com/uxlfoundation/oneDNN/issues/6035; in torch 2.10):
 with AVX2 below 8 at all sizes, with AVX-512 below 16 on large images. The process aborts, hangs or, worse, goes on with
 a wrong gradient.
 """

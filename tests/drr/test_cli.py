@@ -227,7 +227,7 @@ def test_a_validator_finds_no_error_in_a_dicom_twin(ct_file: Path, tmp_path: Pat
     assert dicom_errors(first) == dicom_errors(second) == []
 
 
-def test_the_phantom_needs_no_file_and_says_who_it_is(tmp_path: Path) -> None:
+def test_the_phantom_needs_no_file_and_says_who_it_is(coarse_phantom: None, tmp_path: Path) -> None:
     run("--phantom", "--sex", "F", "--age", 63, "--habitus", "slim", "--masks", "auto", "--out", tmp_path / "out")
     with (tmp_path / "out" / "metadata.csv").open(encoding="utf-8", newline="") as stream:
         [row] = csv.DictReader(stream)

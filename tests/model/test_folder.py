@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput
@@ -87,16 +87,15 @@ def test_a_pickle_beside_safetensors_is_listed_and_no_fault(broken_model: Path) 
     check_model_folder(broken_model)
 
 
-def bundle(*arguments: object) -> subprocess.CompletedProcess[str]:
-    script = Path(__file__).parents[2] / "scripts" / "bundle.py"
-    command = [sys.executable, str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def bundle(*arguments: object) -> Result:
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "bundle.py"))
+    return CliRunner().invoke(script["bundle"], [str(argument) for argument in arguments])
 
 
 def test_a_bundle_says_that_weights_may_learn_from_its_images(toy_model: Path, tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text("card")
     ended = bundle(toy_model, toy_model, tmp_path / "card.md", tmp_path / "out")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     shown = read_json(toy_model / "capabilities.json")
     assert "weights_may_learn" not in shown
     assert read_capabilities(tmp_path / "out") == {**shown, "weights_may_learn": True}
@@ -109,7 +108,7 @@ def test_a_bundle_that_cannot_be_made_is_one_line(toy_model: Path, toy_autoencod
         ((toy_model, toy_model, tmp_path / "card.md"), "card.md is not a file"),
     ):
         ended = bundle(*arguments, tmp_path / "out")
-        assert ended.returncode == 1
+        assert ended.exit_code == 1
         assert ended.stderr.count("\n") == 1, ended.stderr
         assert culprit in ended.stderr
         assert not (tmp_path / "out").exists()

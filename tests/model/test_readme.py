@@ -29,6 +29,7 @@ def sandbox(
     toy_data: Path,
     toy_autoencoder: Path,
     chest_files: Path,
+    coarse_phantom: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
