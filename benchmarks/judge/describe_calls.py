@@ -19,15 +19,14 @@ from gen.judge.config import JudgeConfig
 from gen.judge.describe import EVEN, unreliable
 from gen.judge.judge import load_judge
 from gen.judge.labels import targets_of
-from gen.statistics.intervals import bootstrap
+from gen.statistics.intervals import Figure, bootstrap
 
 NORMAL = "No Finding"
-Triple = tuple[float, float, float]  # value, low, high
 
 
 def figures_of(
     said: np.ndarray, labels: np.ndarray, normal: np.ndarray, patients: tuple[str, ...]
-) -> dict[str, object]:
+) -> dict[str, Figure]:
     """``said`` bool (N, F), ``labels`` (N, F) of 0, 1 and NaN, both without "No Finding"; ``normal`` bool (N,).
 
     Each with its 95 % interval, by patient.

@@ -1,4 +1,4 @@
-"""Does the image show what its prompt says: the judge's AUROC by finding, agreement of sex and view, error of the age.
+"""Alignment of images with their prompts: the judge's AUROC by finding, agreement of sex and view, error of the age.
 
 Each beside the same judge's figure on real radiographs, which is the ceiling: where the judge cannot see a finding in
 real images, a figure on synthetic ones says nothing about them. Generator and judge may have learnt from one data set.
@@ -69,7 +69,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Side:
-    """What is said of the images of one set, and what the judge sees in them. ``units`` as in `figures`."""
+    """The prompts or labels of one set, and the judge's readings of it. ``units`` as in `gen.statistics.intervals`."""
 
     rows: Sequence[Row]
     units: Sequence[str]

@@ -31,12 +31,12 @@ _VALUES = {"present": 1, "absent": 0, "uncertain": -1}  # CheXpert's numbers; No
 def write_prompt_info(path: str | Path, rows: Sequence[Row]) -> int:
     """Write ``path`` for the rows that have a prompt, and return their number; images by their names in the folder.
 
-    Of one prompt with several images all are listed: the board takes a prompt of the real set once, and every synthetic
-    image of it. BadInput where no row has a prompt.
+    Of one prompt with several images all are listed: CheXGenBench takes a prompt of the real set once, and
+    every synthetic image of it. BadInput where no row has a prompt.
     """
     prompted, _ = with_studies([row for row in rows if row.prompt])
     if not prompted:
-        raise BadInput("no row has a prompt, so there is nothing to put on the board", hint="see the column prompt")
+        raise BadInput("no row has a prompt, so there is nothing for CheXGenBench", hint="see the column prompt")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -49,6 +49,6 @@ def write_prompt_info(path: str | Path, rows: Sequence[Row]) -> int:
 
 
 def chexpert_labels(row: Row) -> dict[str, int | None]:
-    """What the row says of CheXpert's 14 labels: 1 present, 0 absent, -1 uncertain, None not said."""
+    """CheXpert's 14 labels of a row: 1 present, 0 absent, -1 uncertain, None not said."""
     findings = study_of(row).findings
     return {name: _VALUES[findings[name].state] if name in findings else None for name in CHEXPERT_14}

@@ -1,4 +1,4 @@
-"""How different the images of one prompt are over their seeds, beside real radiographs of one label.
+"""Diversity of the images of one prompt over their seeds, beside real radiographs of one label.
 
 A generator that draws the same chest again and again may still score well on fidelity; here it does not.
 """
@@ -129,7 +129,7 @@ _LABELS = ("findings, view, sex and age band", "findings, view and adult or chil
 
 
 def label_of(row: Row, detail: int = 0) -> str:
-    """What ``row`` says of its image, as fine as ``_LABELS[detail]``."""
+    """The label of an image, as fine as ``_LABELS[detail]``."""
     study = study_of(row)
     findings = ";".join(name for name, finding in study.findings.items() if finding.state == "present")
     if detail == 2:

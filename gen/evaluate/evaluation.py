@@ -48,8 +48,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a report may show. ``sheet``: a prompt's image and a real image of the same label; ``gallery``: the closest
-    pairs of a synthetic and a training image, only where the user asked for it."""
+    """The pictures that a report may show. ``sheet``: a prompt's image and a real image of the same label;
+    ``gallery``: the closest pairs of a synthetic and a training image, only where the user asked for it."""
 
     sheet: tuple[Picture, ...] = ()
     gallery: tuple[Picture, ...] = ()
@@ -57,7 +57,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be evaluated. ``judge`` is a spec of `gen.judge.plugins`, "" the bundled one; no ``extractors``:
+    """The sets to evaluate, and how. ``judge`` is a spec of `gen.judge.plugins`, "" the bundled one; no ``extractors``:
     `EXTRACTORS`."""
 
     real: Path

@@ -1,4 +1,4 @@
-"""How far the synthetic images are from the real ones, beside how far one half of the real ones is from the other.
+"""Distance of the synthetic images from the real ones, beside that of one half of the real ones from the other.
 
 FID, precision and recall are torch-fidelity's; density and coverage, KID by patient, and all intervals are added here.
 Every figure but KID depends on the number of images, so sets are compared at equal N only.

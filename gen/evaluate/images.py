@@ -48,7 +48,7 @@ class ImageSet:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many rows were excluded, by reason."""
+        """Excluded rows by reason."""
         return Counter(line.partition(":")[0] for line in self.excluded)
 
     @property
@@ -58,7 +58,7 @@ class ImageSet:
 
 
 def cache_folder() -> Path:
-    """Where pixels and embeddings are kept: ``cxr-gen`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``."""
+    """The folder of cached pixels and embeddings: ``cxr-gen`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cxr-gen"
 
 
@@ -125,7 +125,7 @@ def require_enough(
 
 
 def reasons(images: ImageSet) -> str:
-    """What was excluded, as "2 corrupt, 1 duplicate", or "none"."""
+    """The counts of excluded rows, as "2 corrupt, 1 duplicate", or "none"."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(images.counts.items())) or "none"
 
 

@@ -1,4 +1,4 @@
-"""Does the synthetic set copy patients? The nearest training image of each, against what unseen patients' images have.
+"""Search for copies of patients: the nearest training image of each, against what unseen patients' images have.
 
 What is too near is decided by real images of patients that the generator never saw: a threshold at a stated rate of
 false alarms. Planted copies of training images show what the search would have found. A count of alarms says nothing

@@ -26,7 +26,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
 
 
 def figure_text(figure: Numbers, digits: int = 3, percent: bool = False) -> str:
-    """As "0.812 [0.774, 0.846]", "12.0 % [8.1, 17.3]", or "n/a"."""
+    """Format a figure as "0.812 [0.774, 0.846]", "12.0 % [8.1, 17.3]", or "n/a"."""
     if figure["value"] is None:
         return "n/a"
     scale = 100 if percent else 1

@@ -49,7 +49,7 @@ class Calibration:
         )
 
 
-def calibrate(
+def fit_calibration(
     images: Mapping[str, np.ndarray],
     targets: Targets,
     damaged: np.ndarray,
@@ -58,8 +58,11 @@ def calibrate(
     fake: np.ndarray,
     findings: tuple[str, ...],
 ) -> Calibration:
-    """From raw scores of held-out ``images`` with their ``targets``; ``damaged`` and ``quality`` (M, 3) are the quality
-    logits and targets of images and damaged images; ``artefacts`` and ``fake`` (K,) logits and whether fake."""
+    """Fit a calibration to the raw scores of held-out ``images`` with their ``targets``.
+
+    ``damaged`` and ``quality`` (M, 3) are the quality logits and targets of images and damaged images, ``artefacts``
+    and ``fake`` (K,) the logits of the texture branch and whether the image is fake.
+    """
     logits, count = images["logits"], len(findings)
     temperatures = {"findings": fit_temperature(logits[:, :count], targets.binary[:, :count])}
     for i, name in enumerate(PATIENT):
@@ -125,7 +128,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """What `write_calibration` wrote; BadInput for anything else."""
+    """Read what `write_calibration` wrote. Raises BadInput for anything else."""
     facts = read_json(path)
     try:
         calibration = Calibration(**facts)

@@ -136,7 +136,7 @@ def _figures(figures: Mapping[str, Any]) -> str:
 
 
 def about_index(reference: Reference, copies: Mapping[str, Any]) -> str:
-    """What is added to a judge's card where its index is another one, ``reference``, with its figures on ``copies``."""
+    """The addition to a judge's card where its index is another one, ``reference``, with its figures on ``copies``."""
     (count, width), patients = reference.codes.shape, len(set(reference.patients.tolist()))
     return f"\n{_PROSE.fill('index', count=count, width=width, patients=patients, copies=_copies(copies))}\n"
 

@@ -197,7 +197,7 @@ UNSEEN_SPOILS = ("median", "checkerboard", "ringing")
 
 
 def spoil(image: np.ndarray, rng: np.random.Generator, kind: str) -> np.ndarray:
-    """``image`` with a texture that no detector makes: one of FORGERIES or UNSEEN_FORGERIES, on 8-bit levels."""
+    """``image`` with a texture that no detector makes: one of SPOILS or UNSEEN_SPOILS, on 8-bit levels."""
     from scipy.ndimage import median_filter
 
     side = image.shape[0]

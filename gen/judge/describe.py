@@ -48,7 +48,7 @@ def predicted_study(prediction: Judgement, doubtful: Collection[str] = (), sure:
 
 
 def describe(prediction: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> dict[str, Any]:
-    """What `gen describe --json` says of one image: prompt, study, probabilities, and which findings not to trust."""
+    """The JSON of `gen describe` for one image: prompt, study, probabilities, and which findings not to trust."""
     study = predicted_study(prediction, doubtful, sure)
     return {
         "prompt": render(study),

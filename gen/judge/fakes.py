@@ -44,13 +44,13 @@ class Fakes:
 
 @dataclass(frozen=True)
 class FakeSources:
-    """Where fakes come from: a model folder, and samples by split (patients of their own, each)."""
+    """The sources of fakes: a model folder, and samples by split (patients of their own, each)."""
 
     generator: Path
     samples: dict[str, list[Row]]
 
     def inputs(self) -> dict[str, str]:
-        """What of it decides a training, for `open_run`."""
+        """The digests that decide a training, for `open_run`."""
         return {"generator": model_hash(self.generator), "samples": data_digest(self.samples)}
 
     def arrays(self, images: np.ndarray, count: int, split: str, size: int, cache: str | Path) -> Fakes:

@@ -1,4 +1,4 @@
-"""From a finished training to a judge's folder: half precision, calibration, reference index, figures, card."""
+"""The finishing of a training into a judge's folder: half precision, calibration, reference index, figures, card."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache
 from gen.data.split import patient_of, split_rows
-from gen.judge.calibrate import CALIBRATION, Calibration, calibrate, write_calibration
+from gen.judge.calibrate import CALIBRATION, Calibration, fit_calibration, write_calibration
 from gen.judge.card import write_card
 from gen.judge.degrade import degrade, draw_kind
 from gen.judge.fakes import FakeSources, fake_sources_of, reconstruct
@@ -77,7 +77,7 @@ def _calibration(
         quality.append(result.quality)
         fakes.append(drawn_from.draw(image, rng))
     clean, bad, fake = (raw_scores(network, _as_u8(images)) for images in (pixels_u8, damaged, fakes))
-    return calibrate(
+    return fit_calibration(
         clean,
         targets,
         np.concatenate([clean["quality"], bad["quality"]]),
@@ -91,7 +91,7 @@ def _calibration(
 def _figures(
     judge: Judge, rows: dict[str, list[Row]], sources: FakeSources, config: JudgeConfig, cache: Path
 ) -> dict[str, Any]:
-    """What the card and the reports say of ``judge``; of the test split, or without one of validation."""
+    """Measure what the card and the reports say of ``judge``; of the test split, or without one of validation."""
     split = "test" if rows["test"] else "validation"
     held_out = rows[split]
     pixels_u8 = pixel_cache(held_out, config.size, cache)

@@ -1,4 +1,4 @@
-"""What is known of an image: targets and masks for the judge's heads, so that a missing label is never a negative.
+"""Labels of an image: targets and masks for the judge's heads, so that a missing label is never a negative.
 
 A finding is present or absent where the row's Study says so; absent also where the image has "No Finding", and where
 its source is known to name all that it has (NIH ChestX-ray14). Whatever else is not named is unknown.

@@ -74,7 +74,7 @@ def open_judge(spec: str = "", *, device: str = "auto") -> AnyJudge:
 
 
 def thresholds_of(judge: AnyJudge) -> Mapping[str, float]:
-    """From which probability on ``judge`` calls a finding present; nothing where it has no calibration: 0.5 counts."""
+    """The probability from which ``judge`` calls each finding present; of one without calibration none: 0.5 counts."""
     return judge.calibration.thresholds if isinstance(judge, Judge) else {}
 
 

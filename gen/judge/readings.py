@@ -1,4 +1,4 @@
-"""What a judge predicts: `Judgement` of one image, `Readings` of many, and `AnyJudge`, which every judge is.
+"""Predictions of a judge: `Judgement` of one image, `Readings` of many, and `AnyJudge`, which every judge is.
 
 A judge of your own needs a name, a fingerprint, its findings and `read`; see `gen.judge.plugins` for three of them.
 """

@@ -134,7 +134,7 @@ def write_reference(path: Path, reference: Reference) -> None:
 
 
 def read_reference(path: Path) -> Reference:
-    """What `write_reference` wrote; BadInput for anything else."""
+    """Read what `write_reference` wrote. Raises BadInput for anything else."""
     from safetensors import SafetensorError, safe_open
 
     try:

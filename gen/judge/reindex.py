@@ -56,6 +56,6 @@ def reindex(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto
 
 
 def _copies(judge: Judge, reference: Reference, files: Sequence[Path], numbers: np.ndarray) -> dict[str, Any]:
-    """How many planted copies of ``files``, rows ``numbers`` of ``reference``, it finds."""
+    """Count the planted copies of ``files``, rows ``numbers`` of ``reference``, that ``judge`` finds."""
     images = np.stack([to_levels(read_radiograph(file).pixels, judge.size) for file in files])
     return copy_figures(judge, reference, list(images.astype(np.float32) / 255), numbers.tolist())

@@ -29,7 +29,7 @@ class Figure:
     n: int
 
     def text(self, digits: int = 3) -> str:
-        """As "0.812 [0.774, 0.846]", or "n/a"."""
+        """Format it as "0.812 [0.774, 0.846]", or "n/a"."""
         if math.isnan(self.value):
             return "n/a"
         value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))

@@ -1,4 +1,4 @@
-"""How good probabilities are: AUROC, Brier score and calibration error of arrays in which NaN is an unknown label."""
+"""Scores of probabilities: AUROC, Brier score and calibration error of arrays in which NaN is an unknown label."""
 
 from __future__ import annotations
 
