@@ -40,7 +40,7 @@ def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Ag
     if record["source"] == MODEL and read_marker(folder).get("noise") != NOISE_VERSION:
         raise BadInput(
             f"{folder} was made by another version of cxr-gen, whose seeds mean other images",
-            hint="replay it with the version that its README.md names",
+            hint="it cannot be replayed; `gen dataset verify` checks it",
         )
     planned = row_of(record, config.seed)
     [outcome] = open_source(config).make([planned], [int(record["seed"])])

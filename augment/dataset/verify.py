@@ -113,7 +113,7 @@ def _problems(out: Path, quick: bool) -> Iterator[str]:
                 yield from _table_problems(out)
             for fmt in formats:
                 yield from _uncounted(out / fmt, files[fmt])
-    yield from _strangers(out, there)
+    yield from _foreign_files(out, there)
 
 
 # A shard
@@ -304,7 +304,7 @@ def _uncounted(folder: Path, wanted: int) -> Iterator[str]:
         yield f"{folder}: {has} files, and the shards account for {wanted}"
 
 
-def _strangers(out: Path, there: set[int]) -> Iterator[str]:
+def _foreign_files(out: Path, there: set[int]) -> Iterator[str]:
     """Visible files among the tars that are none; hidden ones are a desktop's, NFS's, or left by a writer that died."""
     tars = {tar_name(shard) for shard in there}
     names = (path.relative_to(out).as_posix() for path in (out / DATA).glob("[!.]*"))

@@ -145,7 +145,7 @@ def open_gate_set(gates: Gates, *, device: str = "auto", table: Path | None = No
     if gates.real is None:
         return gate_set_of(judge, gates, *_images_with(judge))
     if table is None or not table.is_file():
-        images, source = measure(judge, _strangers(judge, gates.real)[0]), _source(judge, gates.real)
+        images, source = measure(judge, _held_out(judge, gates.real)[0]), _source(judge, gates.real)
         if table is None:
             return gate_set_of(judge, gates, images, source)
         write_table(table, images, source)
@@ -163,7 +163,7 @@ def fingerprint_of_gates(gates: Gates, *, device: str = "auto") -> str:
     check_gates(gates)
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
-    rows, _ = _strangers(judge, gates.real)
+    rows, _ = _held_out(judge, gates.real)
     facts = json.dumps([judge.fingerprint, _index_hash(judge), data_digest({"real": rows})])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
@@ -251,7 +251,7 @@ def _without_copy(image: RealImage) -> RealImage:
     return replace(image, scores={kind: score for kind, score in image.scores.items() if kind != "copy"})
 
 
-def _strangers(judge: AnyJudge, folder: str) -> tuple[list[Row], int]:
+def _held_out(judge: AnyJudge, folder: str) -> tuple[list[Row], int]:
     """The images of ``folder`` that ``judge`` did not learn from, as far as it says, and how many there are in all."""
     every = read_manifest(folder).rows
     rows = unlearnt(judge, every)
@@ -264,7 +264,7 @@ def _strangers(judge: AnyJudge, folder: str) -> tuple[list[Row], int]:
 
 
 def _source(judge: AnyJudge, folder: str) -> str:
-    rows, every = _strangers(judge, folder)
+    rows, every = _held_out(judge, folder)
     left_out = f", without {every - len(rows)} of patients that the judge learnt from" if len(rows) < every else ""
     return f"{len(rows)} images of {Path(folder).name}{left_out}"
 
