@@ -14,7 +14,7 @@ from gen.language.findings import DEVICE_NOUNS, NOUNS
 from gen.language.render import EMPTY, SEX_NAMES, noun_phrase, render, sentence
 from gen.language.study import Finding, Study
 
-CANONICAL_SHARE = 0.25  # of the captions are the canonical prompt itself, which is what a user's text becomes
+CANONICAL_SHARE = 0.7  # of the captions are the canonical prompt itself, which is what a user's text becomes
 
 PRESENT = ("{x}", "There is {x}", "{x} is seen", "{x} is present", "{x} is noted", "Findings of {x}", "Evidence of {x}")
 ABSENT = ("No {x}", "No evidence of {x}", "There is no {x}", "{x} is not seen", "Without {x}", "Negative for {x}")

@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 
 @click.group()
 def data() -> None:
-    """Check folders of radiographs."""
+    """Check and prepare folders of radiographs."""
 
 
 @data.command()
@@ -41,6 +41,30 @@ def check(folder: Path, as_json: bool) -> None:
     click.echo(json.dumps(report.to_json_dict(), ensure_ascii=False) if as_json else report.to_text())
     if report.problems:
         raise BadInput(f"{folder} has {len(report.problems)} problem(s)", hint="each is named above")
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the prepared data set.")
+@click.option("--size", default=256, show_default=True, help="Side of the prepared images, in pixels.")
+@click.option("--like", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Prepared set to match.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def prepare(folder: Path, out: Path, size: int, like: Path | None, as_json: bool) -> None:
+    """Bring the radiographs of DIR into one frame and one exposure, without borders and burnt-in marks.
+
+    Chests are aligned with each other, or with those of --like. What does not fit (laterals, other body parts, images
+    cut too tight) is listed in left_out.csv with the reason. The same command goes on where it was stopped.
+    """
+    import sys
+
+    from gen.data import prepare as preparation
+
+    config = preparation.PrepareConfig(str(folder), size, str(like) if like else None)
+    manifest, left = preparation.prepare(config, out, sys.argv)
+    if as_json:
+        click.echo(json.dumps({"images": len(manifest.rows), "left_out": len(left), "out": str(out)}))
+    else:
+        click.echo(f"{len(manifest.rows)} images in {out}; {len(left)} left out, named in {preparation.LEFT_OUT}")
 
 
 @dataclass(frozen=True)

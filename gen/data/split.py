@@ -6,6 +6,7 @@ Everything is a function of the rows, the seed and a position, so that a resumed
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,7 @@ class Order:
     patients: tuple[str, ...]  # of each image
     seed: int
     cap: int
+    weights: tuple[float, ...] = ()  # how often each image is to be seen, against the others; none: equally often
 
     @cached_property
     def epoch_length(self) -> int:
@@ -104,7 +106,13 @@ class Order:
         for films in self._films:
             many = self.cap and len(films) > self.cap
             chosen += generator.choice(films, self.cap, replace=False).tolist() if many else films
-        return generator.permutation(np.asarray(chosen))
+        images = np.asarray(chosen)
+        if self.weights:  # as many as before, each by its weight: systematic resampling
+            ends = np.cumsum(np.asarray(self.weights)[images])
+            images = images[
+                np.searchsorted(ends, (np.arange(len(images)) + generator.random()) / len(images) * ends[-1])
+            ]
+        return generator.permutation(images)
 
     @cached_property
     def _films(self) -> list[list[int]]:
@@ -114,6 +122,26 @@ class Order:
         return list(films.values())
 
 
-def order_of(rows: Sequence[Row], seed: int, films_per_patient: int) -> Order:
-    """The order of ``rows``, at most ``films_per_patient`` films of one patient in an epoch."""
-    return Order(tuple(patient_of(row) for row in rows), seed, films_per_patient)
+def order_of(rows: Sequence[Row], seed: int, films_per_patient: int, balanced: bool = False) -> Order:
+    """The order of ``rows``, at most ``films_per_patient`` films of one patient in an epoch, `balance` if asked for."""
+    weights = tuple(balance(rows)) if balanced else ()
+    return Order(tuple(patient_of(row) for row in rows), seed, films_per_patient, weights)
+
+
+def balance(rows: Sequence[Row], most: float = 3.0) -> list[float]:
+    """Weights, from 1 / ``most`` to ``most``, that even out sexes, views and findings.
+
+    For each attribute a row has the root of (mean count of its values) / (count of its own), its rarest finding's for
+    findings; the product of the three is clipped. The root leaves common things common.
+    """
+    import numpy as np
+
+    weights = np.ones(len(rows))
+    for column in ("sex", "view", "findings"):
+        values = [(value,) if isinstance(value, str) else value for value in (getattr(row, column) for row in rows)]
+        counts = Counter(name for names in values for name in set(names) if name)
+        if counts:
+            mean = sum(counts.values()) / len(counts)
+            rarest = [min((counts[name] for name in names if name), default=mean) for names in values]
+            weights *= np.sqrt(mean / np.asarray(rarest, float))
+    return [float(weight) for weight in np.clip(weights, 1 / most, most)]

@@ -12,7 +12,7 @@ from gen.core.manifest import Row
 from gen.data.captions import write_caption
 from gen.data.rows import study_of
 from gen.language.prompt import read_prompt
-from gen.language.render import render
+from gen.language.render import render, sentence
 from gen.language.study import Study
 
 SOURCES = ("study", "prompt")
@@ -27,12 +27,17 @@ class Texts:
     source: str
     caption_dropout: float
     fact_dropout: float
+    style_dropout: float = 0.3  # of each word of a style
+
+    def style(self, index: int) -> tuple[str, ...]:
+        """Source, sharpness and contrast of image ``index`` in words, where `gen data prepare` measured them."""
+        return style_of(self.rows[index])
 
     def fixed(self) -> list[str]:
         """One caption an image, complete, always the same: the canonical prompt, which is what sampling shows."""
         if self.source == "prompt":
             return [row.prompt for row in self.rows]
-        return [render(study) for study in self.studies]
+        return [with_style(render(study), style_of(row)) for study, row in zip(self.studies, self.rows, strict=True)]
 
     def shown(self) -> tuple[list[Study], int]:
         """What the captions tell a model, and of how many images nobody can say, their prompts being unreadable."""
@@ -63,7 +68,23 @@ class Texts:
             study = replace(study, view=None, position=None)
         if without_findings:  # so that the look of a source that knows one finding only does not come to mean it
             study = replace(study, findings={}, devices=())
-        return write_caption(study, generator)
+        text = write_caption(study, generator)
+        return with_style(text, [word for word in self.style(index) if generator.random() >= self.style_dropout])
+
+
+def style_of(row: Row) -> tuple[str, ...]:
+    """What a prepared row says of its look: its source, its sharpness and its contrast; nothing for other rows."""
+    measured = {name: row.extra.get(name, "").strip() for name in ("sharpness", "contrast")}
+    if not all(measured.values()):
+        return ()
+    return (*([f"source {row.source}"] if row.source else []), *(f"{level} {name}" for name, level in measured.items()))
+
+
+def with_style(text: str, words: Sequence[str]) -> str:
+    """``text`` and then the words of a style: "... Source x, high sharpness, low contrast."."""
+    if not words:
+        return text
+    return " ".join(part for part in (text, sentence(", ".join(words))) if part)
 
 
 def texts_of(rows: Sequence[Row], source: str, caption_dropout: float, fact_dropout: float) -> Texts:

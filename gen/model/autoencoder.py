@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
+from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
 from gen.model import training
 from gen.model.cpu import memory_format
 from gen.model.device import describe_device
-from gen.model.latents import RAW_STD, freeze_linear_encoder, moments, patch_pca, set_patch_encoder, shrink_factor
+from gen.model.latents import (
+    RAW_STD,
+    freeze_linear_encoder,
+    moments,
+    patch_pca,
+    refit_patch_encoder,
+    set_patch_encoder,
+    shrink_factor,
+)
 from gen.model.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
 
 if TYPE_CHECKING:
@@ -34,6 +43,7 @@ class AutoencoderShape:
 
     class_name: str = "AutoencoderTiny"  # or AutoencoderKL
     latent_channels: int = 8
+    whitening: float = 0.5  # Tiny: 1: all channels of equal size, 0: as the principal components have it
     block_out_channels: list[int] = field(default_factory=lambda: [32, 32, 32, 32])
     blocks: list[int] = field(default_factory=lambda: [3, 3, 3, 1])  # per decoder stage (Tiny)
     layers_per_block: int = 1  # KL
@@ -47,6 +57,8 @@ class AutoencoderConfig:
     out: str
     data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
     init: str | None = None  # a model folder, or the folder of an autoencoder, to start from
+    # Set the linear encoder of init anew to these images; its decoder is carried over.
+    refit_encoder: bool = False
     shape: AutoencoderShape = field(default_factory=AutoencoderShape)
     size: int = 256  # pixels, the side of a training image
     crop: int = 128  # pixels, the side of what one step sees of it; the network is convolutional
@@ -109,9 +121,11 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         channels = int(bare.config.in_channels)
         held_out = to_model_range(evenly(pixels["validation"], config.validation_images))
         held_out = held_out.expand(-1, channels, -1, -1)
-        if config.init is None and config.shape.class_name == "AutoencoderTiny":
+        if config.refit_encoder or (config.init is None and config.shape.class_name == "AutoencoderTiny"):
             some = pixels["train"][:: max(1, len(pixels["train"]) // 500)]
-            set_patch_encoder(bare, *patch_pca(some, shrink_factor(bare), config.shape.latent_channels))
+            set_encoder = refit_patch_encoder if config.refit_encoder else set_patch_encoder
+            components = patch_pca(some, shrink_factor(bare), int(bare.config.latent_channels))
+            set_encoder(bare, *components, config.shape.whitening)
         linear = freeze_linear_encoder(bare)
         if config.gradient_checkpointing:
             bare.enable_gradient_checkpointing()
@@ -139,7 +153,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         bar, say = training.progress(accelerator, images, config.images)
         for line in skipped:
             say(line)
-        if config.init and config.shape != AutoencoderShape():
+        if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
             say(f"shape is not used: the architecture is that of {config.init}")
         precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
         say(describe_device(accelerator.device, precision, "sdpa"))
@@ -283,13 +297,12 @@ def random_crops(levels: np.ndarray, chosen: Sequence[int], seeds: Sequence[int]
 
 def seeded_noise(vae: Any, seeds: Sequence[int], size: int) -> torch.Tensor:
     """Standard normal noise (n, C, h, w) in the shape of the latents of ``size`` pixels, row i from ``seeds[i]``."""
+    import numpy as np
     import torch
 
     side = size // shrink_factor(vae)
-    rows = [
-        torch.randn(vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(s)) for s in seeds
-    ]
-    return torch.stack(rows)
+    rows = [standard_normal((vae.config.latent_channels, side, side), seed) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
 
 
 def reconstruction_scores(vae: Any, images: torch.Tensor, batch_size: int) -> dict[str, float]:

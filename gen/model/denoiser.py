@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gen.core.errors import BadInput
+from gen.model.losses import rho_schedule
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -25,17 +26,19 @@ PREDICTIONS = ("v_prediction", "epsilon")
 class DenoiserShape:
     """The architecture of a new denoiser; lists have one entry a U-Net level, finest first."""
 
-    block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 192])
-    cross_attention: list[bool] = field(default_factory=lambda: [False, True, True])
+    block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 192, 160])
+    cross_attention: list[bool] = field(default_factory=lambda: [False, False, True, True])
     layers_per_block: int = 1
     head_channels: int = 32
     norm_num_groups: int = 16
     text_channels: int = 128
     text_layers: int = 2
     text_heads: int = 4
+    text_length: int = 64  # tokens that a caption is cut to
     vocabulary: int = 2000  # at most; of the tokenizer that is trained on the captions
     prediction_type: str = "v_prediction"  # or epsilon
-    zero_terminal_snr: bool = True
+    sigma_min: float = 0.02  # noise over signal at the first timestep and at the last
+    sigma_max: float = 60.0
 
 
 class Denoiser(nn.Module):
@@ -58,11 +61,9 @@ def new_denoiser(shape: DenoiserShape, tokenizer: CLIPTokenizer, channels: int, 
 
     BadInput, naming the key, for numbers of ``shape`` that do not go together.
     """
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    if shape.prediction_type == "epsilon" and shape.zero_terminal_snr:
-        raise BadInput("epsilon cannot be predicted at zero terminal SNR", hint="use v_prediction, or turn it off")
     _check_shape(shape)
     attends = shape.cross_attention
     unet = UNet2DConditionModel(
@@ -93,14 +94,12 @@ def new_denoiser(shape: DenoiserShape, tokenizer: CLIPTokenizer, channels: int, 
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        clip_sample=False,
-        set_alpha_to_one=True,
+    # A stochastic solver repairs at low noise what went wrong at high noise; evenly spaced timesteps are good steps.
+    scheduler = DPMSolverMultistepScheduler(
+        trained_betas=rho_schedule(1000, shape.sigma_min, shape.sigma_max),
         prediction_type=shape.prediction_type,
-        rescale_betas_zero_snr=shape.zero_terminal_snr,
+        algorithm_type="sde-dpmsolver++",
+        solver_order=2,
         timestep_spacing="trailing",
         steps_offset=1,  # means nothing with this spacing, but the stock pipeline warns of 0
     )
@@ -119,6 +118,8 @@ def _check_shape(shape: DenoiserShape) -> None:
             raise BadInput(f"shape.block_out_channels has {width}, no multiple of head_channels")
     if shape.text_channels % shape.text_heads:
         raise BadInput(f"shape.text_channels is {shape.text_channels}, no multiple of text_heads")
+    if not 0 < shape.sigma_min < shape.sigma_max:
+        raise BadInput(f"shape.sigma_min is {shape.sigma_min} and shape.sigma_max is {shape.sigma_max}")
     if shape.prediction_type not in PREDICTIONS:
         raise BadInput(f"shape.prediction_type is {shape.prediction_type!r}", hint=f"use {' or '.join(PREDICTIONS)}")
 

@@ -46,7 +46,7 @@ def pick_dtype(name: str, device: torch.device, *, training: bool = False) -> to
     """The number format of the network on ``device``; "auto" is the fastest that is safe there.
 
     auto: on CUDA bfloat16, or without it float16 (float32 for training); on a CPU bfloat16 where the processor
-    multiplies it in hardware (AMX), since without AMX it is half as fast as float32; else float32.
+    multiplies it in hardware (AMX or AVX-512 BF16), since elsewhere it is half as fast as float32; else float32.
     BadInput for an unknown name; EnvironmentLacks for bfloat16 on a GPU that cannot.
     """
     import torch
@@ -64,9 +64,9 @@ def pick_dtype(name: str, device: torch.device, *, training: bool = False) -> to
 
 @functools.cache
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has bfloat16 matrix units (the ``amx_bf16`` flag, which only Linux lists)."""
+    """Whether this CPU multiplies bfloat16 in hardware: ``amx_bf16`` or ``avx512_bf16``, which only Linux lists."""
     try:
-        return re.search(r"\bamx_bf16\b", Path("/proc/cpuinfo").read_text()) is not None
+        return re.search(r"\b(amx|avx512)_bf16\b", Path("/proc/cpuinfo").read_text()) is not None
     except OSError:
         return False
 

@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gen.core.files import atomic_file
+from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import Augmentation, augment, evenly, to_model_range
-from gen.model.latents import moments
+from gen.model.latents import linear_encoder, moments
 
 if TYPE_CHECKING:
     import torch
 
 
 def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation, folder: str | Path) -> np.ndarray:
-    """Latents of ``levels`` (N, H, W) uint8 in diffusion range, memory-mapped float16 (N, variants, 2, C, h, w).
+    """Latents of ``levels`` (N, H, W) uint8 in diffusion range, memory-mapped float16 (N, variants, 1 or 2, C, h, w).
 
-    Axis 2 is mean and standard deviation of the posterior. Variant 0 is the image, the others are augmented. Built
-    once; the name holds a hash of the images, the encoder and the augmentation.
+    Axis 2 is the mean and, where the encoder has one, the standard deviation of the posterior. Variant 0 is the image,
+    the others are augmented. Built once; the name holds a hash of the images, the encoder and the augmentation.
     """
     import torch
     from tqdm import tqdm
 
     scale = float(vae.config.scaling_factor)
+    linear = linear_encoder(vae)
     key = hashlib.sha256()
     for start in range(0, len(levels), 256):  # in blocks: the memory map may be larger than the memory
         key.update(levels[start : start + 256].tobytes())
@@ -43,9 +45,12 @@ def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation,
                 for variant in range(variants):
                     seeds = [derived_seed(variant, start + i) for i in range(len(images))]
                     moved = augment(images, seeds, how) if variant else images
+                    if linear is not None:
+                        copies.append(linear(moved.to(device))[:, None] * scale)
+                        continue
                     channels = int(vae.config.in_channels)
                     mean, std = moments(vae, moved.expand(-1, channels, -1, -1).to(device))
-                    copies.append(torch.stack([mean, torch.zeros_like(mean) if std is None else std], 1) * scale)
+                    copies.append(torch.stack([mean] if std is None else [mean, std], 1) * scale)
                 block = torch.stack(copies, 1).cpu().numpy().astype(np.float16)
                 if not started:
                     shape = (len(levels), *block.shape[1:])
@@ -66,24 +71,17 @@ def encoder_digest(vae: Any) -> str:
     return digest.hexdigest()
 
 
-def draw_latents(
-    cache: np.ndarray, chosen: Sequence[int], seeds: Sequence[int], timesteps: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Clean latents and noise (n, C, h, w) float32 and timesteps (n,), row i decided by ``seeds[i]``.
-
-    The seed picks the variant, samples the posterior, and draws noise and timestep.
-    """
+def draw_latents(cache: np.ndarray, chosen: Sequence[int], seeds: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean latents and noise (n, C, h, w) float32; ``seeds[i]`` picks the variant and draws posterior and noise."""
     import torch
 
-    rows = []
+    clean, drawn = [], []
     for index, seed in zip(chosen, seeds, strict=True):
-        generator = torch.Generator().manual_seed(seed)
-        variant = int(torch.randint(cache.shape[1], (), generator=generator))
-        mean, std = torch.from_numpy(cache[index, variant].astype(np.float32))
-        spread, noise = torch.randn(2, *mean.shape, generator=generator)
-        rows.append((mean + std * spread, noise, torch.randint(timesteps, (), generator=generator)))
-    clean, drawn, times = zip(*rows, strict=True)
-    return torch.stack(clean), torch.stack(drawn), torch.stack(times)
+        moments = cache[index, seed % cache.shape[1]].astype(np.float32)
+        spread, noise = standard_normal((2, *moments.shape[1:]), seed)
+        clean.append(moments[0] + moments[1] * spread if len(moments) == 2 else moments[0])
+        drawn.append(noise)
+    return torch.from_numpy(np.stack(clean)), torch.from_numpy(np.stack(drawn))
 
 
 def nearest_distance(queries: torch.Tensor, cache: np.ndarray) -> np.ndarray:

@@ -41,10 +41,12 @@ def as_blocks(images: np.ndarray, patch: int) -> np.ndarray:
     return grid.transpose(0, 1, 3, 2, 4)
 
 
-def set_patch_encoder(vae: Any, basis: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-    """Make the encoder of an `AutoencoderTiny` without blocks the whitened patch transform, times RAW_STD.
+def set_patch_encoder(vae: Any, basis: np.ndarray, mean: np.ndarray, std: np.ndarray, whitening: float = 1.0) -> None:
+    """Make the encoder of an `AutoencoderTiny` without blocks the patch transform, its first channel of size RAW_STD.
 
-    Its stride-2 convolutions gather 2 x 2 pixels each, so k of them hold a 2**k patch in 4**k channels.
+    ``whitening`` 1 makes all channels as large, 0 leaves them as they are, between them channel k is
+    (std[k] / std[0]) ** (1 - whitening) of the first. Stride-2 convolutions gather 2 x 2 pixels each, so k of them hold
+    a 2**k patch in 4**k channels.
     """
     import torch
 
@@ -63,7 +65,8 @@ def set_patch_encoder(vae: Any, basis: np.ndarray, mean: np.ndarray, std: np.nda
                 for tap in range(4):  # with padding 1, taps 1 and 2 of the kernel are the pixels 2i and 2i + 1
                     layer.weight[4 * channel + tap, channel, 1 + tap // 2, 1 + tap % 2] = 1
         pixel = torch.as_tensor(_pixel_of_channel(len(downs)))
-        scaled = torch.as_tensor(basis / std[:, None] * RAW_STD, dtype=torch.float32)
+        sizes = (std / std[0]) ** (1 - whitening) * RAW_STD
+        scaled = torch.as_tensor(basis * (sizes / std)[:, None], dtype=torch.float32)
         last.weight[:, : patch * patch, 1, 1] = scaled[:, pixel]
         last.bias.copy_(-scaled @ torch.as_tensor(mean, dtype=torch.float32))
     vae.register_to_config(scaling_factor=1 / RAW_STD)
@@ -82,12 +85,71 @@ def _pixel_of_channel(levels: int) -> list[int]:
     return pixels
 
 
+def is_linear(vae: Any) -> bool:
+    """Whether the encoder of ``vae`` has no nonlinearity (an `AutoencoderTiny` without encoder blocks)."""
+    return type(vae).__name__ == "AutoencoderTiny" and not any(vae.config.num_encoder_blocks)
+
+
 def freeze_linear_encoder(vae: Any) -> bool:
-    """Freeze the encoder if it is one without a nonlinearity (an `AutoencoderTiny` without encoder blocks)."""
-    linear = type(vae).__name__ == "AutoencoderTiny" and not any(vae.config.num_encoder_blocks)
-    if linear:
+    """Freeze the encoder if it is a linear one."""
+    if is_linear(vae):
         vae.encoder.requires_grad_(False)
-    return linear
+    return is_linear(vae)
+
+
+def linear_encoder(vae: Any) -> Any:
+    """The encoder of ``vae`` as one convolution of images (N, 1, H, W) in [-1, 1], where `set_patch_encoder` made it.
+
+    None for any other. It gives the same numbers to rounding, some thirty times sooner.
+    """
+    import torch
+
+    patch = shrink_factor(vae)
+    if not is_linear(vae) or vae.config.in_channels != 1:
+        return None
+    device = next(vae.parameters()).device
+    pixels = torch.eye(patch * patch, device=device).view(-1, 1, patch, patch)
+    with torch.no_grad():  # -1 is black, where ReLU passes what the others add
+        level = vae.encode(torch.full((1, 1, patch, patch), -1.0, device=device)).latents
+        slopes = vae.encode(2 * pixels - 1).latents - level
+        probe = torch.linspace(-1, 1, 9 * patch * patch, device=device).view(1, 1, 3 * patch, 3 * patch)
+    kernel = slopes[:, :, 0, 0].T.reshape(-1, 1, patch, patch)
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        found = torch.nn.functional.conv2d((images + 1) / 2, kernel, stride=patch)
+        return found + level[:, :, :1, :1]
+
+    with torch.no_grad():
+        same = torch.allclose(encode(probe), vae.encode(probe).latents, atol=1e-4)
+    return encode if same else None
+
+
+def refit_patch_encoder(vae: Any, basis: np.ndarray, mean: np.ndarray, std: np.ndarray, whitening: float) -> None:
+    """`set_patch_encoder` anew for other images, the decoder carried along by the linear map between the latents.
+
+    Raises BadInput for an encoder that is not linear, or of another number of channels.
+    """
+    import torch
+
+    old = linear_encoder(vae)
+    if old is None or vae.config.latent_channels != len(basis):
+        raise BadInput("refit_encoder needs an init whose encoder is a patch transform of as many channels")
+    patch = shrink_factor(vae)
+    set_patch_encoder(vae, basis, mean, std, whitening)
+    new = linear_encoder(vae)
+    corners = torch.cat([torch.zeros(1, patch * patch), torch.eye(patch * patch)]).view(-1, 1, patch, patch) * 2 - 1
+    before, after = old(corners)[:, :, 0, 0].double(), new(corners)[:, :, 0, 0].double()
+    # Least squares over patches as the images have them: their covariance is that of the leading components.
+    weights = torch.as_tensor(basis * std[:, None], dtype=torch.float64)  # (C, patch**2), one row a component
+    slopes_old, slopes_new = weights @ (before[1:] - before[0]), weights @ (after[1:] - after[0])
+    turn = torch.linalg.lstsq(slopes_new, slopes_old).solution  # new latents @ turn = old latents, up to a shift
+    middle = torch.as_tensor(mean, dtype=torch.float64)
+    shift = before[0] + middle @ (before[1:] - before[0]) - (after[0] + middle @ (after[1:] - after[0])) @ turn
+    first = next(layer for layer in vae.decoder.layers if hasattr(layer, "weight"))
+    with torch.no_grad():
+        kernel = first.weight.double()
+        first.bias += (kernel.sum((2, 3)) @ shift).float()
+        first.weight.copy_(torch.einsum("ochw,nc->onhw", kernel, turn).float())
 
 
 def moments(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -1,36 +1,56 @@
-"""The closed forms of training: signal-to-noise, its weights, the EMA's decay, and what a decoder is scored by.
+"""The closed forms of training: the noise schedule, which noise is drawn, the EMA's decay, what a decoder is scored by.
 
 Pure functions of their arguments, each tested against its formula; nothing here knows a model.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gen.core.run import derived_seed
+
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
-def snr(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """Signal-to-noise ratio a / (1 - a) at ``timesteps`` (N,), float32 (N,); 0 at the end of zero terminal SNR."""
-    alpha = alphas_cumprod.to(timesteps.device)[timesteps].float()
-    return alpha / (1 - alpha)
+def sigmas_of(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """Noise over signal at each timestep, sqrt((1 - a) / a), float32; infinite at the end of zero terminal SNR."""
+    alpha = alphas_cumprod.double()
+    return ((1 - alpha) / alpha).sqrt().float()
 
 
-def min_snr_weight(ratio: torch.Tensor, gamma: float, prediction_type: str, floor: float = 0.0) -> torch.Tensor:
-    """Loss weights (N,) for signal-to-noise ``ratio`` (N,): Hang et al. 2023 (arXiv:2303.09556), section 3.4.
+def rho_schedule(steps: int, least: float, most: float, rho: float = 7.0) -> list[float]:
+    """Betas of a variance-preserving process whose sigmas are evenly spaced in sigma ** (1 / rho), least first.
 
-    The x0 loss is weighted by min(SNR, gamma), which is min(SNR, gamma) / (SNR + 1) of the v loss and
-    min(SNR, gamma) / SNR of the epsilon loss. ``gamma`` 0 means no weighting. With zero terminal SNR the paper's weight
-    of the last timestep is 0, and sampling starts there: ``floor`` is the least weight of the x0 loss (v only).
+    Karras et al. 2022 (arXiv:2206.00364), equation 5: evenly spaced timesteps are then good sampling steps.
     """
-    import torch
+    import numpy as np
 
-    if gamma == 0:
-        return torch.ones_like(ratio)
-    if prediction_type == "v_prediction":
-        return ratio.clamp(min=floor, max=gamma) / (ratio + 1)
-    return ratio.clamp(max=gamma) / ratio
+    sigmas = np.linspace(least ** (1 / rho), most ** (1 / rho), steps) ** rho
+    signal = 1 / (1 + sigmas**2)
+    return [float(beta) for beta in 1 - signal / np.concatenate([[1.0], signal[:-1]])]
+
+
+@dataclass(frozen=True)
+class NoiseDraw:
+    """Which noise levels training meets (Karras et al. 2022, table 1): mostly a log-normal sigma."""
+
+    sigma: float = 0.8  # noise over signal that is drawn most, for latents of size 1
+    spread: float = 1.3  # standard deviation of its logarithm
+    uniform: float = 0.2  # share of images that meet any timestep alike
+
+
+def draw_timestep(sigmas: np.ndarray, seed: int, how: NoiseDraw) -> int:
+    """The timestep of the schedule ``sigmas`` (rising) that ``seed`` draws."""
+    import numpy as np
+
+    rng = np.random.default_rng(derived_seed(seed, "timestep"))
+    anywhere, place, normal = rng.random(), rng.integers(len(sigmas)), rng.standard_normal()
+    if anywhere < how.uniform:
+        return int(place)
+    return min(int(np.searchsorted(sigmas, how.sigma * np.exp(how.spread * normal))), len(sigmas) - 1)
 
 
 def ema_decay(step: int, ceiling: float) -> float:

@@ -20,7 +20,9 @@ import numpy as np
 from gen import __version__
 from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json
+from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph
+from gen.core.run import derived_seed
 from gen.language.tokens import token_limit
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.capabilities import read_capabilities
@@ -236,18 +238,22 @@ def _sample_rows(
     unet, vae = pipeline.unet, pipeline.vae
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it holds state while it samples
     scheduler.set_timesteps(steps, device=pipeline.device)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (unet.config.in_channels, side // pipeline.factor, side // pipeline.factor)
-    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    latents = noise.to(pipeline.device) * scheduler.init_noise_sigma
+    latents = _noise(shape, seeds).to(pipeline.device) * scheduler.init_noise_sigma
     states = _text_states(pipeline, prompts)
     guided = guidance != 1
     if guided:
         states = torch.cat([_text_states(pipeline, [negative] * len(prompts)), states])
-    # Schedulers that add noise as they go draw it from here; the others leave it alone, or do not take it.
-    extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    # Schedulers that add noise as they go take it from us, or a generator, which keeps the low half of a seed only.
+    taken = inspect.signature(scheduler.step).parameters
+    extra: dict[str, Any] = {}
+    if "variance_noise" not in taken and "generator" in taken:
+        extra["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.inference_mode():
-        for timestep in scheduler.timesteps:
+        for step, timestep in enumerate(scheduler.timesteps):
+            if "variance_noise" in taken:
+                fresh = _noise(shape, [derived_seed(seed, f"step {step}") for seed in seeds])
+                extra["variance_noise"] = fresh.to(pipeline.device)
             given = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
             predicted = unet(given.to(pipeline.dtype), timestep, states).sample.float()
             if guided:
@@ -259,6 +265,13 @@ def _sample_rows(
     # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. What overflowed is no white.
     images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
     return (images.mean(1).cpu().numpy() + 1) / 2
+
+
+def _noise(shape: tuple[int, ...], seeds: Sequence[int]) -> torch.Tensor:
+    """Standard normal noise (N, *shape), row i decided by ``seeds[i]`` alone, on the CPU."""
+    import torch
+
+    return torch.from_numpy(np.stack([standard_normal(shape, seed) for seed in seeds]))
 
 
 def _text_states(pipeline: Pipeline, prompts: Sequence[str]) -> torch.Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.core import terms
 from gen.data.captions import write_caption
+from gen.data.texts import Texts, with_style
 from gen.language.render import render
 from gen.language.study import MIDLINE, Finding, Study
 from gen.language.tokens import CLIP_LENGTH
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 
-def caption_corpus(studies: Sequence[Study], seed: int, draws: int = 8) -> Iterator[str]:
-    """Captions of ``studies`` in several wordings each, then one prompt for every word that a prompt can hold."""
+def caption_corpus(texts: Texts, seed: int, draws: int = 8) -> Iterator[str]:
+    """Captions of ``texts`` in several wordings each, then one prompt for every word that a prompt can hold."""
     generator = random.Random(seed)
-    for study in studies:
+    for index, study in enumerate(texts.studies):
         for _ in range(draws):
-            yield write_caption(study, generator)
+            yield with_style(write_caption(study, generator), texts.style(index))
     for age in range(terms.OLDEST_YEARS + 1):
         yield render(Study(age=age, sex="F" if age % 2 else "M"))
     for name, state in itertools.product(terms.FINDINGS, terms.STATES):
@@ -39,8 +40,11 @@ def caption_corpus(studies: Sequence[Study], seed: int, draws: int = 8) -> Itera
         yield render(Study(devices=(device,), race=race, view=view, position=position))
 
 
-def train_tokenizer(captions: Iterator[str], vocabulary: int) -> CLIPTokenizer:
-    """A `CLIPTokenizer` of about ``vocabulary`` tokens at most (bytes included); it reads any text without unknowns."""
+def train_tokenizer(captions: Iterator[str], vocabulary: int, length: int = CLIP_LENGTH) -> CLIPTokenizer:
+    """A `CLIPTokenizer` of about ``vocabulary`` tokens at most (bytes included); it reads any text without unknowns.
+
+    Texts are cut to ``length`` tokens.
+    """
     from tokenizers import pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
@@ -57,7 +61,7 @@ def train_tokenizer(captions: Iterator[str], vocabulary: int) -> CLIPTokenizer:
     blank = CLIPTokenizer()
     blank.backend_tokenizer.train_from_iterator(captions, trainer)
     model = json.loads(blank.backend_tokenizer.to_str())["model"]
-    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=CLIP_LENGTH)
+    return CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=length)
 
 
 def save_for_older_readers(folder: Path) -> None:

@@ -34,9 +34,13 @@ from gen.model.latent_cache import (
     nearest_distance,
 )
 from gen.model.latents import shrink_factor, whiten_to
-from gen.model.losses import ema_decay, min_snr_weight, snr
+from gen.model.losses import NoiseDraw, draw_timestep, ema_decay, sigmas_of
+from gen.model.optim import LossByNoise, Muon, split_weights
 from gen.model.parts import load_tokenizer
 from gen.model.tokenizer import caption_corpus, train_tokenizer
+
+# First and last layers and tables of embeddings: Muon is for what maps one hidden state to another.
+NOT_FOR_MUON = ("conv_in", "conv_out", "embedding", "time_emb_proj")
 
 PREVIEW_PROMPTS = (
     "45 year old male. PA view. No acute cardiopulmonary abnormality.",
@@ -61,22 +65,24 @@ class DenoiserConfig:
     autoencoder: str | None = None
     shape: DenoiserShape = field(default_factory=DenoiserShape)
     size: int = 256  # pixels
-    images: int = 110_000  # to learn from, in all
+    images: int = 1_200_000  # to learn from, in all
     batch_size: int = 32  # images a process
     accumulate: int = 1  # batches an optimiser step
-    learning_rate: float = 8e-4
-    warmup: int = 3_000  # images
-    cooldown: float = 0.4  # the last part of the run, over which the learning rate falls to 0
+    learning_rate: float = 8e-4  # of AdamW
+    muon_rate: float = 0.01  # of Muon, which moves matrices and kernels; 0: AdamW moves them too
+    warmup: int = 5_000  # images
+    cooldown: float = 0.1  # the last part of the run, over which the learning rates fall to 0; 0: they do not
     weight_decay: float = 0.01
-    ema: float = 0.998
-    snr_gamma: float = 5.0  # of min-SNR weighting; 0: none
-    snr_floor: float = 1.0  # see gen.model.losses.min_snr_weight
+    ema: float = 0.999
+    ema_long: float = 0.9998  # of a second average, kept beside the first
+    noise: NoiseDraw = field(default_factory=NoiseDraw)
     caption_dropout: float = 0.1  # share of images without a caption, for guidance
     fact_dropout: float = 0.1  # share of captions that leave out the age, likewise the sex, the view, the findings
     captions: str = "study"  # written from the labels; "prompt": the column of that name, as it stands
     augmentation: Augmentation = field(default_factory=Augmentation)
-    variants: int = 4  # augmented copies of each image in the latent cache; the first is the image itself
+    variants: int = 24  # augmented copies of each image in the latent cache; the first is the image itself
     films_per_patient: int = 4  # in an epoch
+    balanced: bool = True  # rare findings, and the rarer sex and view, are seen more often
     train_text_encoder: bool = True
     attention: str = "auto"  # xformers, sdpa, eager
     gradient_checkpointing: bool = False
@@ -98,12 +104,12 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     from diffusers import DDPMScheduler
 
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "variants")
-    training.require_positive(config, "checkpoint_every", "validate_every", "size")
-    training.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "snr_gamma", "snr_floor")
+    training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "variants")
+    training.require_positive(config, "checkpoint_every", "validate_every", "size", "noise.sigma")
+    training.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "muon_rate", "noise.spread")
     training.require_not_negative(config, "preview_every")
-    training.require_share(config, "cooldown", "caption_dropout", "fact_dropout")
-    training.require_share(config, "ema", below_one=True)
+    training.require_share(config, "cooldown", "caption_dropout", "fact_dropout", "noise.uniform")
+    training.require_share(config, "ema", "ema_long", below_one=True)
     if config.preview_every and not config.preview_prompts:
         raise BadInput("preview_prompts is empty", hint="name some, or set preview_every=0")
     rows = split_rows(read_manifest(config.data))
@@ -134,19 +140,28 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
             }
 
         bare = Denoiser(unet, text_encoder).to(accelerator.device)
-        average = training.Ema(bare)
-        weights = [p for p in bare.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
-        modules, optimizers = {"denoiser": bare}, {"denoiser": optimizer}
-        images = training.load_checkpoint(before, modules, {"denoiser": average}, optimizers)
-        model, optimizer = accelerator.prepare(bare, optimizer)
-
         process = DDPMScheduler.from_config(scheduler.config)
-        signal = process.alphas_cumprod.to(accelerator.device)
+        sigmas = sigmas_of(process.alphas_cumprod).numpy()
         prediction = scheduler.config.prediction_type
-        order = order_of(rows["train"], config.seed, config.films_per_patient)
+        by_noise = LossByNoise(len(sigmas)).to(accelerator.device)
+        average = training.Ema(bare)
+        averages = {"denoiser": average, "denoiser-long": training.Ema(bare)}
+        weights = [p for p in bare.parameters() if p.requires_grad]
+        matrices, rest = split_weights(bare, NOT_FOR_MUON) if config.muon_rate else ([], weights)
+        optimizers: dict[str, torch.optim.Optimizer] = {
+            "denoiser": torch.optim.AdamW(
+                rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+            )
+        }
+        if matrices:
+            optimizers["muon"] = Muon(matrices, config.muon_rate, weight_decay=config.weight_decay)
+        peaks = {"denoiser": config.learning_rate, "muon": config.muon_rate}
+        modules = {"denoiser": bare, "loss_by_noise": by_noise}
+        images = training.load_checkpoint(before, modules, averages, optimizers)
+        model, *prepared = accelerator.prepare(bare, *optimizers.values())
+        optimizers = dict(zip(optimizers, prepared, strict=True))
+
+        order = order_of(rows["train"], config.seed, config.films_per_patient, config.balanced)
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
         studies, unread = captions["train"].shown()
@@ -191,42 +206,47 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
                     with average.applied(bare):
                         write_model_folder(stage / "model", bare, fixtures)
 
-                training.save_checkpoint(run, images, modules, {"denoiser": average}, optimizers, export)
+                training.save_checkpoint(run, images, modules, averages, optimizers, export)
             accelerator.wait_for_everyone()
             if done:
                 break
 
-            rate = training.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            share = training.learning_rate(images, 1.0, config.warmup, config.images, config.cooldown)
+            for name, optimizer in optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = share * peaks[name]
             for _ in range(config.accumulate):
                 first = images + accelerator.process_index * config.batch_size
                 chosen = [order.index(first + i) for i in range(config.batch_size)]
                 seeds = [derived_seed(config.seed, first + i) for i in range(config.batch_size)]
                 texts = [captions["train"].draw(i, seed) for i, seed in zip(chosen, seeds, strict=True)]
                 tokens = tokenize(tokenizer, texts).to(accelerator.device)
-                clean, noise, timesteps = draw_latents(latents["train"], chosen, seeds, len(signal))
-                clean, noise = clean.to(accelerator.device), noise.to(accelerator.device)
-                timesteps = timesteps.to(accelerator.device)
+                clean, noise = (part.to(accelerator.device) for part in draw_latents(latents["train"], chosen, seeds))
+                drawn = [draw_timestep(sigmas, seed, config.noise) for seed in seeds]
+                timesteps = torch.tensor(drawn, device=accelerator.device)
                 noisy = process.add_noise(clean, noise, timesteps)
                 target = process.get_velocity(clean, noise, timesteps) if prediction == "v_prediction" else noise
-                weight = min_snr_weight(snr(signal, timesteps), config.snr_gamma, prediction, config.snr_floor)
                 with accelerator.accumulate(model):
                     error = (model(noisy, timesteps, tokens) - target).square().mean((1, 2, 3))
-                    loss = (weight * error).mean()
+                    loss = (by_noise.weights(timesteps) * error).mean()
+                    by_noise.update(accelerator.reduce(by_noise.sums(timesteps, error), "sum"))
                     value = training.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(weights, 1.0)
-                    optimizer.step()
-                    optimizer.zero_grad()
+                    for optimizer in optimizers.values():
+                        optimizer.step()
+                        optimizer.zero_grad()
                 images += batch
                 bar.update(batch)
-            average.update(bare, ema_decay(images // step_images, config.ema))
+            step = images // step_images
+            for average_, ceiling in zip(averages.values(), (config.ema, config.ema_long), strict=True):
+                average_.update(bare, ema_decay(step, ceiling))
             if images % (20 * step_images) < step_images:
-                run.log(event="train", images=images, loss=value, learning_rate=rate)
-                accelerator.log({"train/loss": value, "train/learning_rate": rate}, step=images)
-                bar.set_postfix(loss=f"{value:.4f}")
+                mean = float(by_noise.get_buffer("mean").mean())
+                run.log(event="train", images=images, loss=mean, rate=share)
+                accelerator.log({"train/loss": mean, "train/rate": share}, step=images)
+                bar.set_postfix(loss=f"{mean:.4f}")
         bar.close()
         accelerator.end_training()
         return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "model"
@@ -254,10 +274,11 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
     else:
         for key in ("layers_per_block", "head_channels", "norm_num_groups", "vocabulary"):
             training.require_positive(config, f"shape.{key}")
-        for key in ("channels", "layers", "heads"):
+        for key in ("channels", "layers", "heads", "length"):
             training.require_positive(config, f"shape.text_{key}")
         if before is None:
-            tokenizer = train_tokenizer(caption_corpus(texts.studies, config.seed), config.shape.vocabulary)
+            shape = config.shape
+            tokenizer = train_tokenizer(caption_corpus(texts, config.seed), shape.vocabulary, shape.text_length)
         else:
             tokenizer = load_tokenizer(before / "model" / "tokenizer")
         with training.refused_by_the_library("the denoiser"):
@@ -301,7 +322,7 @@ def validation_loss(
     with torch.no_grad():
         for start in range(0, len(cache), batch_size):
             chosen = list(range(start, min(start + batch_size, len(cache))))
-            clean, noise, _ = draw_latents(cache, chosen, [derived_seed(0, f"validation {i}") for i in chosen], total)
+            clean, noise = draw_latents(cache, chosen, [derived_seed(0, f"validation {i}") for i in chosen])
             timesteps = torch.tensor([int((places[i] + 0.5) / len(cache) * total) for i in chosen])
             noisy = process.add_noise(clean, noise, timesteps)
             velocity = process.config.prediction_type == "v_prediction"

@@ -127,10 +127,10 @@ def progress(accelerator: Accelerator, images: int, total: int) -> tuple[Any, Ca
 def learning_rate(images: int, peak: float, warmup: int, total: int, cooldown: float) -> float:
     """Learning rate after ``images``: linear warm-up over ``warmup``, ``peak``, linear to 0 over the last part.
 
-    ``cooldown`` is that part, in (0, 1] of ``total``.
+    ``cooldown`` is that part, in [0, 1] of ``total``; 0: it never falls.
     """
     left = max(0.0, 1 - images / total)
-    return peak * min(1.0, (images + 1) / (warmup + 1), left / cooldown)
+    return peak * min(1.0, (images + 1) / (warmup + 1), left / cooldown if cooldown else 1.0)
 
 
 class Ema:
