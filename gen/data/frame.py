@@ -95,13 +95,24 @@ def align(images: np.ndarray, inside: np.ndarray, frame: Frame) -> tuple[np.ndar
     return poses.numpy(), misfit.numpy()
 
 
-def to_canonical(pixels: np.ndarray, pose: np.ndarray, side: int) -> np.ndarray:
-    """A square image (S, S) float32 in the canonical frame, (2 side, 2 side), 0 where it shows nothing."""
+def to_canonical(pixels: np.ndarray, pose: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image (H, W), taken on the square around it, in the canonical frame: float32 (side, side), and where it shows
+    something, bool (side, side).
+    """
     import torch
+    from torch.nn import functional
 
-    zoomed = torch.from_numpy(pose[None] + np.array([ZOOM, 0, 0, 0, 0], np.float32))
-    moved = warp(torch.from_numpy(np.ascontiguousarray(pixels))[None, None], zoomed, 2 * side, "zeros")
-    return np.asarray(moved[0, 0].numpy().clip(0, 1), np.float32)
+    height, width = pixels.shape
+    matrix = matrices(torch.from_numpy(pose[None] + np.array([ZOOM, 0, 0, 0, 0], np.float32)))[0]
+    # Coordinates of the square around the image become those of the image itself.
+    matrix = matrix * torch.tensor([[max(pixels.shape) / width], [max(pixels.shape) / height]])
+    fine = 2 * side  # sampled twice as fine and averaged, against aliasing
+    grid = functional.affine_grid(matrix[None], [1, 1, fine, fine], align_corners=False)
+    source = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
+    moved = functional.grid_sample(source, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    halved = functional.avg_pool2d(moved, 2)[0, 0].clamp(0, 1)
+    inside = (grid[0, ::2, ::2].abs() < 0.99).all(-1)
+    return halved.numpy(), inside.numpy()
 
 
 def matrices(poses: torch.Tensor) -> torch.Tensor:
@@ -114,14 +125,12 @@ def matrices(poses: torch.Tensor) -> torch.Tensor:
     return torch.stack([top, torch.stack([wide * turn.sin(), high * turn.cos(), y], 1)], 1)
 
 
-def warp(images: torch.Tensor, poses: torch.Tensor, side: int | None = None, outside: str = "border") -> torch.Tensor:
-    """Bring square ``images`` (N, C, S, S) to the canonical frame, (N, C, side, side); bicubic above 48 pixels."""
+def warp(images: torch.Tensor, poses: torch.Tensor, outside: str = "border") -> torch.Tensor:
+    """Small square ``images`` (N, C, S, S) moved by ``poses``, before the zoom of the canonical frame."""
     from torch.nn import functional
 
-    side = side or images.shape[-1]
-    grid = functional.affine_grid(matrices(poses), [len(images), 1, side, side], align_corners=False)
-    mode = "bilinear" if side <= SIDE else "bicubic"
-    return functional.grid_sample(images, grid, mode=mode, padding_mode=outside, align_corners=False)
+    grid = functional.affine_grid(matrices(poses), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 
 def _frame_of(aligned: np.ndarray, components: int) -> Frame:

@@ -97,25 +97,18 @@ def prepare(
 
 def canonical_image(pixels: np.ndarray, pose: np.ndarray, size: int) -> tuple[np.ndarray, float]:
     """(H, W) in [0, 1] -> the clean canonical image, float32 (size, size), and which share of it was in the picture."""
-    square, shown = _square(pixels)
-    inside = resize(to_canonical(shown, pose, size), size) > 0.99
-    moved = resize(to_canonical(square, pose, size), size)
+    top, left, bottom, right = clean.content_box(pixels)
+    moved, inside = to_canonical(pixels[top:bottom, left:right], pose, size)
     normalised = clean.normalise_exposure(moved, inside)
     return np.asarray(clean.paint_marks(normalised, inside).clip(0, 1), np.float32), float(inside.mean())
 
 
 def small_image(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) -> what is aligned: float32 (SIDE, SIDE) of normalised exposure, and 1 where it shows something."""
-    square, shown = _square(pixels)
-    inside = resize(shown, SIDE) > 0.5
-    return clean.normalise_exposure(resize(square, SIDE), inside), inside.astype(np.float32)
-
-
-def _square(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The picture without its borders on a square, and a mask of the same size that is 1 where it is."""
     top, left, bottom, right = clean.content_box(pixels)
     cut = pixels[top:bottom, left:right]
-    return pad_to_square(cut), pad_to_square(np.ones_like(cut))
+    inside = resize(pad_to_square(np.ones_like(cut)), SIDE) > 0.5
+    return clean.normalise_exposure(resize(pad_to_square(cut), SIDE), inside), inside.astype(np.float32)
 
 
 def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:

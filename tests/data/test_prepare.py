@@ -1,4 +1,4 @@
-"""Preparing: borders go, exposure and place no longer matter, marks are painted over, and what does not fit is named."""
+"""Preparing: borders go, exposure and place no longer matter, marks are painted over; what does not fit is named."""
 
 from __future__ import annotations
 

@@ -4,68 +4,68 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from gen.model.losses import ema_decay, gradient_energy_ratio, gradients, min_snr_weight, psnr, reconstruction_loss, snr
+from gen.model.losses import (
+    NoiseDraw,
+    draw_timestep,
+    ema_decay,
+    gradient_energy_ratio,
+    gradients,
+    psnr,
+    reconstruction_loss,
+    rho_schedule,
+    sigmas_of,
+)
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-RATIOS = torch.tensor([0.0, 1e-4, 0.5, 1.0, 4.9, 5.0, 5.1, 1e4])
 
 
-def test_snr_is_that_of_the_noising_process() -> None:
+def test_sigma_is_noise_over_signal_of_the_noising_process() -> None:
     process = DDIMScheduler(**BETAS)
-    times = torch.tensor([0, 1, 500, 999])
-    alpha, sigma = process.alphas_cumprod[times].sqrt(), (1 - process.alphas_cumprod[times]).sqrt()
-    torch.testing.assert_close(snr(process.alphas_cumprod, times), (alpha / sigma) ** 2)
+    noise, signal = (1 - process.alphas_cumprod).sqrt(), process.alphas_cumprod.sqrt()
+    torch.testing.assert_close(sigmas_of(process.alphas_cumprod), noise / signal)
 
 
-def test_snr_is_zero_at_the_end_of_zero_terminal_snr() -> None:
+def test_sigma_is_infinite_at_the_end_of_zero_terminal_snr() -> None:
     process = DDIMScheduler(**BETAS, rescale_betas_zero_snr=True)
-    assert float(snr(process.alphas_cumprod, torch.tensor([999]))) == pytest.approx(0, abs=1e-6)
+    assert float(sigmas_of(process.alphas_cumprod)[-1]) > 1e3
 
 
-def test_min_snr_weights_the_x0_loss_by_the_smaller_of_snr_and_gamma() -> None:
-    # The v loss is (SNR + 1) times the x0 loss, the epsilon loss SNR times.
-    v = min_snr_weight(RATIOS, 5.0, "v_prediction")
-    torch.testing.assert_close(v * (RATIOS + 1), RATIOS.clamp(max=5))
-    epsilon = min_snr_weight(RATIOS[1:], 5.0, "epsilon")
-    torch.testing.assert_close(epsilon * RATIOS[1:], RATIOS[1:].clamp(max=5))
+@given(st.integers(2, 1000), st.floats(0.001, 0.1), st.floats(1, 100))
+def test_the_schedule_has_the_sigmas_it_was_asked_for(steps: int, least: float, most: float) -> None:
+    process = DPMSolverMultistepScheduler(num_train_timesteps=steps, trained_betas=rho_schedule(steps, least, most))
+    sigmas = sigmas_of(process.alphas_cumprod).double()
+    evenly = torch.linspace(least ** (1 / 7), most ** (1 / 7), steps, dtype=torch.float64) ** 7
+    torch.testing.assert_close(sigmas, evenly, rtol=0.02, atol=1e-3)
 
 
-@given(st.floats(0, 1), st.floats(1, 10))
-def test_the_floor_is_the_least_weight_of_the_x0_loss_and_reaches_the_last_timestep(floor: float, gamma: float) -> None:
-    weights = min_snr_weight(RATIOS, gamma, "v_prediction", floor)
-    assert (weights * (RATIOS + 1) >= floor * (1 - 1e-6)).all()
-    assert float(weights[0]) == pytest.approx(floor)
-    assert weights.isfinite().all()
-
-
-def test_gamma_zero_means_no_weighting() -> None:
-    for prediction in ("epsilon", "v_prediction"):
-        assert (min_snr_weight(RATIOS, 0, prediction, 1.0) == 1).all()
-
-
-def test_velocity_and_noise_losses_with_their_weights_are_the_same_x0_loss() -> None:
-    process = DDIMScheduler(**BETAS)
-    times = torch.tensor([10, 300, 700, 990])
-    clean, noise, wrong = torch.randn(3, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    power = process.alphas_cumprod[times][:, None, None, None]
-    alpha, sigma = power.sqrt(), (1 - power).sqrt()
-    noisy = process.add_noise(clean, noise, times)
-    as_noise = (noisy - alpha * wrong) / sigma  # what a network that believes in `wrong` would predict
-    as_velocity = (alpha * noisy - wrong) / sigma
-    ratio = snr(process.alphas_cumprod, times)
-    by_noise = (as_noise - noise).square().mean((1, 2, 3)) * min_snr_weight(ratio, 5, "epsilon")
-    by_velocity = (as_velocity - process.get_velocity(clean, noise, times)).square().mean((1, 2, 3))
-    by_velocity = by_velocity * min_snr_weight(ratio, 5, "v_prediction")
-    torch.testing.assert_close(by_noise, by_velocity, rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(
-        by_noise, (wrong - clean).square().mean((1, 2, 3)) * ratio.clamp(max=5), rtol=1e-3, atol=0
+def test_the_stock_solver_steps_down_the_schedule_evenly_and_ends_at_zero() -> None:
+    process = DPMSolverMultistepScheduler(
+        trained_betas=rho_schedule(1000, 0.02, 60), algorithm_type="sde-dpmsolver++", timestep_spacing="trailing"
     )
+    process.set_timesteps(20)
+    roots = process.sigmas[:-1] ** (1 / 7)
+    assert float(process.sigmas[0]) == pytest.approx(60, rel=0.01)
+    assert float(process.sigmas[-1]) == 0
+    assert float(process.sigmas[-2]) < 0.05
+    torch.testing.assert_close(roots.diff(), roots.diff().mean().expand(19), rtol=0.02, atol=0)
+
+
+def test_timesteps_are_drawn_as_told() -> None:
+    sigmas = sigmas_of(torch.cumprod(1 - torch.tensor(rho_schedule(1000, 0.02, 60)).double(), 0)).numpy()
+    normal = NoiseDraw(0.8, 1.0, 0.0)
+    drawn = np.log(sigmas[[draw_timestep(sigmas, seed, normal) for seed in range(4000)]] / 0.8)
+    assert stats.kstest(drawn, "norm").statistic < 0.03
+    anywhere = np.array([draw_timestep(sigmas, seed, NoiseDraw(0.8, 1.0, 1.0)) for seed in range(4000)])
+    assert stats.kstest(anywhere / 1000, "uniform").statistic < 0.03
+    assert draw_timestep(sigmas, 7, normal) == draw_timestep(sigmas, 7, normal)
 
 
 @given(st.integers(1, 10**6), st.floats(0.5, 0.99999))

@@ -11,22 +11,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
+from gen.core.manifest import Row
+from gen.data.texts import Texts
 from gen.language.study import Finding, Study
 from gen.language.tokens import CLIP_LENGTH
 from gen.model.tokenizer import caption_corpus, save_for_older_readers, train_tokenizer
 
-STUDIES = [Study(age=63, sex="F", view="AP", findings={"Pleural Effusion": Finding("present", "right", "moderate")})]
+STUDY = Study(age=63, sex="F", view="AP", findings={"Pleural Effusion": Finding("present", "right", "moderate")})
+
+
+def texts() -> Texts:
+    row = Row(file=Path("a.png"), source="toy", extra={"sharpness": "high", "contrast": "low"})
+    return Texts([row], [STUDY], "study", 0.1, 0.1)
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> CLIPTokenizer:
-    return train_tokenizer(caption_corpus(STUDIES, 0), 1200)
+    return train_tokenizer(caption_corpus(texts(), 0), 1200)
 
 
 def test_the_corpus_is_the_same_for_the_same_seed_and_says_every_term() -> None:
-    first, again = (list(caption_corpus(STUDIES, 3)) for _ in range(2))
+    first, again = (list(caption_corpus(texts(), 3)) for _ in range(2))
     assert first == again
-    assert first != list(caption_corpus(STUDIES, 4))
+    assert first != list(caption_corpus(texts(), 4))
     text = " ".join(first).lower()
     for word in ("pneumocystis", "lateral", "bilateral", "severe", "upper", "supine", "picc line", "120 year old"):
         assert word in text
@@ -34,7 +41,7 @@ def test_the_corpus_is_the_same_for_the_same_seed_and_says_every_term() -> None:
 
 def test_two_trainings_give_the_same_tokens(tokenizer: CLIPTokenizer) -> None:
     for _ in range(3):
-        again = train_tokenizer(caption_corpus(STUDIES, 0), 1200)
+        again = train_tokenizer(caption_corpus(texts(), 0), 1200)
         assert again.get_vocab() == tokenizer.get_vocab()
         assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
@@ -77,5 +84,5 @@ def test_older_readers_count_the_same_tokens(tokenizer: CLIPTokenizer, tmp_path:
     vocabulary = json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8"))
     merges = (tmp_path / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]
     older = CLIPTokenizer(vocabulary, [tuple(merge.split()) for merge in merges])
-    for text in itertools.islice(caption_corpus(STUDIES, 1), 50):
+    for text in itertools.islice(caption_corpus(texts(), 1), 50):
         assert older(text).input_ids == tokenizer(text).input_ids
