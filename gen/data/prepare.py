@@ -57,12 +57,12 @@ def prepare(
         small, inside, refused = _read_small(source.rows)
         rows = [row for row in source.rows if str(row.file) not in refused]
         frame = _frame(config, run, rows, small, inside)
-        poses, misfits = align(small, inside, frame)
+        poses, fits = align(small, inside, frame)
         made: list[Row] = []
         measures: list[tuple[float, float]] = []
-        for row, pose, misfit in _bar(list(zip(rows, poses, misfits, strict=True)), "preparing images"):
-            if misfit > frame.residual:
-                refused[str(row.file)] = f"does not fit the frame (misfit {misfit:.4f}, at most {frame.residual:.4f})"
+        for row, pose, sound in _bar(list(zip(rows, poses, fits, strict=True)), "preparing images"):
+            if not sound:
+                refused[str(row.file)] = "does not look like a frontal chest in the frame"
                 continue
             pixels, coverage = canonical_image(read_radiograph(row.file).pixels, pose, config.size)
             if coverage < LEAST_COVERAGE:
