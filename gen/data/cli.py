@@ -53,7 +53,7 @@ def prepare(folder: Path, out: Path, size: int, like: Path | None, as_json: bool
     """Bring the radiographs of DIR into one frame and one exposure, without borders and burnt-in marks.
 
     Chests are aligned with each other, or with those of --like. What does not fit (laterals, other body parts, images
-    cut too tight) is listed in left_out.csv with the reason. The same command goes on where it was stopped.
+    cut too tight) is listed in left_out.csv with the reason. What was begun is finished by the same command.
     """
     import sys
 

@@ -19,7 +19,7 @@ from gen.core.errors import BadInput
 from gen.core.files import sha256_file, write_json, write_text
 from gen.core.manifest import Manifest, Row, read_manifest, split_of, write_manifest
 from gen.core.radiograph import Radiograph, pad_to_square, read_radiograph, resize, write_png
-from gen.core.run import Run, open_run
+from gen.core.run import open_run
 from gen.data import clean
 from gen.data.frame import SIDE, Frame, align, fit_frame, to_canonical
 from gen.data.split import patient_of
@@ -46,17 +46,24 @@ def prepare(
 ) -> tuple[Manifest, list[tuple[str, str]]]:
     """Prepare the data set ``config.data`` in the folder ``out``; its manifest, and what was left out and why.
 
-    The same command on the same folder goes on. The frame is learnt from training patients only. The columns
+    The same command may be given again. The frame is learnt from training patients only. The columns
     ``coverage``, ``sharpness`` and ``contrast`` are added. Raises BadInput for data or a folder that cannot be used.
     """
     if config.size < SIDE or config.size % 8:
         raise BadInput(f"size is {config.size}", hint=f"use a multiple of 8, {SIDE} or more")
     source = read_manifest(config.data)
     out = Path(out)
+    learnt = [row for row in source.rows if row.view != "lateral" and _is_training(row)]
+    if config.like is None and len(learnt) < FEWEST:
+        raise BadInput(
+            f"{config.data} has {len(learnt)} frontal images of training patients, and a frame needs {FEWEST}",
+            hint="name a prepared data set with like, and its frame is used",
+        )
+    given = None if config.like is None else Frame.load(Path(config.like) / FRAME)
     with open_run(out, config, command=command) as run:
         small, inside, refused = _read_small(source.rows)
         rows = [row for row in source.rows if str(row.file) not in refused]
-        frame = _frame(config, run, rows, small, inside)
+        frame = _frame(run.folder / FRAME, given, rows, small, inside)
         poses, fits = align(small, inside, frame)
         made: list[Row] = []
         measures: list[tuple[float, float]] = []
@@ -128,20 +135,17 @@ def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, 
     return np.reshape(small, shape).astype(np.float32), np.reshape(inside, shape).astype(np.float32), refused
 
 
-def _frame(config: PrepareConfig, run: Run, rows: Sequence[Row], small: np.ndarray, inside: np.ndarray) -> Frame:
-    path = run.folder / FRAME
-    if config.like is not None and not path.exists():
-        Frame.load(Path(config.like) / FRAME).save(path)
+def _frame(path: Path, given: Frame | None, rows: Sequence[Row], small: np.ndarray, inside: np.ndarray) -> Frame:
+    """The frame in ``path``, which is ``given`` or learnt from training patients where there is none yet."""
     if not path.exists():
-        learnt = [i for i, row in enumerate(rows) if (row.split or split_of(patient_of(row))) == "train"]
-        if len(learnt) < FEWEST:
-            raise BadInput(
-                f"{config.data} has {len(learnt)} frontal images of training patients, and a frame needs {FEWEST}",
-                hint="name a prepared data set with like, and its frame is used",
-            )
+        learnt = [i for i, row in enumerate(rows) if _is_training(row)]
         chosen = [learnt[i * len(learnt) // min(MOST, len(learnt))] for i in range(min(MOST, len(learnt)))]
-        fit_frame(small[chosen], inside[chosen])[0].save(path)
+        (given or fit_frame(small[chosen], inside[chosen])[0]).save(path)
     return Frame.load(path)
+
+
+def _is_training(row: Row) -> bool:
+    return (row.split or split_of(patient_of(row))) == "train"
 
 
 def _levelled(config: PrepareConfig, out: Path, rows: list[Row], measures: list[tuple[float, float]]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ def quiet() -> Iterator[None]:
         each.set_verbosity_error()
         each.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():  # what a solver's constructor does with numpy is not the user's business
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            yield
     finally:
         for each, level, bars in before:
             each.set_verbosity(level)

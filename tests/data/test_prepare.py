@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen.cli import main
 from gen.core.errors import BadInput
 from gen.core.manifest import Manifest, Row, read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.data import clean
+from gen.data.cli import data
 from gen.data.frame import LIMITS, SIDE, Frame, align, fit_frame, matrices
 from gen.data.prepare import LEFT_OUT, PrepareConfig, prepare, small_image
 
@@ -194,6 +194,7 @@ def test_the_command_says_what_it_did(films: Path, tmp_path: Path) -> None:
     few.mkdir()
     (few / "x.png").write_bytes((films / "01.png").read_bytes())
     write_manifest(few, [replace(table.rows[1], file=few / "x.png", sha256="")])
-    outcome = CliRunner().invoke(main, ["data", "prepare", str(few), "--out", str(tmp_path / "out")])
-    assert outcome.exit_code == 2
-    assert "a frame needs 32" in outcome.output
+    outcome = CliRunner().invoke(data, ["prepare", str(few), "--out", str(tmp_path / "out")])
+    assert isinstance(outcome.exception, BadInput)
+    assert "a frame needs 32" in outcome.exception.message
+    assert not (tmp_path / "out").exists()

@@ -210,7 +210,7 @@ def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(
         ("attention=flash", "unknown attention 'flash'"),
         ("autoencoder=null", "neither init nor autoencoder is given"),
         ("autoencoder=/nowhere", "/nowhere is not a folder"),
-        ("shape.prediction_type=epsilon", "epsilon cannot be predicted at zero terminal SNR"),
+        ("shape.sigma_min=70", "shape.sigma_min is 70.0 and shape.sigma_max is 60.0"),
         ("data=/nowhere", "/nowhere holds no metadata.csv"),
     ],
 )
@@ -271,7 +271,7 @@ def test_a_new_denoiser_predicts_nothing_at_first() -> None:
     unet, text_encoder, scheduler = new_denoiser(shape, tokenizer, 3, 8)
     states = text_encoder(torch.tensor([tokenizer("a chest").input_ids]))[0]
     assert not unet(torch.randn(1, 3, 8, 8), 500, states).sample.any()
-    assert float(scheduler.alphas_cumprod[-1]) == pytest.approx(0, abs=1e-6)
+    assert float(scheduler.alphas_cumprod[-1]) == pytest.approx(1 / (1 + shape.sigma_max**2), rel=1e-2)
 
 
 def test_training_in_bfloat16_keeps_its_weights_in_float32(

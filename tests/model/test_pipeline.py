@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput, GenError
+from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.language.tokens import token_counter
 from gen.model.denoiser import Denoiser
@@ -47,7 +48,7 @@ def of_the_stock_pipeline(folder: Path, prompt: str, seed: int, **settings: obje
         stock = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, safety_checker=None)
     stock.set_progress_bar_config(disable=True)
     shape = stock.unet.config.in_channels, 16, 16
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[None]
+    latents = torch.from_numpy(standard_normal(shape, seed))[None]
     image = stock(
         prompt, latents=latents, height=32, width=32, num_inference_steps=3, output_type="np", **settings
     ).images[0]

@@ -42,4 +42,5 @@ def test_two_processes_learn_what_one_does(
             states.append(load_file(state / f"{kind}.safetensors"))
         one, two = states
         for key in one:
-            torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-4)
+            # Muon multiplies in bfloat16, whose rounding shows in single weights.
+            torch.testing.assert_close(two[key], one[key], rtol=1e-2, atol=5e-3)
