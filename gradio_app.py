@@ -62,7 +62,7 @@ def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float]
     """The page's one function, with the model of ``model_dir`` loaded. What it answers is plain text and pictures:
     an error comes as one line in the text, never as HTML, traceback or path.
     """
-    from gen.model.pipeline import load_pipeline
+    from gen.model.sampling.pipeline import load_pipeline
 
     pipeline = load_pipeline(model_dir, device="auto", dtype="auto", attention="auto")
 
@@ -84,8 +84,8 @@ def _sample(
     from gen.core.run import derived_seed
     from gen.language.study import Study
     from gen.language.tokens import token_counter
-    from gen.model.pipeline import sample
-    from gen.model.requests import read_request
+    from gen.model.sampling.pipeline import sample
+    from gen.model.sampling.requests import read_request
 
     if not isinstance(prompt, str) or len(prompt) > PROMPT_CHARACTERS:
         raise BadInput(f"the prompt must be text of at most {PROMPT_CHARACTERS} characters")

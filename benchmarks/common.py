@@ -144,7 +144,7 @@ def cached_samples(
     """
     from tqdm import tqdm
 
-    from gen.model.pipeline import load_pipeline, sample
+    from gen.model.sampling.pipeline import load_pipeline, sample
 
     identity = model_hash(model)
 

@@ -6,7 +6,8 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["bundled_model", "load_pipeline", "sample"]
 
-_HOMES = {"bundled_model": "gen.core.bundled", "load_pipeline": "gen.model.pipeline", "sample": "gen.model.pipeline"}
+_SAMPLING = "gen.model.sampling.pipeline"
+_HOMES = {"bundled_model": "gen.core.bundled", "load_pipeline": _SAMPLING, "sample": _SAMPLING}
 
 
 def __getattr__(name: str) -> Any:

@@ -226,7 +226,7 @@ def _self_test(folder: str) -> Check:
     """Two steps of sampling: finite pixels within [0, 1] that are not all the same."""
     import numpy as np
 
-    from gen.model.pipeline import load_pipeline, sample
+    from gen.model.sampling.pipeline import load_pipeline, sample
 
     started = time.perf_counter()
     pipeline = load_pipeline(folder, device="auto", dtype="auto", attention="auto")

@@ -36,10 +36,10 @@ def assemble(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
     from gen.core.errors import BadInput
     from gen.core.files import read_json, staged_folder
     from gen.model.capabilities import CAPABILITIES
-    from gen.model.denoiser import Denoiser
-    from gen.model.export import Fixtures, write_model_folder
     from gen.model.folder import load_autoencoder
-    from gen.model.pipeline import load_pipeline
+    from gen.model.sampling.pipeline import load_pipeline
+    from gen.model.training.denoiser_network import Denoiser
+    from gen.model.training.export import Fixtures, write_model_folder
 
     pipeline = load_pipeline(model, device="cpu", dtype="float32", attention="sdpa")
     vae = load_autoencoder(autoencoder)

@@ -65,7 +65,7 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from gen.core.files import write_json
     from gen.language.prompt import read_prompt
     from gen.model.capabilities import CAPABILITIES, capabilities_of
-    from gen.model.tokenizer import save_for_older_readers, train_tokenizer
+    from gen.model.training.tokenizer import save_for_older_readers, train_tokenizer
 
     folder = tmp_path_factory.mktemp("models") / "toy"
     tokenizer = train_tokenizer(iter(CAPTIONS), 1000)

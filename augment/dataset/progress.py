@@ -98,7 +98,7 @@ class Progress:
 
 def write_latest(out: Path, sheet: Path, entry: Entry) -> None:
     """The contact sheet of a shard's first images; a shard without images leaves the old one."""
-    from gen.model.sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_sheet
 
     pictures: list[Radiograph] = []
     captions: list[str] = []

@@ -29,7 +29,7 @@ from gen.model.capabilities import read_capabilities
 from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
-    from gen.model.pipeline import Pipeline
+    from gen.model.sampling.pipeline import Pipeline
 
 TWINS = "cxr_gen.twins"  # the group of entry points: a name, and a function from a Radiograph to one of the same shape
 _DECIDING = ("cxr-gen", "diffusers", "numpy", "torch", "transformers", "xformers")
@@ -51,7 +51,7 @@ class Sources:
         """The model, with the config's number of CPU threads, which is set for the whole process."""
         import torch
 
-        from gen.model.pipeline import load_pipeline
+        from gen.model.sampling.pipeline import load_pipeline
 
         torch.set_num_threads(self.config.threads)
         return load_pipeline(_folder(self.config), device=self.config.device, dtype=self.config.dtype)
@@ -75,7 +75,7 @@ class Sources:
     def _sampled(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
         if not pairs:
             return
-        from gen.model.pipeline import sample_each
+        from gen.model.sampling.pipeline import sample_each
 
         config = self.config
 
@@ -125,7 +125,7 @@ def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
     BadInput for a folder that is no model, and for a size or a number of steps that it cannot make, unless every image
     that can be is to be a projection.
     """
-    from gen.model.pipeline import check_settings
+    from gen.model.sampling.pipeline import check_settings
 
     folder = _folder(config)
     check_model_folder(folder)

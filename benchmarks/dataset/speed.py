@@ -119,7 +119,7 @@ def overhead(place: Path, config: DatasetConfig, rounds: int) -> dict[str, Any]:
 def bare(worker: Worker, shard: int) -> dict[str, float]:
     """Sample the rows of ``shard`` and drop the images."""
     from augment.dataset.generate import rows_of, tries
-    from gen.model.pipeline import sample
+    from gen.model.sampling.pipeline import sample
 
     config = worker.config
     wanted = [next(tries(worker.plan, number, config)) for number in rows_of(shard, worker.plan, config)]

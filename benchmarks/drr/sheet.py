@@ -23,7 +23,7 @@ from drr.projection import Projection, render
 from drr.scene import Scene, insert, load_scene
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed
-from gen.model.sheet import write_sheet
+from gen.model.sampling.contact_sheet import write_sheet
 
 OUTLINED = ("heart", "aorta", "lung", "liver", "clavicula", "scapula")  # what the labels of these begin with
 SIZE = 288

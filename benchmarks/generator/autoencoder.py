@@ -27,7 +27,7 @@ def scores(output: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     """PSNR in dB, MS-SSIM (on 8 bits) and gradient energy ratio of each image, (N, H, W) in [0, 1] -> (N,)."""
     import torch
 
-    from gen.model.losses import gradient_energy_ratio, psnr
+    from gen.model.training.losses import gradient_energy_ratio, psnr
 
     a, b = (torch.from_numpy(images)[:, None] for images in (output, target))
     return {
@@ -39,7 +39,7 @@ def scores(output: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
 
 def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
     """Crops at 100 % of each region: the versions (N, H, W) in [0, 1] of one image side by side, images downwards."""
-    from gen.model.sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_sheet
 
     side = next(iter(pictures.values())).shape[1]
     crops, captions = [], []
@@ -65,7 +65,7 @@ def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
 @common.json_option
 def main(model: Path | None, data: Path, size: int | None, shown: int, figure: Path, json_file: Path | None) -> None:
     from gen.model.folder import load_autoencoder
-    from gen.model.latents import linear_rebuild, patch_pca, shrink_factor
+    from gen.model.training.latents import linear_rebuild, patch_pca, shrink_factor
 
     folder = common.chosen_model(model)
     size, splits = size or common.model_size(folder), common.read_splits(data)

@@ -108,7 +108,7 @@ def main(
     json_file: Path | None,
 ) -> None:
     from gen.model.folder import model_hash
-    from gen.model.sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_sheet
 
     folder = common.chosen_model(model)
     size, splits = common.model_size(folder), common.read_splits(data)

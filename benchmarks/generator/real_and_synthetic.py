@@ -30,7 +30,7 @@ def main(
     model: Path | None, data: Path, samples: Path, count: int, columns: int, steps: int, guidance: float, figure: Path
 ) -> None:
     from gen.data.texts import texts_of
-    from gen.model.sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_sheet
 
     folder = common.chosen_model(model)
     rows = common.one_image_a_patient([row for row in common.read_splits(data)["test"] if row.source == NIH], count)

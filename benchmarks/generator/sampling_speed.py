@@ -54,7 +54,7 @@ def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str,
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from gen.model.pipeline import describe, load_pipeline, sample
+    from gen.model.sampling.pipeline import describe, load_pipeline, sample
 
     own = load_pipeline(folder, device="cpu")
     print(f"{describe(own)}; {torch.get_num_threads()} threads\n", flush=True)
@@ -67,7 +67,7 @@ def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str,
         return stock(list(prompts), num_inference_steps=steps, guidance_scale=guidance, generator=generators)
 
     sides: dict[str, Callable[[], object]] = {
-        "gen.model.pipeline, 4 images": lambda: list(sample(own, PROMPTS, seeds, steps=steps, guidance=guidance)),
+        "gen, 4 images": lambda: list(sample(own, PROMPTS, seeds, steps=steps, guidance=guidance)),
         "StableDiffusionPipeline, a batch of 4": lambda: plain(PROMPTS, seeds),
         "StableDiffusionPipeline, 4 times 1": lambda: [plain([p], [s]) for p, s in zip(PROMPTS, seeds, strict=True)],
     }

@@ -16,7 +16,7 @@ from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, split_rows
 from gen.judge.degrade import SPOILS, spoil
 from gen.model.folder import load_autoencoder, model_hash
-from gen.model.latents import moments
+from gen.model.training.latents import moments
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row

@@ -1,4 +1,4 @@
-"""Training the judge: `gen train judge CONFIG`. One visible loop; what it shares is in `gen.model.training`.
+"""Training the judge: `gen train judge CONFIG`. One visible loop; what it shares is in `gen.model.training.session`.
 
 Each image is seen twice in a step: as it is, and once more, damaged in a way that the quality heads should notice and,
 where the chest is still there, the others should not. Beside it the texture branch compares crops of images with crops
@@ -25,10 +25,10 @@ from gen.judge.finish import finish
 from gen.judge.folder import write_network
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, contrast, patch_side, raw_scores
-from gen.model import training
 from gen.model.cpu import memory_format
 from gen.model.device import describe_device
-from gen.model.losses import ema_decay
+from gen.model.training import session
+from gen.model.training.losses import ema_decay
 from gen.statistics.scores import auroc, mean_auroc
 
 if TYPE_CHECKING:
@@ -46,44 +46,44 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
     import torch
 
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    training.require_positive(config, "images", "batch_size", "learning_rate", "cooldown", "size", "crop")
-    training.require_positive(config, "checkpoint_every", "validate_every", "contrast_temperature", "least_images")
-    training.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "age_weight")
-    training.require_not_negative(config, "contrast_weight", "reconstructions")
-    training.require_share(config, "cooldown")
-    training.require_share(config, "ema", below_one=True)
+    session.require_positive(config, "images", "batch_size", "learning_rate", "cooldown", "size", "crop")
+    session.require_positive(config, "checkpoint_every", "validate_every", "contrast_temperature", "least_images")
+    session.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "age_weight")
+    session.require_not_negative(config, "contrast_weight", "reconstructions")
+    session.require_share(config, "cooldown")
+    session.require_share(config, "ema", below_one=True)
     if not patch_side(config.shape.texture) <= config.crop <= config.size:
         raise BadInput(f"crop is {config.crop}", hint=f"use {patch_side(config.shape.texture)} to {config.size} pixels")
     rows = without_sources(split_rows(read_manifest(config.data)), config.leave_out)
     findings = judged_findings(rows["train"], config.complete, config.least_images)
     targets = {split: targets_of(rows[split], findings, config.complete) for split in ("train", "validation")}
-    accelerator = training.make_accelerator(config.out, config.device, config.dtype, 1)
+    accelerator = session.make_accelerator(config.out, config.device, config.dtype, 1)
     torch.manual_seed(config.seed)
-    with training.refused_by_the_library("the judge"):
+    with session.refused_by_the_library("the judge"):
         bare: Any = JudgeNetwork(config.shape, findings)
 
     sources = fake_sources_of(config.generator, config.samples)
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with training.open_shared_run(accelerator, config.out, config, command, data=data, **sources.inputs()) as run:
+    with session.open_shared_run(accelerator, config.out, config, command, data=data, **sources.inputs()) as run:
         with accelerator.main_process_first():  # it fills the cache
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
             fakes = sources.arrays(pixels["train"], config.reconstructions, "train", config.size, cache)
         layout = memory_format(bare, accelerator.device)
         bare.to(accelerator.device, memory_format=layout)
-        average = training.Ema(bare)
+        average = session.Ema(bare)
         optimizer = torch.optim.AdamW(
             bare.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         modules: dict[str, torch.nn.Module] = {"judge": bare}
         optimizers: dict[str, torch.optim.Optimizer] = {"judge": optimizer}
-        before, skipped = training.newest_checkpoint(run.folder)
-        images = training.load_checkpoint(before, modules, {"judge": average}, optimizers)
+        before, skipped = session.newest_checkpoint(run.folder)
+        images = session.load_checkpoint(before, modules, {"judge": average}, optimizers)
         model, optimizer = accelerator.prepare(bare, optimizer)
         order = order_of(rows["train"], config.seed, config.films_per_patient)
         numbers = {patient: i for i, patient in enumerate(dict.fromkeys(order.patients))}
         batch = config.batch_size * accelerator.num_processes
-        bar, say = training.progress(accelerator, images, config.images)
+        bar, say = session.progress(accelerator, images, config.images)
         for line in skipped:
             say(line)
         precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
@@ -105,12 +105,12 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
                     with average.applied(bare):
                         write_network(stage / "network", bare, config.size)
 
-                training.save_checkpoint(run, images, modules, {"judge": average}, optimizers, export)
+                session.save_checkpoint(run, images, modules, {"judge": average}, optimizers, export)
             accelerator.wait_for_everyone()
             if done:
                 break
 
-            rate = training.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
+            rate = session.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             first = images + accelerator.process_index * config.batch_size
@@ -135,7 +135,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
             weights = {"findings": FINDING_WEIGHT, "quality": QUALITY_WEIGHT}
             weights |= {"age": config.age_weight, "contrast": config.contrast_weight}
             loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
-            training.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
+            session.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(bare.parameters(), 1.0)
             optimizer.step()

@@ -19,7 +19,7 @@ from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 if TYPE_CHECKING:
     from gen.core.manifest import Row
     from gen.core.radiograph import Radiograph
-    from gen.model.requests import Request
+    from gen.model.sampling.requests import Request
 
 TRAIN_GROUP = "cxr_gen.train"  # of entry points: further verbs of `gen train`
 DEFAULT_OUT = Path("outputs/samples")
@@ -87,8 +87,8 @@ def sample(
     from gen.language.study import Study
     from gen.model.capabilities import read_capabilities
     from gen.model.folder import check_model_folder
-    from gen.model.requests import flags_to_study
-    from gen.model.results import existing_rows
+    from gen.model.sampling.requests import flags_to_study
+    from gen.model.sampling.results import existing_rows
 
     if not math.isfinite(guidance):  # nan lies in every range
         raise BadInput(f"--guidance {guidance} is not a number", hint="1 is no guidance")
@@ -168,9 +168,9 @@ def _make(
     from gen.core.errors import BadInput
     from gen.core.radiograph import write_png
     from gen.core.run import derived_seed
-    from gen.model import pipeline as sampling
-    from gen.model.results import add_rows, result_path, result_row
-    from gen.model.sheet import write_sheet
+    from gen.model.sampling import pipeline as sampling
+    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.results import add_rows, result_path, result_row
 
     device, dtype, attention = placement
     pipeline = sampling.load_pipeline(folder, device=device, dtype=dtype, attention=attention)
@@ -226,7 +226,7 @@ def _read(
     """`read_request`, with ``where`` the text stands before the words of an error."""
     from gen.core.errors import BadInput
     from gen.language.tokens import token_counter
-    from gen.model.requests import read_request
+    from gen.model.sampling.requests import read_request
 
     count_tokens, limit = token_counter(folder / "tokenizer")
     try:
@@ -277,11 +277,11 @@ def _train_command(name: str, summary: str) -> None:
         from gen.core.config import load_config
 
         if name == "autoencoder":
-            from gen.model.autoencoder import AutoencoderConfig, train_autoencoder
+            from gen.model.training.autoencoder import AutoencoderConfig, train_autoencoder
 
             folder = train_autoencoder(load_config(AutoencoderConfig, config, overrides), sys.argv)
         else:
-            from gen.model.train import DenoiserConfig, train_denoiser
+            from gen.model.training.denoiser import DenoiserConfig, train_denoiser
 
             folder = train_denoiser(load_config(DenoiserConfig, config, overrides), sys.argv)
         click.echo(str(folder))

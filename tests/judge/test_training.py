@@ -21,7 +21,7 @@ from gen.data.split import split_rows
 from gen.judge import train
 from gen.judge.fakes import RECONSTRUCTION_SHARE, SAMPLE_SHARE, Fakes, fake_sources_of
 from gen.judge.judge import load_judge
-from gen.model import training
+from gen.model.training import session
 
 Config = Callable[..., train.JudgeConfig]
 LAST = "checkpoints/images-000000096"
@@ -30,13 +30,13 @@ LAST = "checkpoints/images-000000096"
 def test_a_stopped_run_goes_on_to_the_same_bits(
     toy_run: Path, toy_data: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = training.save_checkpoint
+    save = session.save_checkpoint
 
     def save_and_stop(*arguments: Any, **more: Any) -> Path:
         save(*arguments, **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
+    monkeypatch.setattr(session, "save_checkpoint", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train.train_judge(config(tmp_path / "run", toy_data))
     monkeypatch.undo()

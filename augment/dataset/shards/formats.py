@@ -23,7 +23,7 @@ from gen.core.radiograph import read_image
 from gen.core.terms import require_choice
 from gen.data.rows import labels_of
 from gen.language.study import Study
-from gen.model.results import SOURCE
+from gen.model.sampling.results import SOURCE
 
 LICENCE = "synthetic; see the data set's card"
 IMAGES = "images"

@@ -31,7 +31,7 @@ from gen.core.errors import BadInput, GenError
 from gen.core.radiograph import Radiograph
 from gen.language.render import render
 from gen.language.study import Finding, Study
-from gen.model.pipeline import load_pipeline, sample
+from gen.model.sampling.pipeline import load_pipeline, sample
 
 SIZE = 32
 SEEDS = [11, 2**64 - 1, 0, 7, 12]

@@ -25,13 +25,13 @@ from gen.core.manifest import Row
 from gen.core.run import read_log
 from gen.data.texts import Texts
 from gen.judge.train import JudgeConfig
-from gen.model.autoencoder import AutoencoderConfig
 from gen.model.capabilities import read_capabilities
-from gen.model.denoiser import DenoiserShape, cut_captions, new_denoiser
 from gen.model.folder import load_autoencoder
-from gen.model.pipeline import load_pipeline, sample
-from gen.model.tokenizer import train_tokenizer
-from gen.model.train import DenoiserConfig, train_denoiser, validation_loss
+from gen.model.sampling.pipeline import load_pipeline, sample
+from gen.model.training.autoencoder import AutoencoderConfig
+from gen.model.training.denoiser import DenoiserConfig, train_denoiser, validation_loss
+from gen.model.training.denoiser_network import DenoiserShape, cut_captions, new_denoiser
+from gen.model.training.tokenizer import train_tokenizer
 
 from .conftest import CONFIGS, denoiser_overrides
 from .test_autoencoder import copy_as_of, digests
@@ -246,7 +246,7 @@ def test_epsilon_at_zero_terminal_snr_is_refused_in_a_folder_too(
 def test_an_autoencoder_of_other_channels_is_refused(
     toy_model: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
 ) -> None:
-    from gen.model.autoencoder import train_autoencoder
+    from gen.model.training.autoencoder import train_autoencoder
 
     config = load_config(
         AutoencoderConfig,

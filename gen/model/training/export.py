@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from gen.core.files import read_json, write_json
 from gen.model.capabilities import CAPABILITIES
 from gen.model.parts import quiet
-from gen.model.tokenizer import save_for_older_readers
+from gen.model.training.tokenizer import save_for_older_readers
 
 if TYPE_CHECKING:
     import torch
 
-    from gen.model.denoiser import Denoiser
+    from gen.model.training.denoiser_network import Denoiser
 
 
 @dataclass(frozen=True)

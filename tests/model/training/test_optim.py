@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gen.model.optim import BINS, LossByNoise, Muon, orthogonal, split_weights
+from gen.model.training.optim import BINS, LossByNoise, Muon, orthogonal, split_weights
 
 
 @settings(max_examples=30)

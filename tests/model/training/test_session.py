@@ -18,8 +18,8 @@ from torch import nn
 
 from gen.core.errors import BadInput, GenError
 from gen.core.run import Run, open_run
-from gen.model import training
-from gen.model.losses import ema_decay
+from gen.model.training import session
+from gen.model.training.losses import ema_decay
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
-Network = tuple[nn.Module, training.Ema, torch.optim.Optimizer]
+Network = tuple[nn.Module, session.Ema, torch.optim.Optimizer]
 
 
 def network(value: float) -> Network:
@@ -37,7 +37,7 @@ def network(value: float) -> Network:
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(value)
-    average, optimizer = training.Ema(model), torch.optim.AdamW(model.parameters(), lr=0.01)
+    average, optimizer = session.Ema(model), torch.optim.AdamW(model.parameters(), lr=0.01)
     model(torch.eye(3)).square().sum().backward()
     optimizer.step()
     average.update(model, 0.5)
@@ -47,20 +47,20 @@ def network(value: float) -> Network:
 def save(run: Run, images: int, made: float | Network) -> None:
     model, average, optimizer = network(made) if isinstance(made, float) else made
     named = {"net": model}, {"net": average}, {"net": optimizer}
-    training.save_checkpoint(run, images, *named, lambda stage: (stage / "export.txt").write_text(str(images)))
+    session.save_checkpoint(run, images, *named, lambda stage: (stage / "export.txt").write_text(str(images)))
 
 
-def load(run: Run) -> tuple[int, list[str], nn.Module, training.Ema, torch.optim.Optimizer]:
+def load(run: Run) -> tuple[int, list[str], nn.Module, session.Ema, torch.optim.Optimizer]:
     model, average, optimizer = network(0.0)
-    before, skipped = training.newest_checkpoint(run.folder)
-    images = training.load_checkpoint(before, {"net": model}, {"net": average}, {"net": optimizer})
+    before, skipped = session.newest_checkpoint(run.folder)
+    images = session.load_checkpoint(before, {"net": model}, {"net": average}, {"net": optimizer})
     return images, skipped, model, average, optimizer
 
 
 @given(st.integers(0, 10_000), st.floats(1e-6, 1), st.integers(0, 2_000), st.floats(0.01, 1))
 def test_learning_rate_rises_stays_and_falls_to_zero(images: int, peak: float, warmup: int, cooldown: float) -> None:
     total = 10_000
-    rate = training.learning_rate(images, peak, warmup, total, cooldown)
+    rate = session.learning_rate(images, peak, warmup, total, cooldown)
     assert 0 <= rate <= peak
     if warmup <= images <= total * (1 - cooldown):
         assert rate == pytest.approx(peak)
@@ -68,8 +68,8 @@ def test_learning_rate_rises_stays_and_falls_to_zero(images: int, peak: float, w
         assert rate == pytest.approx(peak * (images + 1) / (warmup + 1))
     if images >= max(warmup, total * (1 - cooldown)):
         assert rate == pytest.approx(peak * (1 - images / total) / cooldown)
-    assert training.learning_rate(total, peak, warmup, total, cooldown) == 0
-    assert training.learning_rate(0, peak, warmup, total, cooldown) > 0
+    assert session.learning_rate(total, peak, warmup, total, cooldown) == 0
+    assert session.learning_rate(0, peak, warmup, total, cooldown) > 0
 
 
 def test_the_average_after_k_steps_is_the_explicit_sum() -> None:
@@ -77,7 +77,7 @@ def test_the_average_after_k_steps_is_the_explicit_sum() -> None:
     values = [3.0, -1.0, 4.0, 1.5, -9.0]
     with torch.no_grad():
         model.weight.fill_(values[0])
-        average = training.Ema(model)
+        average = session.Ema(model)
         for step, value in enumerate(values[1:], 1):
             model.weight.fill_(value)
             average.update(model, ema_decay(step, 0.999))
@@ -90,7 +90,7 @@ def test_the_average_after_k_steps_is_the_explicit_sum() -> None:
 
 def test_the_average_of_a_constant_is_the_constant_and_of_half_precision_is_float32() -> None:
     model = nn.Linear(3, 2).to(torch.bfloat16)
-    average = training.Ema(model)
+    average = session.Ema(model)
     for _ in range(10):
         average.update(model, 0.9)
     assert average.shadow["weight"].dtype == torch.float32
@@ -250,20 +250,20 @@ def test_a_kill_at_any_file_operation_leaves_the_old_checkpoint_or_the_new_one(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_names_the_files(value: float) -> None:
     with pytest.raises(GenError, match=r"after 96 images, in the batch of a\.png, b\.png; look at these files"):
-        training.require_finite(torch.tensor(value), ["a.png", "b.png"], 96)
+        session.require_finite(torch.tensor(value), ["a.png", "b.png"], 96)
     with pytest.raises(GenError, match=r"a, b, c, d and 2 more;"):
-        training.require_finite(torch.tensor(value), list("abcdef"), 96)
-    assert training.require_finite(torch.tensor(0.5), ["a"], 0) == 0.5
+        session.require_finite(torch.tensor(value), list("abcdef"), 96)
+    assert session.require_finite(torch.tensor(0.5), ["a"], 0) == 0.5
 
 
 def test_float16_training_is_refused() -> None:
     with pytest.raises(BadInput, match="training in float16 is not offered; use dtype=bfloat16"):
-        training.make_accelerator(".", "cpu", "float16", 1)
+        session.make_accelerator(".", "cpu", "float16", 1)
 
 
 def test_runs_of_different_precision_follow_each_other_in_one_process(tmp_path: Path) -> None:
     for dtype, mixed in (("bfloat16", "bf16"), ("float32", "no")):
-        assert training.make_accelerator(tmp_path, "cpu", dtype, 2).mixed_precision == mixed
+        assert session.make_accelerator(tmp_path, "cpu", dtype, 2).mixed_precision == mixed
     assert not list(tmp_path.iterdir())
 
 
@@ -275,22 +275,22 @@ def test_a_gpu_is_taken_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken)
     with pytest.raises(Fault, match="cuda:1"):
-        training.make_accelerator(".", "cuda:1", "float32", 1)
+        session.make_accelerator(".", "cuda:1", "float32", 1)
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_a_number_out_of_its_range_is_refused_by_its_dotted_key(value: float) -> None:
     config = SimpleNamespace(shape=SimpleNamespace(width=value), one=1.0)
-    for require in (training.require_positive, training.require_not_negative, training.require_share):
+    for require in (session.require_positive, session.require_not_negative, session.require_share):
         with pytest.raises(BadInput, match=rf"shape\.width is {value}; it must be"):
             require(config, "shape.width")
         require(config, "one")
     with pytest.raises(BadInput, match=r"one is 1\.0; it must be 0 or more, and less than 1"):
-        training.require_share(config, "one", below_one=True)
+        session.require_share(config, "one", below_one=True)
 
 
 def test_only_the_main_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
     for main in (True, False):
-        _, say = training.progress(SimpleNamespace(is_main_process=main), 0, 8)
+        _, say = session.progress(SimpleNamespace(is_main_process=main), 0, 8)
         say("a line")
     assert capsys.readouterr().err.count("a line") == 1

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gen.model.latents import moments
+from gen.model.training.latents import moments
 
 
 class Reconstruction(nn.Module):

@@ -13,7 +13,7 @@ from gen.core.files import atomic_file
 from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import Augmentation, augment, evenly, to_model_range
-from gen.model.latents import linear_encoder, moments
+from gen.model.training.latents import linear_encoder, moments
 
 if TYPE_CHECKING:
     import torch

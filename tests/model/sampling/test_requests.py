@@ -12,7 +12,7 @@ from gen.core.errors import BadInput
 from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STATES
 from gen.language.render import render
 from gen.language.study import Finding, Study
-from gen.model.requests import Request, flags_to_study, parse_finding, read_request
+from gen.model.sampling.requests import Request, flags_to_study, parse_finding, read_request
 
 KNOWN = {"canonical_language": True}
 

@@ -1,4 +1,4 @@
-"""Training the autoencoder: `gen train autoencoder CONFIG`. One visible loop; the parts are in `gen.model.training`.
+"""Training the autoencoder: `gen train autoencoder CONFIG`. One visible loop, with the common session.
 
 Two stock classes: `AutoencoderKL`, trained whole, and `AutoencoderTiny`, whose encoder is here set in closed form to
 the whitened patch PCA of the training images, so that its latents are final from the start and only the decoder learns.
@@ -18,10 +18,10 @@ from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
-from gen.model import training
 from gen.model.cpu import memory_format
 from gen.model.device import describe_device
-from gen.model.latents import (
+from gen.model.training import session
+from gen.model.training.latents import (
     RAW_STD,
     freeze_linear_encoder,
     moments,
@@ -30,7 +30,7 @@ from gen.model.latents import (
     set_patch_encoder,
     shrink_factor,
 )
-from gen.model.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
+from gen.model.training.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,21 +91,21 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
     """
     import torch
 
-    from gen.model.reconstruction import PatchCritic, Reconstruction
+    from gen.model.training.autoencoder_network import PatchCritic, Reconstruction
 
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "crop")
-    training.require_positive(config, "checkpoint_every", "validate_every", "validation_images", "size")
-    training.require_not_negative(config, "warmup", "films_per_patient", "kl_weight", "latent_noise")
-    training.require_not_negative(config, "adversarial_weight", "adversarial_after")
-    training.require_share(config, "cooldown")
-    training.require_share(config, "ema", below_one=True)
+    session.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "crop")
+    session.require_positive(config, "checkpoint_every", "validate_every", "validation_images", "size")
+    session.require_not_negative(config, "warmup", "films_per_patient", "kl_weight", "latent_noise")
+    session.require_not_negative(config, "adversarial_weight", "adversarial_after")
+    session.require_share(config, "cooldown")
+    session.require_share(config, "ema", below_one=True)
     rows = split_rows(read_manifest(config.data))
-    accelerator = training.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
+    accelerator = session.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
     torch.manual_seed(config.seed)
     if config.init is None:
-        training.require_positive(config, "shape.latent_channels", "shape.layers_per_block", "shape.norm_num_groups")
-    with training.refused_by_the_library("the autoencoder"):
+        session.require_positive(config, "shape.latent_channels", "shape.layers_per_block", "shape.norm_num_groups")
+    with session.refused_by_the_library("the autoencoder"):
         bare = _start(config)
     if config.crop > config.size or config.crop % shrink_factor(bare) or config.size % shrink_factor(bare):
         raise BadInput(
@@ -114,7 +114,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         )
 
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with training.open_shared_run(accelerator, config.out, config, command, data=data) as run:
+    with session.open_shared_run(accelerator, config.out, config, command, data=data) as run:
         with accelerator.main_process_first():  # it fills the cache
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
@@ -133,7 +133,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         # Plain convolutions are fastest with channels last; CPU group norm in bfloat16 is nine times slower there.
         layout = memory_format(bare, accelerator.device) if linear else torch.contiguous_format
         bare.to(accelerator.device, memory_format=layout)
-        average = training.Ema(bare)
+        average = session.Ema(bare)
         weights = [p for p in bare.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0)
         modules: dict[str, torch.nn.Module] = {"autoencoder": bare}
@@ -142,15 +142,15 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             modules["critic"] = critic.to(accelerator.device)
             optimizers["critic"] = torch.optim.AdamW(critic.parameters(), lr=config.learning_rate / 4, betas=(0.5, 0.9))
 
-        before, skipped = training.newest_checkpoint(run.folder)
-        images = training.load_checkpoint(before, modules, {"autoencoder": average}, optimizers)
+        before, skipped = session.newest_checkpoint(run.folder)
+        images = session.load_checkpoint(before, modules, {"autoencoder": average}, optimizers)
         model, optimizer = accelerator.prepare(Reconstruction(bare), optimizer)
         if critic is not None:
             critic, optimizers["critic"] = accelerator.prepare(critic, optimizers["critic"])
         order = order_of(rows["train"], config.seed, config.films_per_patient)
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
-        bar, say = training.progress(accelerator, images, config.images)
+        bar, say = session.progress(accelerator, images, config.images)
         for line in skipped:
             say(line)
         if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
@@ -173,12 +173,12 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                     with average.applied(bare):
                         copy.deepcopy(bare).to(memory_format=torch.contiguous_format).save_pretrained(stage / "vae")
 
-                training.save_checkpoint(run, images, modules, {"autoencoder": average}, optimizers, export)
+                session.save_checkpoint(run, images, modules, {"autoencoder": average}, optimizers, export)
             accelerator.wait_for_everyone()
             if done:
                 break
 
-            rate = training.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
+            rate = session.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             if critic is not None:
@@ -197,7 +197,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                     if critic is not None and images >= config.adversarial_after:
                         critic.requires_grad_(False)  # it judges here, and learns below
                         loss = loss - config.adversarial_weight * critic(output).mean()
-                    value = training.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
+                    value = session.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(weights, 1.0)
@@ -219,7 +219,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                 bar.set_postfix(loss=f"{value:.4f}")
         bar.close()
         accelerator.end_training()
-        return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "vae"
+        return run.folder / session.CHECKPOINTS / f"images-{images:09d}" / "vae"
 
 
 def _start(config: AutoencoderConfig) -> Any:

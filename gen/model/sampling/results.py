@@ -18,7 +18,7 @@ from gen.core.radiograph import Radiograph
 from gen.data.rows import labels_of
 
 if TYPE_CHECKING:
-    from gen.model.requests import Request
+    from gen.model.sampling.requests import Request
 
 LICENCE = "synthetic; see the model's card"
 SOURCE = "synthetic:"  # begins the source of every row that is ours

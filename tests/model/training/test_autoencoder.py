@@ -19,14 +19,14 @@ from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
 from gen.data.loader import to_levels, to_model_range
 from gen.data.split import split_rows
-from gen.model.autoencoder import (
+from gen.model.folder import load_autoencoder
+from gen.model.training.autoencoder import (
     AutoencoderConfig,
     random_crops,
     reconstruction_scores,
     seeded_noise,
     train_autoencoder,
 )
-from gen.model.folder import load_autoencoder
 
 from .conftest import CONFIGS
 

@@ -17,9 +17,9 @@ from gen.core.manifest import read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.data.rows import study_of
 from gen.language.study import Finding, Study
-from gen.model.requests import Request
-from gen.model.results import add_rows, existing_rows, result_path, result_row
-from gen.model.sheet import write_sheet
+from gen.model.sampling.contact_sheet import write_sheet
+from gen.model.sampling.requests import Request
+from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
 
 STUDY = Study(
     age=63,
@@ -119,7 +119,7 @@ def test_a_row_that_was_spoilt_is_named_and_not_dropped(tmp_path: Path) -> None:
 def test_two_processes_that_add_to_one_folder_lose_no_row(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from gen.core.manifest import Row; from gen.model.results import add_rows\n"
+        "from gen.core.manifest import Row; from gen.model.sampling.results import add_rows\n"
         "out, name = Path(sys.argv[1]), sys.argv[2]\n"
         "for k in range(40):\n"
         "    file = out / f'{name}{k}.png'; file.write_bytes(b'')\n"

@@ -19,13 +19,22 @@ from gen.core.run import Run, derived_seed
 from gen.data.loader import Augmentation, pixel_cache
 from gen.data.split import data_digest, order_of, split_rows
 from gen.data.texts import Texts, texts_of
-from gen.model import training
 from gen.model.capabilities import capabilities_of
-from gen.model.denoiser import PREDICTIONS, Denoiser, DenoiserShape, cut_captions, load_parts, new_denoiser, tokenize
 from gen.model.device import describe_device, pick_attention, set_attention
-from gen.model.export import Fixtures, write_model_folder
 from gen.model.folder import check_model_folder, load_autoencoder
-from gen.model.latent_cache import (
+from gen.model.parts import load_tokenizer
+from gen.model.training import session
+from gen.model.training.denoiser_network import (
+    PREDICTIONS,
+    Denoiser,
+    DenoiserShape,
+    cut_captions,
+    load_parts,
+    new_denoiser,
+    tokenize,
+)
+from gen.model.training.export import Fixtures, write_model_folder
+from gen.model.training.latent_cache import (
     draw_latents,
     encode_grey,
     encoder_digest,
@@ -33,11 +42,10 @@ from gen.model.latent_cache import (
     latent_cache,
     nearest_distance,
 )
-from gen.model.latents import shrink_factor, whiten_to
-from gen.model.losses import NoiseDraw, draw_timestep, ema_decay, sigmas_of
-from gen.model.optim import LossByNoise, Muon, split_weights
-from gen.model.parts import load_tokenizer
-from gen.model.tokenizer import caption_corpus, train_tokenizer
+from gen.model.training.latents import shrink_factor, whiten_to
+from gen.model.training.losses import NoiseDraw, draw_timestep, ema_decay, sigmas_of
+from gen.model.training.optim import LossByNoise, Muon, split_weights
+from gen.model.training.tokenizer import caption_corpus, train_tokenizer
 
 # First and last layers and tables of embeddings: Muon is for what maps one hidden state to another.
 NOT_FOR_MUON = ("conv_in", "conv_out", "embedding", "time_emb_proj")
@@ -104,22 +112,22 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     from diffusers import DDPMScheduler
 
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    training.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "variants")
-    training.require_positive(config, "checkpoint_every", "validate_every", "size", "noise.sigma")
-    training.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "muon_rate", "noise.spread")
-    training.require_not_negative(config, "preview_every")
-    training.require_share(config, "cooldown", "caption_dropout", "fact_dropout", "noise.uniform")
-    training.require_share(config, "ema", "ema_long", below_one=True)
+    session.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "variants")
+    session.require_positive(config, "checkpoint_every", "validate_every", "size", "noise.sigma")
+    session.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "muon_rate", "noise.spread")
+    session.require_not_negative(config, "preview_every")
+    session.require_share(config, "cooldown", "caption_dropout", "fact_dropout", "noise.uniform")
+    session.require_share(config, "ema", "ema_long", below_one=True)
     if config.preview_every and not config.preview_prompts:
         raise BadInput("preview_prompts is empty", hint="name some, or set preview_every=0")
     rows = split_rows(read_manifest(config.data))
     dropouts = config.caption_dropout, config.fact_dropout
     captions = {split: texts_of(rows[split], config.captions, *dropouts) for split in ("train", "validation")}
-    accelerator = training.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
+    accelerator = session.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
     precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     attention = pick_attention(config.attention, accelerator.device, precision, training=True)
     torch.manual_seed(config.seed)
-    before, skipped = training.newest_checkpoint(config.out)
+    before, skipped = session.newest_checkpoint(config.out)
     vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"], before)
     set_attention(unet, attention)
     if config.gradient_checkpointing:
@@ -127,7 +135,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     text_encoder.requires_grad_(config.train_text_encoder)
 
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with training.open_shared_run(accelerator, config.out, config, command, data=data) as run:
+    with session.open_shared_run(accelerator, config.out, config, command, data=data) as run:
         with accelerator.main_process_first():  # it fills the cache
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
@@ -144,8 +152,8 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         sigmas = sigmas_of(process.alphas_cumprod).numpy()
         prediction = scheduler.config.prediction_type
         by_noise = LossByNoise(len(sigmas)).to(accelerator.device)
-        average = training.Ema(bare)
-        averages = {"denoiser": average, "denoiser-long": training.Ema(bare)}
+        average = session.Ema(bare)
+        averages = {"denoiser": average, "denoiser-long": session.Ema(bare)}
         weights = [p for p in bare.parameters() if p.requires_grad]
         matrices, rest = split_weights(bare, NOT_FOR_MUON) if config.muon_rate else ([], weights)
         optimizers: dict[str, torch.optim.Optimizer] = {
@@ -157,7 +165,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
             optimizers["muon"] = Muon(matrices, config.muon_rate, weight_decay=config.weight_decay)
         peaks = {"denoiser": config.learning_rate, "muon": config.muon_rate}
         modules = {"denoiser": bare, "loss_by_noise": by_noise}
-        images = training.load_checkpoint(before, modules, averages, optimizers)
+        images = session.load_checkpoint(before, modules, averages, optimizers)
         model, *prepared = accelerator.prepare(bare, *optimizers.values())
         optimizers = dict(zip(optimizers, prepared, strict=True))
 
@@ -167,7 +175,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         studies, unread = captions["train"].shown()
         shown = capabilities_of(studies, canonical=config.captions == "study", unread=unread)
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
-        bar, say = training.progress(accelerator, images, config.images)
+        bar, say = session.progress(accelerator, images, config.images)
         for line in skipped:
             say(line)
         if config.init and config.shape != DenoiserShape():
@@ -206,12 +214,12 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
                     with average.applied(bare):
                         write_model_folder(stage / "model", bare, fixtures)
 
-                training.save_checkpoint(run, images, modules, averages, optimizers, export)
+                session.save_checkpoint(run, images, modules, averages, optimizers, export)
             accelerator.wait_for_everyone()
             if done:
                 break
 
-            share = training.learning_rate(images, 1.0, config.warmup, config.images, config.cooldown)
+            share = session.learning_rate(images, 1.0, config.warmup, config.images, config.cooldown)
             for name, optimizer in optimizers.items():
                 for group in optimizer.param_groups:
                     group["lr"] = share * peaks[name]
@@ -230,7 +238,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
                     error = (model(noisy, timesteps, tokens) - target).square().mean((1, 2, 3))
                     loss = (by_noise.weights(timesteps) * error).mean()
                     by_noise.update(accelerator.reduce(by_noise.sums(timesteps, error), "sum"))
-                    value = training.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
+                    value = session.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(weights, 1.0)
@@ -249,7 +257,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
                 bar.set_postfix(loss=f"{mean:.4f}")
         bar.close()
         accelerator.end_training()
-        return run.folder / training.CHECKPOINTS / f"images-{images:09d}" / "model"
+        return run.folder / session.CHECKPOINTS / f"images-{images:09d}" / "model"
 
 
 def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[Any, tuple[Any, Any, Any, Any]]:
@@ -273,15 +281,15 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
             raise BadInput(f"{config.init}: epsilon cannot be learnt at zero terminal SNR, as its scheduler has it")
     else:
         for key in ("layers_per_block", "head_channels", "norm_num_groups", "vocabulary"):
-            training.require_positive(config, f"shape.{key}")
+            session.require_positive(config, f"shape.{key}")
         for key in ("channels", "layers", "heads", "length"):
-            training.require_positive(config, f"shape.text_{key}")
+            session.require_positive(config, f"shape.text_{key}")
         if before is None:
             shape = config.shape
             tokenizer = train_tokenizer(caption_corpus(texts, config.seed), shape.vocabulary, shape.text_length)
         else:
             tokenizer = load_tokenizer(before / "model" / "tokenizer")
-        with training.refused_by_the_library("the denoiser"):
+        with session.refused_by_the_library("the denoiser"):
             unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
     halvings = 2 ** (len(unet.config.block_out_channels) - 1)
     if rest or side % halvings:
@@ -342,8 +350,8 @@ def preview(
     """
     import torch
 
-    from gen.model.pipeline import Pipeline, sample
-    from gen.model.sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.pipeline import Pipeline, sample
 
     device = next(bare.parameters()).device
     vae = fixtures.vae.to(device)

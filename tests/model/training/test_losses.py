@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gen.model.losses import (
+from gen.model.training.losses import (
     NoiseDraw,
     draw_timestep,
     ema_decay,

@@ -17,10 +17,10 @@ from gen.core.errors import BadInput, GenError
 from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.language.tokens import token_counter
-from gen.model.denoiser import Denoiser
-from gen.model.export import Fixtures, write_model_folder
-from gen.model.latents import whiten
-from gen.model.pipeline import TEXTS_KEPT, Pipeline, describe, load_pipeline, sample
+from gen.model.sampling.pipeline import TEXTS_KEPT, Pipeline, describe, load_pipeline, sample
+from gen.model.training.denoiser_network import Denoiser
+from gen.model.training.export import Fixtures, write_model_folder
+from gen.model.training.latents import whiten
 
 PROMPTS = ["63 year old female. AP view.", "5 year old male. PA view.", "Adult. Lateral view.", "No finding."]
 SEEDS = [11, 2**64 - 1, 0, 7]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gen.core.errors import BadInput
-from gen.model.losses import rho_schedule
+from gen.model.training.losses import rho_schedule
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -144,7 +144,7 @@ def cut_captions(tokenizer: CLIPTokenizer, texts: Texts) -> str:
 
 def load_parts(folder: Path) -> tuple[Any, Any, Any, Any]:
     """U-Net, text encoder, tokenizer and scheduler of a model folder, float32, ready to be trained on."""
-    from gen.model.pipeline import load_pipeline
+    from gen.model.sampling.pipeline import load_pipeline
 
     parts = load_pipeline(folder, device="cpu", dtype="float32", attention="sdpa")
     for network in (parts.unet, parts.text_encoder):  # sampling has frozen them

@@ -15,7 +15,7 @@ from gen.core.manifest import Row
 from gen.data.texts import Texts
 from gen.language.study import Finding, Study
 from gen.language.tokens import CLIP_LENGTH
-from gen.model.tokenizer import caption_corpus, save_for_older_readers, train_tokenizer
+from gen.model.training.tokenizer import caption_corpus, save_for_older_readers, train_tokenizer
 
 STUDY = Study(age=63, sex="F", view="AP", findings={"Pleural Effusion": Finding("present", "right", "moderate")})
 

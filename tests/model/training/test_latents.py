@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 
 from gen.core.errors import BadInput
 from gen.data.loader import Augmentation, to_model_range
-from gen.model.latent_cache import (
+from gen.model.training.latent_cache import (
     draw_latents,
     encode_grey,
     encoder_digest,
@@ -20,7 +20,7 @@ from gen.model.latent_cache import (
     latent_cache,
     nearest_distance,
 )
-from gen.model.latents import (
+from gen.model.training.latents import (
     RAW_STD,
     as_blocks,
     freeze_linear_encoder,

@@ -1,0 +1,1 @@
+"""Sampling: from a request to radiographs on disk."""
