@@ -11,7 +11,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,27 +124,34 @@ def describe(pipeline: Pipeline) -> str:
     return f"model {pipeline.name} ({pipeline.identity}), {where}"
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How the network is run; names as in diffusers' pipelines."""
+
+    steps: int = DEFAULT_STEPS
+    guidance: float = DEFAULT_GUIDANCE  # 1: none (Ho and Salimans 2022, arXiv:2207.12598)
+    # Sigmas (noise over signal), least and most, between which guidance acts (Kynkäänniemi et al. 2024,
+    # arXiv:2404.07724); None: those of the model's capabilities, where it names them, or all.
+    guidance_interval: tuple[float, float] | None = None
+    negative: str = ""
+    size: int | None = None  # pixels; None: what the model was trained at
+
+
 def sample(
     pipeline: Pipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    steps: int = DEFAULT_STEPS,
-    guidance: float = DEFAULT_GUIDANCE,
-    negative: str = "",
-    size: int | None = None,
     on_step: Callable[[int], object] = lambda images: None,
+    **settings: Any,
 ) -> Iterator[Radiograph]:
-    """Radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
+    """Yield radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
 
-    ``steps``, ``guidance`` (1: none; Ho and Salimans 2022, arXiv:2207.12598) and ``negative`` are those of the stock
-    pipeline. ``on_step`` is called with the number of images after each network step. Raises BadInput for a size or a
-    number of steps that the model cannot make, a guidance that is no number, and prompts and seeds of unequal number;
-    GenError for an image that came out broken.
+    ``settings`` are the fields of `Settings`. ``on_step`` is called with the number of images after each network step.
+    Raises BadInput for a size or a number of steps that the model cannot make, a guidance that is no number, and
+    prompts and seeds of unequal number; GenError for an image that came out broken.
     """
-    for image in sample_each(
-        pipeline, prompts, seeds, steps=steps, guidance=guidance, negative=negative, size=size, on_step=on_step
-    ):
+    for image in sample_each(pipeline, prompts, seeds, on_step=on_step, **settings):
         if isinstance(image, GenError):
             raise image.__cause__ or image
         yield image
@@ -155,36 +162,38 @@ def sample_each(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    steps: int = DEFAULT_STEPS,
-    guidance: float = DEFAULT_GUIDANCE,
-    negative: str = "",
-    size: int | None = None,
     on_step: Callable[[int], object] = lambda images: None,
+    **settings: Any,
 ) -> Iterator[Radiograph | GenError]:
     """As `sample`, but an image that came out broken is a GenError in its place, and the others go on.
 
     So is every image of a batch in which something went wrong, such as memory that ran out.
     """
+    how = Settings(**settings)
     if len(prompts) != len(seeds):
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
-    if not math.isfinite(guidance):
-        raise BadInput(f"guidance is {guidance}", hint="use a number such as 1.5; 1 is no guidance")
-    check_settings(pipeline.unet.config, pipeline.vae.config, pipeline.scheduler.config, size, steps)
-    side = size or pipeline.size
+    if not math.isfinite(how.guidance):
+        raise BadInput(f"guidance is {how.guidance}", hint="use a number such as 1.5; 1 is no guidance")
+    check_settings(pipeline.unet.config, pipeline.vae.config, pipeline.scheduler.config, how.size, how.steps)
+    if how.guidance_interval is None:
+        told = (pipeline.capabilities or {}).get("guidance_interval")
+        how = replace(how, guidance_interval=tuple(told) if told else None)
+    if how.guidance_interval and not 0 <= how.guidance_interval[0] < how.guidance_interval[1]:
+        raise BadInput(f"guidance_interval is {how.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
     for start in range(0, len(prompts), pipeline.rows):
         wanted = slice(start, start + pipeline.rows)
         texts, numbers = list(prompts[wanted]), list(seeds[wanted])
         missing = pipeline.rows - len(texts)
         filled = texts + texts[-1:] * missing, numbers + numbers[-1:] * missing
         try:
-            pixels = _sample_rows(pipeline, *filled, steps, guidance, negative, side, lambda: on_step(len(texts)))  # noqa: B023
+            pixels = _sample_rows(pipeline, *filled, how, lambda: on_step(len(texts)))  # noqa: B023
         except Exception as error:  # torch and its back ends have no class of their own for what they meet
             yield from (_failed(text, number, error) for text, number in zip(texts, numbers, strict=True))
             continue
         for text, number, image in zip(texts, numbers, pixels, strict=False):
             finite = bool(np.isfinite(image).all())
             if finite and image.std() >= FLAT:
-                yield Radiograph(image, None, _provenance(pipeline, text, number, steps, guidance, negative))
+                yield Radiograph(image, None, _provenance(pipeline, text, number, how))
             else:
                 yield GenError(
                     f"the image of seed {number} for {text[:80]!r} came out {'flat' if finite else 'not finite'}",
@@ -223,27 +232,22 @@ def _failed(text: str, number: int, error: Exception) -> GenError:
 
 
 def _sample_rows(
-    pipeline: Pipeline,
-    prompts: list[str],
-    seeds: list[int],
-    steps: int,
-    guidance: float,
-    negative: str,
-    side: int,
-    on_step: Callable[[], object],
+    pipeline: Pipeline, prompts: list[str], seeds: list[int], how: Settings, on_step: Callable[[], object]
 ) -> np.ndarray:
     """One fixed batch from noise to pixels, float32 (rows, side, side) in [0, 1], or NaN."""
     import torch
 
     unet, vae = pipeline.unet, pipeline.vae
-    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it holds state while it samples
-    scheduler.set_timesteps(steps, device=pipeline.device)
-    shape = (unet.config.in_channels, side // pipeline.factor, side // pipeline.factor)
+    with quiet():
+        scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it holds state while it samples
+        scheduler.set_timesteps(how.steps, device=pipeline.device)
+    side = (how.size or pipeline.size) // pipeline.factor
+    shape = (unet.config.in_channels, side, side)
     latents = _noise(shape, seeds).to(pipeline.device) * scheduler.init_noise_sigma
     states = _text_states(pipeline, prompts)
-    guided = guidance != 1
-    if guided:
-        states = torch.cat([_text_states(pipeline, [negative] * len(prompts)), states])
+    least, most = how.guidance_interval or (0.0, math.inf)
+    if how.guidance != 1:
+        both = torch.cat([_text_states(pipeline, [how.negative] * len(prompts)), states])
     # Schedulers that add noise as they go take it from us, or a generator, which keeps the low half of a seed only.
     taken = inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {}
@@ -254,17 +258,24 @@ def _sample_rows(
             if "variance_noise" in taken:
                 fresh = _noise(shape, [derived_seed(seed, f"step {step}") for seed in seeds])
                 extra["variance_noise"] = fresh.to(pipeline.device)
+            guided = how.guidance != 1 and least <= _sigma(scheduler, timestep) <= most
             given = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
-            predicted = unet(given.to(pipeline.dtype), timestep, states).sample.float()
+            predicted = unet(given.to(pipeline.dtype), timestep, both if guided else states).sample.float()
             if guided:
                 without, with_text = predicted.chunk(2)
-                predicted = without + guidance * (with_text - without)
+                predicted = without + how.guidance * (with_text - without)
             latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
             on_step()
         images = vae.decode(latents / vae.config.scaling_factor).sample
     # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. What overflowed is no white.
     images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
     return (images.mean(1).cpu().numpy() + 1) / 2
+
+
+def _sigma(scheduler: Any, timestep: Any) -> float:
+    """Noise over signal at ``timestep``, whole or not."""
+    alpha = float(scheduler.alphas_cumprod[round(float(timestep))])
+    return math.sqrt((1 - alpha) / alpha) if alpha > 0 else math.inf
 
 
 def _noise(shape: tuple[int, ...], seeds: Sequence[int]) -> torch.Tensor:
@@ -298,25 +309,25 @@ def _text_states(pipeline: Pipeline, prompts: Sequence[str]) -> torch.Tensor:
     return torch.cat([states[prompt] for prompt in prompts])
 
 
-def _provenance(
-    pipeline: Pipeline, prompt: str, seed: int, steps: int, guidance: float, negative: str
-) -> dict[str, str]:
+def _provenance(pipeline: Pipeline, prompt: str, seed: int, how: Settings) -> dict[str, str]:
     import torch
 
     # Sums over several threads differ in their last bits, which now and then turns one of 8.
     threads = f", {torch.get_num_threads()} threads" if pipeline.device.type == "cpu" else ""
+    interval = {"guidance_interval": "{:g} {:g}".format(*how.guidance_interval)} if how.guidance_interval else {}
     network = f"{pipeline.device.type} {str(pipeline.dtype).removeprefix('torch.')} {pipeline.attention}{threads}"
     return {
         "synthetic": "yes",
         "notice": "synthetic image made by a generative model; not for clinical use",
         "prompt": prompt,
-        "negative_prompt": negative,
+        "negative_prompt": how.negative,
         "image_seed": str(seed),
         "model": pipeline.name,
         "model_hash": pipeline.identity,
         "sampler": type(pipeline.scheduler).__name__,
-        "steps": str(steps),
-        "guidance": f"{guidance:g}",
+        "steps": str(how.steps),
+        "guidance": f"{how.guidance:g}",
+        **interval,
         "network": network,
         "software": f"cxr-gen {__version__}, torch {torch.__version__}, python {sys.version.split()[0]}",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -409,3 +410,30 @@ def test_radiographs_lie_between_black_and_white(pipeline: Pipeline) -> None:
         assert image.pixels.dtype == np.float32
         assert image.pixels.min() >= 0
         assert image.pixels.max() <= 1
+
+
+def test_guidance_acts_inside_its_interval_only(pipeline: Pipeline) -> None:
+    def picture(**settings: object) -> np.ndarray:
+        return pixels(pipeline, PROMPTS[:1], [11], **settings)[0]
+
+    plain, everywhere = picture(guidance=1.0), picture(guidance=3.0)
+    assert np.array_equal(picture(guidance=3.0, guidance_interval=(0.0, math.inf)), everywhere)
+    assert np.array_equal(picture(guidance=3.0, guidance_interval=(1e6, 2e6)), plain)
+    some = picture(guidance=3.0, guidance_interval=(0.0, 5.0))
+    assert not np.array_equal(some, plain)
+    assert not np.array_equal(some, everywhere)
+    # A model may name its own.
+    tuned = dataclasses.replace(pipeline, capabilities={"guidance_interval": [0.0, 5.0]})
+    assert np.array_equal(pixels(tuned, PROMPTS[:1], [11], guidance=3.0)[0], some)
+    with pytest.raises(BadInput, match="guidance_interval"):
+        picture(guidance_interval=(5.0, 1.0))
+
+
+def test_a_stochastic_solver_is_decided_by_the_seed_alone(pipeline: Pipeline) -> None:
+    from diffusers import DPMSolverMultistepScheduler
+
+    solver = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="sde-dpmsolver++")
+    tuned = dataclasses.replace(pipeline, scheduler=solver)
+    both = pixels(tuned, PROMPTS[:1] * 2, [5, 5 + 2**32])
+    assert not np.array_equal(*both), "the upper half of a seed counts, in the noise of the steps too"
+    assert np.array_equal(pixels(tuned, PROMPTS[:1], [5 + 2**32])[0], both[1])

@@ -27,8 +27,7 @@ from gen.model.training.autoencoder import (
     seeded_noise,
     train_autoencoder,
 )
-
-from .conftest import CONFIGS
+from tests.model.conftest import CONFIGS
 
 
 def toy_config(out: Path, data: Path, *overrides: str) -> AutoencoderConfig:

@@ -32,8 +32,8 @@ from gen.model.training.autoencoder import AutoencoderConfig
 from gen.model.training.denoiser import DenoiserConfig, train_denoiser, validation_loss
 from gen.model.training.denoiser_network import DenoiserShape, cut_captions, new_denoiser
 from gen.model.training.tokenizer import train_tokenizer
+from tests.model.conftest import CONFIGS, denoiser_overrides
 
-from .conftest import CONFIGS, denoiser_overrides
 from .test_autoencoder import copy_as_of, digests
 
 

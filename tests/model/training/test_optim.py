@@ -34,7 +34,7 @@ def test_an_update_does_not_depend_on_the_size_of_the_gradient() -> None:
         weight.grad = size * torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0))
         Muon([weight], lr=0.1).step()
         moved.append(weight.detach().clone())
-    assert float((moved[0] - moved[1]).norm() / moved[0].norm()) < 0.02  # to the rounding of bfloat16
+    assert float((moved[0] - moved[1]).norm() / moved[0].norm()) < 0.1  # five iterations in bfloat16
     assert float(torch.linalg.matrix_norm(moved[0].flatten(1), 2)) == pytest.approx(0.1, rel=0.4)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from .conftest import CONFIGS, Ended, denoiser_overrides
+from tests.model.conftest import CONFIGS, Ended, denoiser_overrides
 
 TWO = "torch.distributed.run --nproc_per_node 2 -m gen.cli"
 
