@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 from gen.core.errors import BadInput
 
 T = TypeVar("T")
+# Keys that older configs have under another name. A config with one is an error; old data sets and runs still open.
+RENAMED_KEYS = {"films_per_patient": "images_per_patient", "least_films": "least_images"}
 
 
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
     """An instance of the (nested, frozen) dataclass ``cls`` from its defaults, a YAML file and ``key=value`` overrides.
 
     ``${oc.env:NAME,default}`` and ``${other.key}`` are resolved. Raises BadInput, naming file and key, for a missing
-    or broken file, an unknown key (with a suggestion), a value of the wrong type, or a required key without a value.
+    or broken file, an unknown key (with a suggestion, or its new name), a value of the wrong type, or a required key
+    without a value.
     """
     from omegaconf import OmegaConf
 
@@ -86,6 +89,8 @@ def _describe(error: Exception, key: str | None) -> str:
     """OmegaConf's first line with the full key before it, where it knows one; ``key`` otherwise."""
     name = getattr(error, "full_key", None) or key
     message = _first_line(error)
+    if message.startswith("Key ") and (new := RENAMED_KEYS.get(str(name).rpartition(".")[2])):
+        return f"key '{name}' is now called '{new}'"
     if "$VALUE" in message:  # OmegaConf leaves its own template unfilled for the items of a list
         message = "an item has the wrong type and " + "".join(message.rpartition("could not be ")[1:])
     return f"key '{name}': {message}" if name else message

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gen import __version__
-from gen.core.config import to_dict, to_yaml
+from gen.core.config import RENAMED_KEYS, to_dict, to_yaml
 from gen.core.errors import BadInput, GenError
 from gen.core.files import write_json, write_text
 from gen.core.locks import lock
@@ -113,8 +113,9 @@ def _require_equal(folder: Path, inputs: Mapping[str, Any], new: Mapping[str, An
     import yaml
 
     try:
-        old = {**yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")), "inputs": inputs}
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        stored = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        old = {**{RENAMED_KEYS.get(key, key): value for key, value in stored.items()}, "inputs": inputs}
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
         raise BadInput(f"{folder / CONFIG} is not readable YAML: {error}") from error
     if changes := [f"{key}: {was} -> {now}" for key, (was, now) in changed(old, new).items() if key not in _PLACES]:
         raise BadInput(f"{folder} was started with another config ({', '.join(changes)})", hint="choose another folder")

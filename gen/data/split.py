@@ -71,9 +71,9 @@ def data_digest(splits: Mapping[str, Sequence[Row]]) -> str:
 
 @dataclass(frozen=True)
 class Order:
-    """The endless order in which a run sees images: each epoch a new permutation with at most ``cap`` films a patient.
+    """The endless order in which a run sees images: each epoch a new permutation with at most ``cap`` images a patient.
 
-    A patient with more films shows another choice of them in each epoch; ``cap`` 0 means all of them.
+    A patient with more images shows another choice of them in each epoch; ``cap`` 0 means all of them.
     """
 
     patients: tuple[str, ...]  # of each image
@@ -84,7 +84,7 @@ class Order:
     @cached_property
     def epoch_length(self) -> int:
         """Images in one epoch."""
-        return sum(min(len(films), self.cap or len(films)) for films in self._films)
+        return sum(min(len(images), self.cap or len(images)) for images in self._by_patient)
 
     def index(self, position: int) -> int:
         """Which image stands at ``position`` = 0, 1, ... of the order."""
@@ -103,29 +103,28 @@ class Order:
 
         generator = np.random.default_rng(derived_seed(self.seed, f"epoch {epoch}"))
         chosen: list[int] = []
-        for films in self._films:
-            many = self.cap and len(films) > self.cap
-            chosen += generator.choice(films, self.cap, replace=False).tolist() if many else films
-        images = np.asarray(chosen)
+        for images in self._by_patient:
+            many = self.cap and len(images) > self.cap
+            chosen += generator.choice(images, self.cap, replace=False).tolist() if many else images
+        epoch_images = np.asarray(chosen)
         if self.weights:  # as many as before, each by its weight: systematic resampling
-            ends = np.cumsum(np.asarray(self.weights)[images])
-            images = images[
-                np.searchsorted(ends, (np.arange(len(images)) + generator.random()) / len(images) * ends[-1])
-            ]
-        return generator.permutation(images)
+            ends, count = np.cumsum(np.asarray(self.weights)[epoch_images]), len(epoch_images)
+            places = (np.arange(count) + generator.random()) / count * ends[-1]
+            epoch_images = epoch_images[np.searchsorted(ends, places)]
+        return generator.permutation(epoch_images)
 
     @cached_property
-    def _films(self) -> list[list[int]]:
-        films: dict[str, list[int]] = {}
+    def _by_patient(self) -> list[list[int]]:
+        images: dict[str, list[int]] = {}
         for image, patient in enumerate(self.patients):
-            films.setdefault(patient, []).append(image)
-        return list(films.values())
+            images.setdefault(patient, []).append(image)
+        return list(images.values())
 
 
-def order_of(rows: Sequence[Row], seed: int, films_per_patient: int, balanced: bool = False) -> Order:
-    """The order of ``rows``, at most ``films_per_patient`` films of one patient in an epoch, `balance` if asked for."""
+def order_of(rows: Sequence[Row], seed: int, images_per_patient: int, balanced: bool = False) -> Order:
+    """The order of ``rows``, at most ``images_per_patient`` of one patient in an epoch, `balance` if asked for."""
     weights = tuple(balance(rows)) if balanced else ()
-    return Order(tuple(patient_of(row) for row in rows), seed, films_per_patient, weights)
+    return Order(tuple(patient_of(row) for row in rows), seed, images_per_patient, weights)
 
 
 def balance(rows: Sequence[Row], most: float = 3.0) -> list[float]:

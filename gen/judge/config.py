@@ -43,7 +43,7 @@ class JudgeConfig:
     contrast_temperature: float = 0.1
     augmentation: Augmentation = field(default_factory=_moves)
     reconstructions: int = 400  # images through the autoencoder and back
-    films_per_patient: int = 4  # in an epoch
+    images_per_patient: int = 4  # in an epoch
     checkpoint_every: int = 5_000  # images
     validate_every: int = 5_000  # images
     device: str = "auto"

@@ -48,7 +48,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
     session.require_positive(config, "images", "batch_size", "learning_rate", "cooldown", "size", "crop")
     session.require_positive(config, "checkpoint_every", "validate_every", "contrast_temperature", "least_images")
-    session.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "age_weight")
+    session.require_not_negative(config, "warmup", "images_per_patient", "weight_decay", "age_weight")
     session.require_not_negative(config, "contrast_weight", "reconstructions")
     session.require_share(config, "cooldown")
     session.require_share(config, "ema", below_one=True)
@@ -80,7 +80,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
         before, skipped = session.newest_checkpoint(run.folder)
         images = session.load_checkpoint(before, modules, {"judge": average}, optimizers)
         model, optimizer = accelerator.prepare(bare, optimizer)
-        order = order_of(rows["train"], config.seed, config.films_per_patient)
+        order = order_of(rows["train"], config.seed, config.images_per_patient)
         numbers = {patient: i for i, patient in enumerate(dict.fromkeys(order.patients))}
         batch = config.batch_size * accelerator.num_processes
         bar, say = session.progress(accelerator, images, config.images)

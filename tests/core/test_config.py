@@ -39,6 +39,16 @@ class Picky:
             raise BadInput(f"share {self.share} is not in [0, 1]")
 
 
+@dataclass(frozen=True)
+class Inner:
+    images_per_patient: int = 4
+
+
+@dataclass(frozen=True)
+class Renamed(Inner):
+    inner: Inner = field(default_factory=Inner)
+
+
 @pytest.fixture
 def yaml(tmp_path: Path) -> Path:
     path = tmp_path / "toy.yaml"
@@ -130,6 +140,12 @@ def test_a_wrong_file_is_named_with_its_key(yaml: Path, text: str, culprit: str)
         load_config(Training, yaml)
     assert str(yaml) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["films_per_patient=2", "inner.films_per_patient=2"])
+def test_the_old_name_of_a_key_is_refused_with_its_new_one(override: str) -> None:
+    with pytest.raises(BadInput, match="films_per_patient' is now called 'images_per_patient'"):
+        load_config(Renamed, None, [override])
 
 
 def test_a_missing_file_a_folder_and_bytes_are_named(tmp_path: Path) -> None:

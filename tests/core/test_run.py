@@ -84,6 +84,15 @@ def test_another_config_is_refused_with_every_difference_and_nothing_changes(tmp
         pass
 
 
+def test_a_run_whose_config_has_a_key_under_its_old_name_resumes(tmp_path: Path) -> None:
+    with open_run(tmp_path, {"films_per_patient": 4}):
+        pass
+    with open_run(tmp_path, {"images_per_patient": 4}) as run:
+        assert run.resumed
+    with pytest.raises(BadInput, match="images_per_patient: 4 -> 3"), open_run(tmp_path, {"images_per_patient": 3}):
+        pass
+
+
 def test_a_folder_that_is_not_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     (tmp_path / "config.yaml").write_text("images: 8")

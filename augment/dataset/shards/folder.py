@@ -21,7 +21,7 @@ from typing import IO, Any
 from augment.dataset.config import DatasetConfig
 from augment.dataset.shards.records import Entry, Made
 from augment.dataset.shards.samples import is_record, shard_bytes
-from gen.core.config import load_config
+from gen.core.config import RENAMED_KEYS, load_config
 from gen.core.errors import BadInput, GenError
 from gen.core.files import sha256_file, sync_folder, write_bytes, write_json, write_text
 from gen.core.locks import lock
@@ -35,7 +35,6 @@ LOCK = f"{RUN}/commit.lock"
 WHOLE = 1 << 40  # the byte of the lock for what concerns the whole set, beyond the numbers of all shards
 _PLACES = ("config.out", "config.device", "begun")  # say where and when, not what: a data set may move
 _MAY_GROW = ("config.gates.substitutes", "config.formats")
-_RENAMED = {"least_films": "least_images"}  # keys of `Gates` in older data sets
 _TEMPORARY = re.compile(r"\..+\.tmp-\d{1,9}")  # of gen.core.files
 _ENTRY = re.compile(r"shard-(\d{6,})\.json")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -95,7 +94,7 @@ def config_of(out: str | Path) -> DatasetConfig:
     """The config of the data set in ``out``; BadInput where it cannot be read."""
     stored = dict(read_marker(out).get("config", {}))
     if isinstance(gates := stored.get("gates"), dict):
-        stored["gates"] = {_RENAMED.get(key, key): value for key, value in gates.items()}
+        stored["gates"] = {RENAMED_KEYS.get(key, key): value for key, value in gates.items()}
     return load_config(DatasetConfig, None, [f"{key}={json.dumps(value)}" for key, value in stored.items()])
 
 

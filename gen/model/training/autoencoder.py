@@ -74,7 +74,7 @@ class AutoencoderConfig:
     latent_noise: float = 0.05
     adversarial_weight: float = 0.0  # of the patch discriminator (hinge loss), 0: none
     adversarial_after: int = 0  # crops before it takes part
-    films_per_patient: int = 4  # in an epoch
+    images_per_patient: int = 4  # in an epoch
     checkpoint_every: int = 40_000  # crops
     validate_every: int = 20_000  # crops
     validation_images: int = 64
@@ -96,7 +96,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
     session.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "crop")
     session.require_positive(config, "checkpoint_every", "validate_every", "validation_images", "size")
-    session.require_not_negative(config, "warmup", "films_per_patient", "kl_weight", "latent_noise")
+    session.require_not_negative(config, "warmup", "images_per_patient", "kl_weight", "latent_noise")
     session.require_not_negative(config, "adversarial_weight", "adversarial_after")
     session.require_share(config, "cooldown")
     session.require_share(config, "ema", below_one=True)
@@ -147,7 +147,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         model, optimizer = accelerator.prepare(Reconstruction(bare), optimizer)
         if critic is not None:
             critic, optimizers["critic"] = accelerator.prepare(critic, optimizers["critic"])
-        order = order_of(rows["train"], config.seed, config.films_per_patient)
+        order = order_of(rows["train"], config.seed, config.images_per_patient)
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
         bar, say = session.progress(accelerator, images, config.images)

@@ -89,7 +89,7 @@ class DenoiserConfig:
     captions: str = "study"  # written from the labels; "prompt": the column of that name, as it stands
     augmentation: Augmentation = field(default_factory=Augmentation)
     variants: int = 24  # augmented copies of each image in the latent cache; the first is the image itself
-    films_per_patient: int = 4  # in an epoch
+    images_per_patient: int = 4  # in an epoch
     balanced: bool = True  # rare findings, and the rarer sex and view, are seen more often
     train_text_encoder: bool = True
     attention: str = "auto"  # xformers, sdpa, eager
@@ -114,7 +114,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
     session.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "variants")
     session.require_positive(config, "checkpoint_every", "validate_every", "size", "noise.sigma")
-    session.require_not_negative(config, "warmup", "films_per_patient", "weight_decay", "muon_rate", "noise.spread")
+    session.require_not_negative(config, "warmup", "images_per_patient", "weight_decay", "muon_rate", "noise.spread")
     session.require_not_negative(config, "preview_every")
     session.require_share(config, "cooldown", "caption_dropout", "fact_dropout", "noise.uniform")
     session.require_share(config, "ema", "ema_long", below_one=True)
@@ -169,7 +169,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         model, *prepared = accelerator.prepare(bare, *optimizers.values())
         optimizers = dict(zip(optimizers, prepared, strict=True))
 
-        order = order_of(rows["train"], config.seed, config.films_per_patient, config.balanced)
+        order = order_of(rows["train"], config.seed, config.images_per_patient, config.balanced)
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
         studies, unread = captions["train"].shown()

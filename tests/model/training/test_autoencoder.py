@@ -141,7 +141,7 @@ def test_noise_has_the_shape_of_the_latents_and_each_row_its_own_seed(toy_autoen
         ("shape.class_name=VQModel", "shape.class_name is 'VQModel'; use AutoencoderTiny or AutoencoderKL"),
         ("device=tpu", "unknown device 'tpu'"),
         ("warmup=-1", "warmup is -1; it must be 0 or more"),
-        ("films_per_patient=-1", "films_per_patient is -1"),
+        ("images_per_patient=-1", "images_per_patient is -1"),
         ("ema=1", "ema is 1.0; it must be 0 or more, and less than 1"),
         ("cooldown=1.5", "cooldown is 1.5; it must be from 0 to 1"),
         ("shape.latent_channels=17", "shape.latent_channels is 17; patches of 4 x 4 pixels have 16 components"),

@@ -193,7 +193,7 @@ def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(
         ("dtype=float16", "training in float16 is not offered"),
         ("accumulate=0", "accumulate is 0; it must be above 0"),
         ("warmup=-1", "warmup is -1; it must be 0 or more"),
-        ("films_per_patient=-1", "films_per_patient is -1"),
+        ("images_per_patient=-1", "images_per_patient is -1"),
         ("ema=1.2", "ema is 1.2; it must be 0 or more, and less than 1"),
         ("cooldown=2", "cooldown is 2.0; it must be from 0 to 1"),
         ("caption_dropout=1.1", "caption_dropout is 1.1"),
