@@ -39,6 +39,10 @@ class Texts:
             return [row.prompt for row in self.rows]
         return [with_style(render(study), style_of(row)) for study, row in zip(self.studies, self.rows, strict=True)]
 
+    def styles(self) -> list[tuple[str, ...]]:
+        """The `style` of every image."""
+        return [style_of(row) for row in self.rows]
+
     def shown(self) -> tuple[list[Study], int]:
         """What the captions tell a model, and of how many images nobody can say, their prompts being unreadable."""
         if self.source != "prompt":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,25 @@ from gen.language.study import Study
 CAPABILITIES = "capabilities.json"
 
 
-def capabilities_of(studies: Iterable[Study], canonical: bool, unread: int = 0) -> dict[str, Any]:
+def capabilities_of(
+    studies: Iterable[Study], canonical: bool, unread: int = 0, styles: Iterable[Sequence[str]] = ()
+) -> dict[str, Any]:
     """What a model trained on ``studies`` was shown: each value with its number of images; keys as in DESIGN nouns.
 
     ``canonical`` says that the captions were in the canonical language, so that prompts should be rendered to it;
-    ``unread`` is the number of further images, whose captions no Study could be read from.
+    ``unread`` is the number of further images, whose captions no Study could be read from; ``styles`` are the words on
+    the look of each image, of which sampling asks for the commonest source, sharp and of medium contrast.
     """
+    words = _counts(word for style in styles for word in style)
+    sources = [word for word in words if word.startswith("source ")]
+    wanted = [max(sources, key=words.__getitem__)] if sources else []
+    wanted += [word for word in ("high sharpness", "medium contrast") if word in words]
     studies = list(studies)
     found = [finding for study in studies for finding in study.findings.values()]
     ages = [study.age for study in studies if study.age is not None]
     return {
         "canonical_language": canonical,
+        **({"styles": words, "style": wanted} if words else {}),
         "images": len(studies) + unread,
         "unread": unread,
         "findings": _counts(n for study in studies for n, f in study.findings.items() if f.state == "present"),

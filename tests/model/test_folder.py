@@ -173,6 +173,21 @@ def test_capabilities_count_what_was_shown() -> None:
         assert capability_warnings(shown, study) == []
 
 
+def test_looks_are_counted_and_the_one_to_ask_for_is_named() -> None:
+    looks = [("source a", "low sharpness", "high contrast"), ("source b", "high sharpness", "medium contrast")]
+    shown = capabilities_of([], canonical=True, styles=[*looks, looks[1]])
+    assert shown["styles"] == {
+        "high contrast": 1,
+        "high sharpness": 2,
+        "low sharpness": 1,
+        "medium contrast": 2,
+        "source a": 1,
+        "source b": 2,
+    }
+    assert shown["style"] == ["source b", "high sharpness", "medium contrast"]
+    assert "style" not in capabilities_of([], canonical=True)
+
+
 SHOWN: dict[str, Any] = capabilities_of(
     [
         Study(age=20, sex="M", view="AP", findings={"Pneumonia": Finding(), "Nodule": Finding("absent")}),

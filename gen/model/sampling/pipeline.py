@@ -23,6 +23,7 @@ from gen.core.files import read_json
 from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
+from gen.data.texts import with_style
 from gen.language.tokens import token_limit
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.capabilities import read_capabilities
@@ -55,6 +56,11 @@ class Pipeline:
     capabilities: Mapping[str, Any] | None = None
     name: str = ""
     text_states: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)  # by prompt, filled as they come
+
+    @property
+    def style(self) -> tuple[str, ...]:
+        """Words on the look of an image that follow every prompt, where the model learnt such words."""
+        return tuple((self.capabilities or {}).get("style", ()))
 
     @property
     def size(self) -> int:
@@ -244,7 +250,7 @@ def _sample_rows(
     side = (how.size or pipeline.size) // pipeline.factor
     shape = (unet.config.in_channels, side, side)
     latents = _noise(shape, seeds).to(pipeline.device) * scheduler.init_noise_sigma
-    states = _text_states(pipeline, prompts)
+    states = _text_states(pipeline, [with_style(prompt, pipeline.style) for prompt in prompts])
     least, most = how.guidance_interval or (0.0, math.inf)
     if how.guidance != 1:
         both = torch.cat([_text_states(pipeline, [how.negative] * len(prompts)), states])
@@ -321,6 +327,7 @@ def _provenance(pipeline: Pipeline, prompt: str, seed: int, how: Settings) -> di
         "notice": "synthetic image made by a generative model; not for clinical use",
         "prompt": prompt,
         "negative_prompt": how.negative,
+        **({"style": ", ".join(pipeline.style)} if pipeline.style else {}),
         "image_seed": str(seed),
         "model": pipeline.name,
         "model_hash": pipeline.identity,

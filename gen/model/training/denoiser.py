@@ -173,7 +173,8 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         batch = config.batch_size * accelerator.num_processes
         step_images = batch * config.accumulate
         studies, unread = captions["train"].shown()
-        shown = capabilities_of(studies, canonical=config.captions == "study", unread=unread)
+        canonical = config.captions == "study"
+        shown = capabilities_of(studies, canonical, unread, captions["train"].styles() if canonical else ())
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         bar, say = session.progress(accelerator, images, config.images)
         for line in skipped:

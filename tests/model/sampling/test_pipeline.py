@@ -437,3 +437,12 @@ def test_a_stochastic_solver_is_decided_by_the_seed_alone(pipeline: Pipeline) ->
     both = pixels(tuned, PROMPTS[:1] * 2, [5, 5 + 2**32])
     assert not np.array_equal(*both), "the upper half of a seed counts, in the noise of the steps too"
     assert np.array_equal(pixels(tuned, PROMPTS[:1], [5 + 2**32])[0], both[1])
+
+
+def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: Pipeline) -> None:
+    styled = dataclasses.replace(pipeline, capabilities={"style": ["source toy", "high sharpness"]}, text_states={})
+    [image] = sample(styled, PROMPTS[:1], [3], steps=2)
+    assert image.provenance["prompt"] == PROMPTS[0]
+    assert image.provenance["style"] == "source toy, high sharpness"
+    assert f"{PROMPTS[0]} Source toy, high sharpness." in styled.text_states
+    assert "" in styled.text_states, "what guidance leads away from has no look"
