@@ -81,26 +81,22 @@ def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float]
 def _sample(
     pipeline: Any, model_dir: Path, prompt: str, n: float, seed: float, steps: float, guidance: float
 ) -> Answer:
-    from gen.core.run import derived_seed
-    from gen.language.study import Study
-    from gen.language.tokens import token_counter
-    from gen.model.sampling.pipeline import sample
-    from gen.model.sampling.requests import read_request
+    from gen.model.sampling.job import Job, read_job, sample_job
 
     if not isinstance(prompt, str) or len(prompt) > PROMPT_CHARACTERS:
         raise BadInput(f"the prompt must be text of at most {PROMPT_CHARACTERS} characters")
-    count = int(_number("number of images", n, *IMAGES))
-    first = int(_number("seed", seed, *SEEDS))
-    count_tokens, limit = token_counter(model_dir / "tokenizer")
-    request = read_request(prompt, Study(), capabilities=pipeline.capabilities, count_tokens=count_tokens, limit=limit)
-    radiographs = sample(
-        pipeline,
-        [request.prompt] * count,
-        [derived_seed(first, k) for k in range(count)],
+    job = Job(
+        text=prompt,
+        count=int(_number("number of images", n, *IMAGES)),
+        seed=int(_number("seed", seed, *SEEDS)),
         steps=int(_number("number of steps", steps, *STEPS)),
         guidance=_number("guidance", guidance, *GUIDANCES),
+        model=model_dir,
     )
-    gallery = [(_to_picture(radiograph), f"seed {first}, image {k}") for k, radiograph in enumerate(radiographs)]
+    read = read_job(job)
+    images = sample_job(read, pipeline)
+    gallery = [(_to_picture(radiograph), f"seed {job.seed}, image {item.k}") for item, radiograph in images]
+    request = read.items[0].request
     return gallery, "\n".join([request.prompt, *(f"warning: {warning}" for warning in request.warnings)])
 
 

@@ -98,7 +98,7 @@ class Progress:
 
 def write_latest(out: Path, sheet: Path, entry: Entry) -> None:
     """The contact sheet of a shard's first images; a shard without images leaves the old one."""
-    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_contact_sheet
 
     pictures: list[Radiograph] = []
     captions: list[str] = []
@@ -108,7 +108,7 @@ def write_latest(out: Path, sheet: Path, entry: Entry) -> None:
         if len(pictures) == SHEET_IMAGES:
             break
     if pictures:
-        write_sheet(sheet, pictures, captions)
+        write_contact_sheet(sheet, pictures, captions)
 
 
 def caption_of(record: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from drr.projection import Projection, render
 from drr.scene import Scene, insert, load_scene
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed
-from gen.model.sampling.contact_sheet import write_sheet
+from gen.model.sampling.contact_sheet import write_contact_sheet
 
 OUTLINED = ("heart", "aorta", "lung", "liver", "clavicula", "scapula")  # what the labels of these begin with
 SIZE = 288
@@ -93,9 +93,9 @@ def main(cts: Path, out: Path) -> None:
     }
     rows = [views_of(scene, title) for title, scene in scenes.items()]
     pictures, words = (list(chain.from_iterable(column)) for column in zip(*rows, strict=True))
-    write_sheet(out / "drr.png", pictures, words, columns=7)
+    write_contact_sheet(out / "drr.png", pictures, words, columns=7)
     shown = load_scene(read_volume(cts / "qin-lsc-0028.nii.gz"), "qin-lsc-0028")
-    write_sheet(out / "drr_findings.png", *findings_of(shown, "QIN-LSC-0028"), columns=4)
+    write_contact_sheet(out / "drr_findings.png", *findings_of(shown, "QIN-LSC-0028"), columns=4)
 
 
 if __name__ == "__main__":

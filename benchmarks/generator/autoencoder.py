@@ -39,7 +39,7 @@ def scores(output: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
 
 def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
     """Crops at 100 % of each region: the versions (N, H, W) in [0, 1] of one image side by side, images downwards."""
-    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_contact_sheet
 
     side = next(iter(pictures.values())).shape[1]
     crops, captions = [], []
@@ -51,7 +51,7 @@ def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
                 crops.append(Radiograph(pixels, None, {"synthetic": "no"}))
                 captions.append(f"{region}, {version}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sheet(path, crops, captions, columns=2 * len(pictures))
+    write_contact_sheet(path, crops, captions, columns=2 * len(pictures))
 
 
 @click.command(help=__doc__)

@@ -108,7 +108,7 @@ def main(
     json_file: Path | None,
 ) -> None:
     from gen.model.folder import model_hash
-    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_contact_sheet
 
     folder = common.chosen_model(model)
     size, splits = common.model_size(folder), common.read_splits(data)
@@ -128,7 +128,7 @@ def main(
             pictures += [images[contrast.present][k], images[contrast.absent][k]]
             captions += [f"seed {k}: {contrast.present}", f"seed {k}: {contrast.absent}"]
     figure.parent.mkdir(parents=True, exist_ok=True)
-    write_sheet(figure, pictures, captions, columns=2 * min(shown, count))
+    write_contact_sheet(figure, pictures, captions, columns=2 * min(shown, count))
 
     table, results = [], {}
     for contrast in CONTRASTS:

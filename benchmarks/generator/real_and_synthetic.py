@@ -30,7 +30,7 @@ def main(
     model: Path | None, data: Path, samples: Path, count: int, columns: int, steps: int, guidance: float, figure: Path
 ) -> None:
     from gen.data.texts import texts_of
-    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_contact_sheet
 
     folder = common.chosen_model(model)
     rows = common.one_image_a_patient([row for row in common.read_splits(data)["test"] if row.source == NIH], count)
@@ -49,7 +49,7 @@ def main(
         captions += [f"SYNTHETIC, seed {start + i}. {prompt}" for i, prompt in enumerate(prompts[block])]
         captions += [""] * len(blank)
     figure.parent.mkdir(parents=True, exist_ok=True)
-    write_sheet(figure, pictures, captions, columns=columns)
+    write_contact_sheet(figure, pictures, captions, columns=columns)
     common.print_table(
         ["seed", "real film", "prompt"],
         [[k, row.file_name, prompt] for k, (row, prompt) in enumerate(zip(rows, prompts, strict=True))],

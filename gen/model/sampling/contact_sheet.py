@@ -17,7 +17,9 @@ from gen.core.radiograph import Radiograph
 _MARGIN, _LINE = 6, 14
 
 
-def write_sheet(path: str | Path, radiographs: Sequence[Radiograph], captions: Sequence[str], columns: int = 0) -> None:
+def write_contact_sheet(
+    path: str | Path, radiographs: Sequence[Radiograph], captions: Sequence[str], columns: int = 0
+) -> None:
     """Write ``radiographs`` in rows of ``columns`` (0: nearly square) with their captions as one PNG, atomically."""
     columns = columns or math.ceil(math.sqrt(len(radiographs)))
     side = max(max(radiograph.pixels.shape) for radiograph in radiographs)
@@ -26,15 +28,15 @@ def write_sheet(path: str | Path, radiographs: Sequence[Radiograph], captions: S
     words = _LINE * max((len(lines) for lines in wrapped), default=0) + _MARGIN
     rows = math.ceil(len(radiographs) / columns)
     size = columns * (side + _MARGIN) + _MARGIN, rows * (side + words + _MARGIN) + _MARGIN
-    sheet = Image.new("L", size, 255)
-    draw = ImageDraw.Draw(sheet)
+    contact_sheet = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(contact_sheet)
     for k, (radiograph, lines) in enumerate(zip(radiographs, wrapped, strict=True)):
         x = _MARGIN + k % columns * (side + _MARGIN)
         y = _MARGIN + k // columns * (side + words + _MARGIN)
-        sheet.paste(Image.fromarray(np.rint(radiograph.pixels * 255).astype(np.uint8)), (x, y))
+        contact_sheet.paste(Image.fromarray(np.rint(radiograph.pixels * 255).astype(np.uint8)), (x, y))
         draw.multiline_text((x, y + side + 2), "\n".join(lines), fill=0, font=font, spacing=2)
     text = PngInfo()
     synthetic = [radiograph.provenance.get("synthetic") == "yes" for radiograph in radiographs]
     text.add_text("synthetic", "yes" if all(synthetic) else "in part" if any(synthetic) else "no")
     with atomic_file(path) as stream:
-        sheet.save(stream, format="PNG", pnginfo=text)
+        contact_sheet.save(stream, format="PNG", pnginfo=text)

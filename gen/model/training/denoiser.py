@@ -351,7 +351,7 @@ def preview(
     """
     import torch
 
-    from gen.model.sampling.contact_sheet import write_sheet
+    from gen.model.sampling.contact_sheet import write_contact_sheet
     from gen.model.sampling.pipeline import Pipeline, sample
 
     device = next(bare.parameters()).device
@@ -362,6 +362,6 @@ def preview(
     pictures = list(sample(pipeline, prompts, seeds))
     folder = run.folder / "previews"
     folder.mkdir(exist_ok=True)
-    write_sheet(folder / f"images-{images:09d}.png", pictures, [f"{prompt}" for prompt in prompts])
+    write_contact_sheet(folder / f"images-{images:09d}.png", pictures, [f"{prompt}" for prompt in prompts])
     levels = torch.stack([torch.from_numpy(picture.pixels) for picture in pictures])[:, None] * 2 - 1
     return {"synthetic": float(np.median(nearest_distance(encode_grey(vae, levels), known)))}

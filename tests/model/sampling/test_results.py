@@ -17,7 +17,7 @@ from gen.core.manifest import read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.data.rows import study_of
 from gen.language.study import Finding, Study
-from gen.model.sampling.contact_sheet import write_sheet
+from gen.model.sampling.contact_sheet import write_contact_sheet
 from gen.model.sampling.requests import Request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
 
@@ -139,7 +139,7 @@ def test_a_manifest_that_cannot_be_read_is_not_overwritten(tmp_path: Path) -> No
 
 def test_a_sheet_shows_every_picture_unchanged_and_says_synthetic(tmp_path: Path) -> None:
     pictures = [picture(level) for level in (0.1, 0.3, 0.6)]
-    write_sheet(tmp_path / "sheet.png", pictures, ["one", "two " * 40, ""], columns=2)
+    write_contact_sheet(tmp_path / "sheet.png", pictures, ["one", "two " * 40, ""], columns=2)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.mode == "L"
         assert sheet.text["synthetic"] == "yes"

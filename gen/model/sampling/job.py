@@ -1,0 +1,218 @@
+"""The sampling job: what was typed becomes requests, the requests images, and the images a data set on disk.
+
+The command line runs the whole of it (`run_job`); the page reads a job and samples it, with a model that stays loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gen.core.bundled import bundled_model
+from gen.core.errors import BadInput
+from gen.core.files import require_free_space
+from gen.core.radiograph import Radiograph, write_png
+from gen.core.run import derived_seed
+from gen.language.study import Study
+from gen.language.tokens import token_counter
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from gen.model.capabilities import read_capabilities
+from gen.model.folder import check_model_folder
+from gen.model.sampling.requests import Request, flags_to_study, read_request
+from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.model.sampling.pipeline import Pipeline
+
+ROWS_TOGETHER = 16  # images, at least, that are finished before the manifest is written
+CONTACT_SHEET_IMAGES = 64  # at most
+_BYTES_AN_IMAGE = 300_000
+
+Log = Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be made: ``count`` images of each prompt, image k decided by ``seed`` and k alone.
+
+    ``text`` is one prompt, ``prompts_file`` a file with one a line, instead; ``view`` to ``findings`` are added to
+    each. ``raw_prompt``: the model gets the text as typed. ``model``: a model's folder, None for the bundled one.
+    ``size``: pixels a side, None for the model's.
+    """
+
+    text: str = ""
+    prompts_file: Path | None = None
+    count: int = 1
+    seed: int = 0
+    steps: int = DEFAULT_STEPS
+    guidance: float = DEFAULT_GUIDANCE
+    negative: str = ""
+    view: str | None = None
+    age: int | None = None
+    sex: str | None = None
+    race: str | None = None
+    findings: tuple[str, ...] = ()
+    raw_prompt: bool = False
+    model: Path | None = None
+    size: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "auto"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Image ``k`` of a job: what the model gets, and the ``seed`` of its noise."""
+
+    k: int
+    seed: int
+    request: Request
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """A job whose prompts are read: the model's folder, its images, and the negative prompt as the model gets it."""
+
+    job: Job
+    folder: Path
+    items: tuple[Item, ...]
+    negative: str
+
+
+def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], log: Log | None = None) -> None:
+    """Make the images of ``job`` in the data set ``out``, and of several a contact sheet.
+
+    Each is written as it is finished, then ``on_image`` gets it with its path; metadata.csv follows now and then, and
+    at the end, also that of an interruption or an error. ``log`` gets the remarks; None: neither remarks nor a progress
+    bar. Raises BadInput for what `read_job` refuses, a folder that is not ours to write into, and options that the
+    model cannot follow; GenError for an image that came out broken.
+    """
+    from tqdm import tqdm
+
+    from gen.model.sampling.contact_sheet import write_contact_sheet
+    from gen.model.sampling.pipeline import describe, load_pipeline
+
+    read = read_job(job, log)
+    _require_usable(out, len(read.items))
+    pipeline = load_pipeline(read.folder, device=job.device, dtype=job.dtype, attention=job.attention)
+    if log is not None:
+        log(describe(pipeline))
+        if job.size not in (None, pipeline.size):
+            log(f"warning: the model was trained at {pipeline.size} pixels; at {job.size} its images are worse")
+    weights_may_learn = (pipeline.capabilities or {}).get("weights_may_learn") is True
+    try:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {out} cannot be made: {error.strerror}") from error
+
+    shown: list[Radiograph] = []
+    rows: list[Row] = []
+    listed = 0
+    bar = tqdm(total=len(read.items) * job.steps, unit="step", disable=log is None, leave=False)
+    try:
+        for item, image in sample_job(read, pipeline, bar.update):
+            path = result_path(out, image, job.seed, item.k)
+            write_png(path, image)
+            rows.append(result_row(path, image, item.request, job.seed, item.k, weights_may_learn=weights_may_learn))
+            if len(rows) >= max(ROWS_TOGETHER, listed // ROWS_TOGETHER):  # each time the whole table is written
+                listed = add_rows(out, rows)
+                rows.clear()
+            if item.k < CONTACT_SHEET_IMAGES:
+                shown.append(image)
+            bar.clear()  # of the terminal's line, which the path shall have
+            on_image(item, path)
+    finally:
+        # Also after an interruption or an error: what is finished is listed.
+        bar.close()
+        add_rows(out, rows)
+    if len(shown) > 1:
+        contact_sheet = out / "contact-sheet.png"
+        write_contact_sheet(contact_sheet, shown, [item.request.prompt for item in read.items[: len(shown)]])
+        if log is not None:
+            log(f"contact sheet: {contact_sheet}")
+
+
+def read_job(job: Job, log: Log | None = None) -> ReadJob:
+    """Read the prompts of ``job`` for its model, which is not loaded; ``log`` gets each with its warnings.
+
+    Raises BadInput, naming the option or the line of the file, for a prompt that cannot be read or contradicts the
+    flags, and for a folder that is no model.
+    """
+    if not math.isfinite(job.guidance):  # nan lies in every range
+        raise BadInput(f"--guidance {job.guidance} is not a number", hint="1 is no guidance")
+    if job.prompts_file is not None and job.text:
+        raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
+    texts = {"": job.text} if job.prompts_file is None else _read_prompts(job.prompts_file)
+    flags = flags_to_study(job.view, job.age, job.sex, job.race, job.findings)
+    folder = job.model or bundled_model()
+    check_model_folder(folder)
+    capabilities = read_capabilities(folder)
+    count_tokens, limit = token_counter(folder / "tokenizer")
+
+    def read(text: str, added: Study, where: str) -> Request:
+        settings: dict[str, Any] = {"count_tokens": count_tokens, "limit": limit, "raw": job.raw_prompt}
+        try:
+            return read_request(text, added, capabilities=capabilities, **settings)
+        except BadInput as error:
+            raise BadInput(f"{where}{error.message}", hint=error.hint) from error
+
+    requests = [read(text, flags, where) for where, text in texts.items()]
+    remarks = [("prompt", request) for request in dict.fromkeys(requests)]
+    if job.negative.strip():
+        remarks.append(("negative prompt", read(job.negative, Study(), "--negative: ")))
+    negative = remarks[-1][1].prompt if job.negative.strip() else ""
+    if log is not None:
+        for name, request in remarks:
+            log(f"{name}: {request.prompt}")
+            for warning in request.warnings:
+                log(f"warning: {warning}")
+        if negative and job.guidance == 1:
+            log("warning: --negative has no effect with --guidance 1")
+    wanted = [request for request in requests for _ in range(job.count)]
+    items = [Item(k, derived_seed(job.seed, k), request) for k, request in enumerate(wanted)]
+    return ReadJob(job, folder, tuple(items), negative)
+
+
+def sample_job(
+    read: ReadJob, pipeline: Pipeline, on_step: Callable[[int], object] = lambda images: None
+) -> Iterator[tuple[Item, Radiograph]]:
+    """The images of a job in order, as they are finished, by the ``pipeline`` loaded from its folder."""
+    from gen.model.sampling.pipeline import sample
+
+    images = sample(
+        pipeline,
+        [item.request.prompt for item in read.items],
+        [item.seed for item in read.items],
+        steps=read.job.steps,
+        guidance=read.job.guidance,
+        negative=read.negative,
+        size=read.job.size,
+        on_step=on_step,
+    )
+    return zip(read.items, images, strict=True)
+
+
+def _require_usable(out: Path, images: int) -> None:
+    """Raise before the work what would stop it at its end: a place or a manifest that ``images`` cannot be added to."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out} is not a folder")
+    existing_rows(out)
+    require_free_space(out, images * _BYTES_AN_IMAGE, "writing the images")
+
+
+def _read_prompts(path: Path) -> dict[str, str]:
+    """The prompts of a file, one a line, by where they stand in it; blank lines count and hold none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not text in UTF-8", hint="write one prompt a line") from error
+    prompts = {f"{path}, line {i}: ": line.strip() for i, line in enumerate(lines, 1) if line.strip()}
+    if not prompts:
+        raise BadInput(f"{path} holds no prompt", hint="write one prompt a line")
+    return prompts
