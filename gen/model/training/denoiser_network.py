@@ -26,7 +26,7 @@ PREDICTIONS = ("v_prediction", "epsilon")
 class DenoiserShape:
     """The architecture of a new denoiser; lists have one entry a U-Net level, finest first."""
 
-    block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 192, 160])
+    block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 160, 128])
     cross_attention: list[bool] = field(default_factory=lambda: [False, False, True, True])
     layers_per_block: int = 1
     head_channels: int = 32
