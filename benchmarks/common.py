@@ -146,10 +146,10 @@ def cached_samples(
 
     from gen.model.sampling.pipeline import load_pipeline, sample
 
-    identity = model_hash(model)
+    fingerprint = model_hash(model)
 
     def path_of(prompt: str, seed: int) -> Path:
-        facts = repr((identity, prompt, seed, steps, float(guidance)))
+        facts = repr((fingerprint, prompt, seed, steps, float(guidance)))
         return folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.png"
 
     wanted = [(path_of(prompt, seed), prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]

@@ -43,14 +43,14 @@ BLUR, NOISE = 0.5, 0.02  # standard deviations: pixels of 256 a side, and parts 
 RUNGS = ("real half", f"blurred, {BLUR} px", f"noise, {NOISE:.0%}", "noise images")
 
 
-def damaged(levels: np.ndarray) -> dict[str, np.ndarray]:
+def damaged(pixels_u8: np.ndarray) -> dict[str, np.ndarray]:
     """The rungs of the ladder, each uint8 (N, H, W); made in blocks, so that few are in memory as floats."""
     from scipy.ndimage import gaussian_filter
 
     generator = np.random.default_rng(0)
     rungs: dict[str, list[np.ndarray]] = {name: [] for name in RUNGS}
-    for start in range(0, len(levels), 64):
-        image = np.asarray(levels[start : start + 64], np.float32)
+    for start in range(0, len(pixels_u8), 64):
+        image = np.asarray(pixels_u8[start : start + 64], np.float32)
         noise = generator.standard_normal(image.shape, dtype=np.float32)
         whole = image.mean() + image.std() * generator.standard_normal(image.shape, dtype=np.float32)
         for name, rung in zip(
@@ -66,8 +66,8 @@ def climb(real: ImageSet, extractor: str, n: int, cache: Path) -> dict[str, Comp
     units = np.asarray(real.units)
     a, b = (half[:n] for half in halves(real.units))
     return {
-        name: compare(features[a], units[a], embed(levels, extractor, cache), units[b])
-        for name, levels in damaged(real.pixels_u8[b]).items()
+        name: compare(features[a], units[a], embed(pixels_u8, extractor, cache), units[b])
+        for name, pixels_u8 in damaged(real.pixels_u8[b]).items()
     }
 
 
@@ -126,10 +126,10 @@ def write_stand_ins(images: ImageSet, chosen: np.ndarray, folder: Path, syntheti
     listed = []
     for k, (index, row, prompt) in enumerate(zip(chosen, rows, prompts, strict=True)):
         noise = 0.01 * 255 * generator.standard_normal(images.pixels_u8.shape[1:], dtype=np.float32)
-        levels = np.rint(images.pixels_u8[index] + noise).clip(0, 255).astype(np.uint8)
+        pixels_u8 = np.rint(images.pixels_u8[index] + noise).clip(0, 255).astype(np.uint8)
         if synthetic:
             row = replace(row, prompt=prompt, source="synthetic:stand-in", patient_id=f"stand-in-{k}")
-        Image.fromarray(levels).save(folder / f"{k}.png")
+        Image.fromarray(pixels_u8).save(folder / f"{k}.png")
         listed.append(replace(row, file=folder / f"{k}.png", width=None, height=None, sha256="", split=None))
     write_manifest(folder, listed)
 

@@ -29,16 +29,16 @@ SIZE = 256  # pixels
 DRAWS = 1000
 
 
-def further(levels: np.ndarray, model: Path) -> dict[str, np.ndarray]:
-    """Harder changes of uint8 ``levels`` (N, S, S): through the autoencoder, and what goes beyond the search."""
+def further(pixels_u8: np.ndarray, model: Path) -> dict[str, np.ndarray]:
+    """Harder changes of uint8 ``pixels_u8`` (N, S, S): through the autoencoder, and what goes beyond the search."""
     from scipy.ndimage import gaussian_filter, rotate, shift
 
     from gen.judge.fakes import reconstruct
 
-    image = levels.astype(np.float32)
+    image = pixels_u8.astype(np.float32)
     noise = np.random.default_rng(1).standard_normal(image.shape, dtype=np.float32) * 255
     changed = {
-        "through the autoencoder": reconstruct(model, levels),
+        "through the autoencoder": reconstruct(model, pixels_u8),
         "blurred, 2 px": gaussian_filter(image, (0, 2, 2)),
         "noise of 10 %": image + 0.1 * noise,
         "half of another film mixed in": (image + np.roll(image, 1, 0)) / 2,
@@ -69,14 +69,14 @@ def recall_at(control: np.ndarray, units: np.ndarray, found: np.ndarray, rate: f
     return Figure(value, min(float(low), alone.low), max(float(high), alone.high), len(found))
 
 
-def search(levels: np.ndarray, training: np.ndarray, extractors: list[str]) -> dict[str, Nearest]:
+def search(pixels_u8: np.ndarray, training: np.ndarray, extractors: list[str]) -> dict[str, Nearest]:
     """The nearest training image in each channel, the embeddings proposing candidates to the registration."""
     found, proposed = {}, []
     for spec in extractors:
-        distances, indices = nearest_embedded(embed(levels, spec), embed(training, spec), 4)
+        distances, indices = nearest_embedded(embed(pixels_u8, spec), embed(training, spec), 4)
         found[spec] = Nearest(distances[:, 0], indices[:, 0])
         proposed.append(indices)
-    return {"pixels after alignment": nearest_aligned(levels, training, proposed), **found}
+    return {"pixels after alignment": nearest_aligned(pixels_u8, training, proposed), **found}
 
 
 @click.command(help=__doc__)
@@ -104,7 +104,7 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
     near = search(held_out, training, extractors)
     seconds = (time.monotonic() - started) / len(held_out)
     copies = {**planted(training[source]), **further(training[source], common.chosen_model(model))}
-    found = {kind: search(levels, training, extractors) for kind, levels in copies.items()}
+    found = {kind: search(pixels_u8, training, extractors) for kind, pixels_u8 in copies.items()}
     print(
         f"{len(source)} planted copies of each kind, {len(training)} training films, {len(held_out)} held-out films of "
         f"{len(set(units))} patients; threshold at {rate:.1%} false alarms; {1000 * seconds:.0f} ms a search\n"

@@ -76,12 +76,12 @@ def main(model: Path | None, data: Path, size: int | None, shown: int, figure: P
 
     test = splits["test"]
     patients = [patient_of(row) for row in test]
-    levels = common.pixels_of(test, size)
-    real = (levels / 255).astype(np.float32)
+    pixels_u8 = common.pixels_of(test, size)
+    real = (pixels_u8 / 255).astype(np.float32)
     pca_name = f"PCA of {patch} × {patch} blocks, {channels} channels"
     measured = {
-        pca_name: scores(linear_rebuild(levels, basis, mean), real),
-        f"autoencoder, {channels} channels": scores((reconstruct(folder, levels) / 255).astype(np.float32), real),
+        pca_name: scores(linear_rebuild(pixels_u8, basis, mean), real),
+        f"autoencoder, {channels} channels": scores((reconstruct(folder, pixels_u8) / 255).astype(np.float32), real),
     }
     first, second = measured.values()
     measured["difference, paired"] = {key: second[key] - first[key] for key in first}

@@ -59,20 +59,20 @@ CONTRASTS = (
 )
 
 
-def features(levels: np.ndarray) -> np.ndarray:
+def features(pixels_u8: np.ndarray) -> np.ndarray:
     """(N, S, S) uint8 -> (N, 32 * 32): pixel means with mean 0 and spread 1 in each image, so exposure says nothing."""
-    pixels = block_mean(np.asarray(levels, np.float32), 32).reshape(len(levels), -1)
+    pixels = block_mean(np.asarray(pixels_u8, np.float32), 32).reshape(len(pixels_u8), -1)
     return (pixels - pixels.mean(1, keepdims=True)) / (pixels.std(1, keepdims=True) + 1e-6)
 
 
-def fit_classifier(levels: np.ndarray, labels: np.ndarray) -> Any:
+def fit_classifier(pixels_u8: np.ndarray, labels: np.ndarray) -> Any:
     """Logistic regression, classes weighted equally, on principal components of `features`."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     steps = PCA(COMPONENTS, whiten=True, random_state=0), LogisticRegression(C=PENALTY, class_weight="balanced")
-    return make_pipeline(*steps).fit(features(levels), labels)
+    return make_pipeline(*steps).fit(features(pixels_u8), labels)
 
 
 def by_units(labels: np.ndarray, scores: np.ndarray, units: Sequence[str]) -> Figure:

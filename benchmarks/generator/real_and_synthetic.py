@@ -37,8 +37,8 @@ def main(
     prompts = texts_of(rows, "study", 0, 0).fixed()
     seeds = [derived_seed(0, k) for k in range(len(rows))]
     made = common.cached_samples(samples, folder, prompts, seeds, steps, guidance)
-    levels = common.pixels_of(rows, common.model_size(folder))
-    real = [Radiograph((image / 255).astype(np.float32), None, {"synthetic": "no"}) for image in levels]
+    pixels_u8 = common.pixels_of(rows, common.model_size(folder))
+    real = [Radiograph((image / 255).astype(np.float32), None, {"synthetic": "no"}) for image in pixels_u8]
 
     pictures, captions = [], []
     for start in range(0, len(rows), columns):  # a line of real ones, and under it their synthetic namesakes

@@ -55,26 +55,26 @@ def pixel_cache(rows: Sequence[Row], size: int, folder: str | Path) -> np.ndarra
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), size, size)}
             np.lib.format.write_array_header_1_0(stream, header)
             for row in tqdm(rows, desc="reading images", unit="image", leave=False):
-                stream.write(to_levels(read_radiograph(row.file).pixels, size).tobytes())
+                stream.write(to_pixels_u8(read_radiograph(row.file).pixels, size).tobytes())
     return np.load(path, mmap_mode="r")
 
 
-def to_levels(pixels: np.ndarray, size: int) -> np.ndarray:
+def to_pixels_u8(pixels: np.ndarray, size: int) -> np.ndarray:
     """(H, W) float in [0, 1] -> uint8 (size, size): padded to a square, resized, rounded."""
     return np.rint(resize(pad_to_square(pixels), size) * 255).astype(np.uint8)
 
 
-def evenly(levels: np.ndarray, most: int) -> np.ndarray:
-    """At most ``most`` of ``levels`` (N, ...), evenly spread over the whole: tables stand in the order of sources."""
-    count = min(most, len(levels))
-    return levels[(2 * np.arange(count) + 1) * len(levels) // (2 * count)]
+def evenly(items: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of ``items`` (N, ...), evenly spread over the whole: tables stand in the order of sources."""
+    count = min(most, len(items))
+    return items[(2 * np.arange(count) + 1) * len(items) // (2 * count)]
 
 
-def to_model_range(levels: np.ndarray) -> torch.Tensor:
+def to_model_range(pixels_u8: np.ndarray) -> torch.Tensor:
     """uint8 (N, H, W) -> float32 (N, 1, H, W) in the model's range [-1, 1]."""
     import torch
 
-    return torch.from_numpy(levels.astype(np.float32)).unsqueeze(1) / 127.5 - 1
+    return torch.from_numpy(pixels_u8.astype(np.float32)).unsqueeze(1) / 127.5 - 1
 
 
 def augment(images: torch.Tensor, seeds: Sequence[int], how: Augmentation) -> torch.Tensor:

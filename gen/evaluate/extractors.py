@@ -54,7 +54,7 @@ def extractor_of(spec: str) -> Extractor:
 def embed(pixels_u8: np.ndarray, extractor: str | Extractor, cache: str | Path | None = None) -> np.ndarray:
     """Features of uint8 ``pixels_u8`` (N, S, S) in ``extractor`` (or that of a spec), float32 (N, D).
 
-    Each image's are computed once and kept in ``cache`` [default: `cache_folder`] under the extractor's identity and
+    Each image's are computed once and kept in ``cache`` [default: `cache_folder`] under the extractor's fingerprint and
     the hash of its pixels; an interrupted call goes on where it stopped. BadInput for levels of another kind.
     """
     from tqdm import tqdm

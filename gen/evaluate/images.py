@@ -20,7 +20,7 @@ from gen.core.errors import BadInput
 from gen.core.files import atomic_file, sha256_file, write_json
 from gen.core.manifest import Row, scan_manifest, split_of
 from gen.core.radiograph import read_radiograph
-from gen.data.loader import to_levels
+from gen.data.loader import to_pixels_u8
 from gen.data.split import patient_of
 
 REFUSE_BELOW = 64  # images: two halves of 32, in which five nearest neighbours are hardly near any more
@@ -34,7 +34,7 @@ _FORMAT = 1  # of the cache; another one is another file
 class ImageSet:
     """The usable images of ``folder``, padded to squares and brought to S x S pixels.
 
-    ``sha256`` is that of an image's levels, so the same picture in another file has the same one; ``sides`` are the
+    ``sha256`` is that of an image's pixels, so the same picture in another file has the same one; ``sides`` are the
     longer sides in pixels as stored. ``excluded`` has a line for each row that is not in ``rows``, which starts with
     the reason: unreadable (the row of the table), corrupt (the file), constant or duplicate.
     """
@@ -193,7 +193,7 @@ def _read_all(rows: Sequence[Row], size: int, pixels: Path) -> dict[str, list[ob
                 why = error.message.removeprefix(f"{row.file}: ")
                 excluded.append(f"constant: {row.file_name}" if flat else f"corrupt: {row.file_name} ({why})")
                 continue
-            pixels_u8 = to_levels(radiograph.pixels, size)
+            pixels_u8 = to_pixels_u8(radiograph.pixels, size)
             (sha256,) = digests(pixels_u8[None])
             if int(pixels_u8.max()) - int(pixels_u8.min()) < FAINTEST:
                 excluded.append(f"constant: {row.file_name} (fewer than {FAINTEST} grey levels)")

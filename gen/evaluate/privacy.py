@@ -128,7 +128,7 @@ def privacy(
     units = [real.units[index] for index in kept]
     chosen = np.sort(np.random.default_rng(0).permutation(len(training.rows))[:PLANTED_COPIES])
     copies = np.concatenate(list(planted(training.pixels_u8[chosen]).values()))
-    sets = {  # levels, and which of them: a memory map is not copied
+    sets = {  # pixels, and which images of them: a memory map is not copied
         "synthetic": (synthetic.pixels_u8, np.arange(len(synthetic.rows))),
         "held-out": (real.pixels_u8, kept),
         "planted": (copies, np.arange(len(copies))),

@@ -69,7 +69,7 @@ def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Jud
 
 
 def judge_hash(folder: Path) -> str:
-    """SHA-256 over the digests of weights, names and calibration, 16 hexadecimal digits: the identity of a judge."""
+    """SHA-256 over the digests of weights, names and calibration, 16 hexadecimal digits: the fingerprint of a judge."""
     files = [*sorted((folder / TRUNK).glob("*")), folder / HEADS, folder / JUDGE, folder / CALIBRATION]
     listed = "\n".join(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files if path.is_file())
     return hashlib.sha256(listed.encode()).hexdigest()[:16]

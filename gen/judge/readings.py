@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.data.loader import to_levels
+from gen.data.loader import to_pixels_u8
 
 BATCH = 32  # images that pass a network together; the numbers do not depend on it but in their last bits
 
@@ -131,7 +131,7 @@ def _as_u8(image: np.ndarray, index: int, size: int) -> np.ndarray:
         image = image.astype(np.float32) / 255
     if not 0 <= image.min() <= image.max() <= 1:  # also refuses NaN
         raise BadInput(f"image {index} lies in [{image.min():g}, {image.max():g}]", hint="its range is [0, 1]")
-    return to_levels(image.astype(np.float32), size)
+    return to_pixels_u8(image.astype(np.float32), size)
 
 
 def _known(value: float) -> float | None:

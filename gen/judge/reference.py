@@ -33,7 +33,7 @@ class Reference:
     """``codes`` int8 (N, E), directions whose largest number is 127; ``images`` and ``patients``: keyed hashes (N,).
 
     ``held_out`` float32 (M,), ascending: distances of other patients' real images to their nearest row. ``key`` is
-    the identity of the judge whose embeddings they are.
+    the fingerprint of the judge whose embeddings they are.
     """
 
     codes: np.ndarray

@@ -13,7 +13,7 @@ from gen.core.errors import BadInput
 from gen.core.files import staged_folder, write_json, write_text
 from gen.core.manifest import read_manifest
 from gen.core.radiograph import read_radiograph
-from gen.data.loader import evenly, to_levels
+from gen.data.loader import evenly, to_pixels_u8
 from gen.data.split import split_rows
 from gen.judge.calibrate import CALIBRATION
 from gen.judge.card import about_index
@@ -57,5 +57,5 @@ def reindex(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto
 
 def _copies(judge: Judge, reference: Reference, files: Sequence[Path], numbers: np.ndarray) -> dict[str, Any]:
     """Count the planted copies of ``files``, rows ``numbers`` of ``reference``, that ``judge`` finds."""
-    images = np.stack([to_levels(read_radiograph(file).pixels, judge.size) for file in files])
+    images = np.stack([to_pixels_u8(read_radiograph(file).pixels, judge.size) for file in files])
     return copy_figures(judge, reference, list(images.astype(np.float32) / 255), numbers.tolist())

@@ -66,7 +66,7 @@ def weight_file(part: Path) -> Path | None:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 over the weights' and the configs' own digests, 16 hexadecimal digits: the identity of a model."""
+    """SHA-256 over the weights' and the configs' own digests, 16 hexadecimal digits: the fingerprint of a model."""
     files = sorted(
         path for part in PARTS for path in (folder / part).glob("*") if path.suffix in (".json", ".safetensors")
     )

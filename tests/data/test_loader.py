@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.radiograph import Radiograph, write_png
-from gen.data.loader import Augmentation, augment, evenly, pixel_cache, to_levels, to_model_range
+from gen.data.loader import Augmentation, augment, evenly, pixel_cache, to_model_range, to_pixels_u8
 
 STILL = Augmentation(0, 0, 0, 0)
 
@@ -32,8 +32,8 @@ def left_bright(count: int = 1, side: int = 32) -> torch.Tensor:
 
 def test_levels_are_the_pixels_padded_to_a_square_and_rounded() -> None:
     pixels = np.random.default_rng(0).random((16, 16)).astype(np.float32)
-    np.testing.assert_array_equal(to_levels(pixels, 16), np.rint(pixels * 255))
-    wide = to_levels(np.ones((8, 16), np.float32), 16)
+    np.testing.assert_array_equal(to_pixels_u8(pixels, 16), np.rint(pixels * 255))
+    wide = to_pixels_u8(np.ones((8, 16), np.float32), 16)
     assert (wide[4:12] == 255).all()
     assert (wide[:4] == 0).all()
     assert (wide[12:] == 0).all()

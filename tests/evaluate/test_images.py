@@ -14,7 +14,7 @@ from PIL import Image
 from gen.core.errors import BadInput
 from gen.core.manifest import split_of
 from gen.core.radiograph import Radiograph, write_png
-from gen.data.loader import to_levels
+from gen.data.loader import to_pixels_u8
 from gen.evaluate.images import ImageSet, digests, mismatches, overlap, read_images, require_apart, require_enough
 
 
@@ -41,7 +41,7 @@ def test_the_levels_are_those_of_each_file_in_the_order_of_the_table(tmp_path: P
     images = {f"{k}.png": noise(k, side) for k, side in enumerate((128, 200, 90))}
     found = read(make(tmp_path / "real", images), tmp_path)
     eight_bit = [np.rint(pixels * 255).astype(np.float32) / np.float32(255) for pixels in images.values()]
-    np.testing.assert_array_equal(found.pixels_u8, [to_levels(pixels, 128) for pixels in eight_bit])
+    np.testing.assert_array_equal(found.pixels_u8, [to_pixels_u8(pixels, 128) for pixels in eight_bit])
     assert (found.sides, found.sha256) == ((128, 200, 90), digests(found.pixels_u8))
     again = read(tmp_path / "real", tmp_path)
     assert again.sha256 == found.sha256

@@ -52,7 +52,7 @@ class Pipeline:
     dtype: torch.dtype
     attention: str
     rows: int
-    identity: str  # hash of weights and configs
+    fingerprint: str  # hash of weights and configs
     capabilities: Mapping[str, Any] | None = None
     name: str = ""
     text_states: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)  # by prompt, filled as they come
@@ -118,7 +118,7 @@ def load_pipeline(
         dtype=number,
         attention=kernel,
         rows=8 if place.type == "cuda" else 1,
-        identity=model_hash(folder),
+        fingerprint=model_hash(folder),
         capabilities=read_capabilities(folder),
         name=folder.resolve().name,
     )
@@ -127,7 +127,7 @@ def load_pipeline(
 def describe(pipeline: Pipeline) -> str:
     """One line on where and how the model runs."""
     where = describe_device(pipeline.device, pipeline.dtype, pipeline.attention)
-    return f"model {pipeline.name} ({pipeline.identity}), {where}"
+    return f"model {pipeline.name} ({pipeline.fingerprint}), {where}"
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ def _provenance(pipeline: Pipeline, prompt: str, seed: int, how: Settings) -> di
         **({"style": ", ".join(pipeline.style)} if pipeline.style else {}),
         "image_seed": str(seed),
         "model": pipeline.name,
-        "model_hash": pipeline.identity,
+        "model_hash": pipeline.fingerprint,
         "sampler": type(pipeline.scheduler).__name__,
         "steps": str(how.steps),
         "guidance": f"{how.guidance:g}",

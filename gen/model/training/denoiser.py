@@ -357,7 +357,7 @@ def preview(
     device = next(bare.parameters()).device
     vae = fixtures.vae.to(device)
     parts = (bare.unet, vae, bare.text_encoder, fixtures.tokenizer, fixtures.scheduler)
-    pipeline = Pipeline(*parts, device, torch.float32, "as trained", rows=1, identity=f"{run.folder.name} {images}")
+    pipeline = Pipeline(*parts, device, torch.float32, "as trained", rows=1, fingerprint=f"{run.folder.name} {images}")
     seeds = [derived_seed(0, k) for k in range(len(prompts))]
     pictures = list(sample(pipeline, prompts, seeds))
     folder = run.folder / "previews"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation, folder: str | Path) -> np.ndarray:
-    """Latents of ``levels`` (N, H, W) uint8 in diffusion range, memory-mapped float16 (N, variants, 1 or 2, C, h, w).
+def latent_cache(vae: Any, pixels_u8: np.ndarray, variants: int, how: Augmentation, folder: str | Path) -> np.ndarray:
+    """Latents of ``pixels_u8`` (N, H, W) in diffusion range, memory-mapped float16 (N, variants, 1 or 2, C, h, w).
 
     Axis 2 is the mean and, where the encoder has one, the standard deviation of the posterior. Variant 0 is the image,
     the others are augmented. Built once; the name holds a hash of the images, the encoder and the augmentation.
@@ -31,16 +31,16 @@ def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation,
     scale = float(vae.config.scaling_factor)
     linear = linear_encoder(vae)
     key = hashlib.sha256()
-    for start in range(0, len(levels), 256):  # in blocks: the memory map may be larger than the memory
-        key.update(levels[start : start + 256].tobytes())
+    for start in range(0, len(pixels_u8), 256):  # in blocks: the memory map may be larger than the memory
+        key.update(pixels_u8[start : start + 256].tobytes())
     key.update(repr((encoder_digest(vae), scale, variants, how)).encode())
     path = Path(folder) / f"latents-{key.hexdigest()[:16]}.npy"
     if not path.exists():
         device = next(vae.parameters()).device
         with atomic_file(path) as stream, torch.inference_mode():
             started = False
-            for start in tqdm(range(0, len(levels), 4), desc="encoding images", unit="batch", leave=False):
-                images = to_model_range(levels[start : start + 4])
+            for start in tqdm(range(0, len(pixels_u8), 4), desc="encoding images", unit="batch", leave=False):
+                images = to_model_range(pixels_u8[start : start + 4])
                 copies = []
                 for variant in range(variants):
                     seeds = [derived_seed(variant, start + i) for i in range(len(images))]
@@ -53,7 +53,7 @@ def latent_cache(vae: Any, levels: np.ndarray, variants: int, how: Augmentation,
                     copies.append(torch.stack([mean] if std is None else [mean, std], 1) * scale)
                 block = torch.stack(copies, 1).cpu().numpy().astype(np.float16)
                 if not started:
-                    shape = (len(levels), *block.shape[1:])
+                    shape = (len(pixels_u8), *block.shape[1:])
                     np.lib.format.write_array_header_1_0(
                         stream, {"descr": "<f2", "fortran_order": False, "shape": shape}
                     )
@@ -112,14 +112,14 @@ def held_out_distance(vae: Any, held_out: np.ndarray, known: np.ndarray, most: i
     means = torch.from_numpy(evenly(held_out[:, 0, 0], most).astype(np.float32))
     with torch.no_grad():
         rebuilt = [vae.decode(part.to(device) / vae.config.scaling_factor).sample.cpu() for part in means.split(4)]
-    levels = torch.cat(rebuilt).clamp(-1, 1).mean(1, keepdim=True)
-    return float(np.median(nearest_distance(encode_grey(vae, levels), known)))
+    images = torch.cat(rebuilt).clamp(-1, 1).mean(1, keepdim=True)
+    return float(np.median(nearest_distance(encode_grey(vae, images), known)))
 
 
-def encode_grey(vae: Any, levels: torch.Tensor) -> torch.Tensor:
+def encode_grey(vae: Any, images: torch.Tensor) -> torch.Tensor:
     """Grey images (N, 1, H, W) in [-1, 1] -> latents (N, C, h, w) in diffusion range."""
     import torch
 
-    inputs = levels.expand(-1, vae.config.in_channels, -1, -1).to(next(vae.parameters()).device)
+    inputs = images.expand(-1, vae.config.in_channels, -1, -1).to(next(vae.parameters()).device)
     with torch.no_grad():
         return torch.cat([moments(vae, part)[0].cpu() for part in inputs.split(4)]) * vae.config.scaling_factor

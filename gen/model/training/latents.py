@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 RAW_STD = 0.5
 
 
-def patch_pca(levels: np.ndarray, patch: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Principal components of the ``patch`` x ``patch`` blocks of ``levels`` (N, H, W) uint8, in units of [0, 1].
+def patch_pca(pixels_u8: np.ndarray, patch: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Principal components of the ``patch`` x ``patch`` blocks of ``pixels_u8`` (N, H, W), in units of [0, 1].
 
     Returns basis (channels, patch**2), mean (patch**2,), and the standard deviation (channels,) along each component.
     """
-    blocks = as_blocks(np.asarray(levels, np.float32) / 255, patch).reshape(-1, patch * patch)
+    blocks = as_blocks(np.asarray(pixels_u8, np.float32) / 255, patch).reshape(-1, patch * patch)
     mean = blocks.mean(0, dtype=np.float64)
     values, vectors = np.linalg.eigh(np.cov(blocks - mean.astype(np.float32), rowvar=False))
     order = np.argsort(values)[::-1][:channels]
@@ -186,18 +186,18 @@ def whiten(vae: Any, mean: torch.Tensor, std: torch.Tensor) -> None:
     vae.register_to_config(scaling_factor=1.0)
 
 
-def linear_rebuild(levels: np.ndarray, basis: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """``levels`` (N, H, W) uint8 through the patch PCA and back, float32 in [0, 1]: what an autoencoder has to beat."""
+def linear_rebuild(pixels_u8: np.ndarray, basis: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """``pixels_u8`` (N, H, W) through the patch PCA and back, float32 in [0, 1]: what an autoencoder has to beat."""
     patch = math.isqrt(len(mean))
-    blocks = as_blocks(np.asarray(levels, np.float32) / 255, patch)
+    blocks = as_blocks(np.asarray(pixels_u8, np.float32) / 255, patch)
     flat = blocks.reshape(*blocks.shape[:3], -1) - mean
     rebuilt = (flat @ basis.T) @ basis + mean
     grid = rebuilt.reshape(blocks.shape).transpose(0, 1, 3, 2, 4)
-    return np.clip(grid.reshape(levels.shape), 0, 1).astype(np.float32)
+    return np.clip(grid.reshape(pixels_u8.shape), 0, 1).astype(np.float32)
 
 
-def whiten_to(vae: Any, levels: np.ndarray, images: int = 256) -> None:
-    """`whiten` an `AutoencoderKL` by the latents of up to ``images`` of ``levels`` (N, H, W) uint8, spread evenly.
+def whiten_to(vae: Any, pixels_u8: np.ndarray, images: int = 256) -> None:
+    """`whiten` an `AutoencoderKL` by the latents of up to ``images`` of ``pixels_u8`` (N, H, W), spread evenly.
 
     Other classes stay as they are: an `AutoencoderTiny` of ours is white by construction.
     """
@@ -208,7 +208,7 @@ def whiten_to(vae: Any, levels: np.ndarray, images: int = 256) -> None:
     if type(vae).__name__ != "AutoencoderKL":
         return
     device = next(vae.parameters()).device
-    chosen = levels[:: -(-len(levels) // images)]
+    chosen = pixels_u8[:: -(-len(pixels_u8) // images)]
     with torch.no_grad():
         parts = [vae.encode(to_model_range(part).to(device)) for part in np.array_split(chosen, 16) if len(part)]
         mean = torch.cat([part.latent_dist.mean for part in parts])

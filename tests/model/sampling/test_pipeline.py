@@ -228,7 +228,7 @@ def test_provenance_says_synthetic_and_all_that_decided_the_image(pipeline: Pipe
     assert told["prompt"] == "AP view."
     assert told["negative_prompt"] == "Pneumonia."
     assert told["image_seed"] == "12"
-    assert told["model_hash"] == pipeline.identity
+    assert told["model_hash"] == pipeline.fingerprint
     assert told["sampler"] == "DDIMScheduler"
     assert (told["steps"], told["guidance"]) == ("2", "2.5")
     write_png(tmp_path / "a.png", image)

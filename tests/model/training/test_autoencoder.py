@@ -17,7 +17,7 @@ from gen.core.files import newest_verified, sha256_file
 from gen.core.manifest import read_manifest
 from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
-from gen.data.loader import to_levels, to_model_range
+from gen.data.loader import to_model_range, to_pixels_u8
 from gen.data.split import split_rows
 from gen.model.folder import load_autoencoder
 from gen.model.training.autoencoder import (
@@ -212,7 +212,7 @@ def test_groups_that_do_not_divide_the_widths_are_refused(toy_data: Path, tmp_pa
 def test_the_held_out_images_are_chosen_from_the_whole_table(toy_data: Path, tmp_path: Path) -> None:
     folder = train_autoencoder(toy_config(tmp_path / "run", toy_data, "validation_images=1", "images=4"))
     rows = split_rows(read_manifest(toy_data))["validation"]
-    pixels = np.stack([to_levels(read_radiograph(row.file).pixels, 32) for row in rows])
+    pixels = np.stack([to_pixels_u8(read_radiograph(row.file).pixels, 32) for row in rows])
     vae = load_autoencoder(folder)
     first, middle, last = (reconstruction_scores(vae, part, 1) for part in to_model_range(pixels).split(1))
     logged = read_log(tmp_path / "run")[-1]
