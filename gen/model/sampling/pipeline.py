@@ -6,6 +6,7 @@ it was made in; noise is drawn on the CPU, so that every device starts from the 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import math
@@ -21,7 +22,7 @@ from gen import __version__
 from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json
 from gen.core.noise import standard_normal
-from gen.core.radiograph import Radiograph
+from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed
 from gen.data.texts import with_style
 from gen.language.tokens import token_limit
@@ -141,6 +142,7 @@ class Settings:
     guidance_interval: tuple[float, float] | None = None
     negative: str = ""
     size: int | None = None  # pixels; None: what the model was trained at
+    strength: float = 0.5  # with ``init``: the share of the steps that are taken, 0 to 1
 
 
 def sample(
@@ -148,16 +150,19 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
+    init: Sequence[Radiograph] = (),
     on_step: Callable[[int], object] = lambda images: None,
     **settings: Any,
 ) -> Iterator[Radiograph]:
     """Yield radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
 
-    ``settings`` are the fields of `Settings`. ``on_step`` is called with the number of images after each network step.
+    ``settings`` are the fields of `Settings`. With ``init``, one radiograph a prompt, sampling starts from these
+    images and as much noise as ``strength`` says (Meng et al. 2022, SDEdit, arXiv:2108.01073).
+    ``on_step`` is called with the number of images after each network step.
     Raises BadInput for a size or a number of steps that the model cannot make, a guidance that is no number, and
-    prompts and seeds of unequal number; GenError for an image that came out broken.
+    prompts, seeds and images of unequal number; GenError for an image that came out broken.
     """
-    for image in sample_each(pipeline, prompts, seeds, on_step=on_step, **settings):
+    for image in sample_each(pipeline, prompts, seeds, init=init, on_step=on_step, **settings):
         if isinstance(image, GenError):
             raise image.__cause__ or image
         yield image
@@ -168,6 +173,7 @@ def sample_each(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
+    init: Sequence[Radiograph] = (),
     on_step: Callable[[int], object] = lambda images: None,
     **settings: Any,
 ) -> Iterator[Radiograph | GenError]:
@@ -178,6 +184,10 @@ def sample_each(
     how = Settings(**settings)
     if len(prompts) != len(seeds):
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
+    if init and len(init) != len(prompts):
+        raise BadInput(f"{len(prompts)} prompts and {len(init)} images to start from are given", hint="give one each")
+    if init and not 1 <= round(how.steps * how.strength) <= how.steps:
+        raise BadInput(f"strength is {how.strength}", hint="use a number above 0, at most 1; 0.5 is usual")
     if not math.isfinite(how.guidance):
         raise BadInput(f"guidance is {how.guidance}", hint="use a number such as 1.5; 1 is no guidance")
     check_settings(pipeline.unet.config, pipeline.vae.config, pipeline.scheduler.config, how.size, how.steps)
@@ -188,18 +198,23 @@ def sample_each(
         raise BadInput(f"guidance_interval is {how.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
     for start in range(0, len(prompts), pipeline.rows):
         wanted = slice(start, start + pipeline.rows)
-        texts, numbers = list(prompts[wanted]), list(seeds[wanted])
+        texts, numbers, images = list(prompts[wanted]), list(seeds[wanted]), list(init[wanted])
         missing = pipeline.rows - len(texts)
-        filled = texts + texts[-1:] * missing, numbers + numbers[-1:] * missing
+        filled = (
+            texts + texts[-1:] * missing,
+            numbers + numbers[-1:] * missing,
+            images + images[-1:] * missing,
+        )
         try:
             pixels = _sample_rows(pipeline, *filled, how, lambda: on_step(len(texts)))  # noqa: B023
         except Exception as error:  # torch and its back ends have no class of their own for what they meet
             yield from (_failed(text, number, error) for text, number in zip(texts, numbers, strict=True))
             continue
-        for text, number, image in zip(texts, numbers, pixels, strict=False):
+        for row, (text, number, image) in enumerate(zip(texts, numbers, pixels, strict=False)):
             finite = bool(np.isfinite(image).all())
             if finite and image.std() >= FLAT:
-                yield Radiograph(image, None, _provenance(pipeline, text, number, how))
+                begun = _origin(images[row], how.strength) if images else {}
+                yield Radiograph(image, None, {**_provenance(pipeline, text, number, how), **begun})
             else:
                 yield GenError(
                     f"the image of seed {number} for {text[:80]!r} came out {'flat' if finite else 'not finite'}",
@@ -238,7 +253,12 @@ def _failed(text: str, number: int, error: Exception) -> GenError:
 
 
 def _sample_rows(
-    pipeline: Pipeline, prompts: list[str], seeds: list[int], how: Settings, on_step: Callable[[], object]
+    pipeline: Pipeline,
+    prompts: list[str],
+    seeds: list[int],
+    init: list[Radiograph],
+    how: Settings,
+    on_step: Callable[[], object],
 ) -> np.ndarray:
     """One fixed batch from noise to pixels, float32 (rows, side, side) in [0, 1], or NaN."""
     import torch
@@ -249,7 +269,16 @@ def _sample_rows(
         scheduler.set_timesteps(how.steps, device=pipeline.device)
     side = (how.size or pipeline.size) // pipeline.factor
     shape = (unet.config.in_channels, side, side)
-    latents = _noise(shape, seeds).to(pipeline.device) * scheduler.init_noise_sigma
+    noise = _noise(shape, seeds).to(pipeline.device)
+    skipped = how.steps - round(how.steps * how.strength) if init else 0
+    # Some solvers take several passes for a step, and some start over when they do not know where they stand.
+    timesteps = scheduler.timesteps[skipped * getattr(scheduler, "order", 1) :]
+    if init:
+        latents = scheduler.add_noise(_encode(pipeline, init, side * pipeline.factor), noise, timesteps[:1])
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(skipped * getattr(scheduler, "order", 1))
+    else:
+        latents = noise * scheduler.init_noise_sigma
     states = _text_states(pipeline, [with_style(prompt, pipeline.style) for prompt in prompts])
     least, most = how.guidance_interval or (0.0, math.inf)
     if how.guidance != 1:
@@ -260,7 +289,7 @@ def _sample_rows(
     if "variance_noise" not in taken and "generator" in taken:
         extra["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.inference_mode():
-        for step, timestep in enumerate(scheduler.timesteps):
+        for step, timestep in enumerate(timesteps):
             if "variance_noise" in taken:
                 fresh = _noise(shape, [derived_seed(seed, f"step {step}") for seed in seeds])
                 extra["variance_noise"] = fresh.to(pipeline.device)
@@ -276,6 +305,28 @@ def _sample_rows(
     # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. What overflowed is no white.
     images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
     return (images.mean(1).cpu().numpy() + 1) / 2
+
+
+def _encode(pipeline: Pipeline, images: Sequence[Radiograph], side: int) -> torch.Tensor:
+    """Latents (N, C, h, w) of ``images``, padded to squares and scaled to ``side`` pixels."""
+    import torch
+
+    squares = np.stack([resize(pad_to_square(image.pixels), side) for image in images])
+    inputs = torch.from_numpy(squares).to(pipeline.device)[:, None] * 2 - 1
+    with torch.inference_mode():
+        encoded = pipeline.vae.encode(inputs.expand(-1, pipeline.vae.config.in_channels, -1, -1))
+    mean: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
+    return mean * pipeline.vae.config.scaling_factor
+
+
+def _origin(image: Radiograph, strength: float) -> dict[str, str]:
+    """What an image that sampling started from leaves in the provenance: whether it is synthetic, and a digest."""
+    digest = hashlib.sha256(np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
+    return {
+        "strength": f"{strength:g}",
+        "init_sha256": digest,
+        "init_synthetic": image.provenance.get("synthetic", "unknown"),
+    }
 
 
 def _sigma(scheduler: Any, timestep: Any) -> float:

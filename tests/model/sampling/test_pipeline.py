@@ -446,3 +446,44 @@ def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: Pipeline) -> None:
     assert image.provenance["style"] == "source toy, high sharpness"
     assert f"{PROMPTS[0]} Source toy, high sharpness." in styled.text_states
     assert "" in styled.text_states, "what guidance leads away from has no look"
+
+
+def test_from_an_image_little_strength_keeps_it_and_full_strength_starts_from_its_noise(pipeline: Pipeline) -> None:
+    [first, other] = sample(pipeline, PROMPTS[:1] * 2, [1, 2], steps=4)
+
+    def from_first(strength: float, steps: int = 100) -> Radiograph:
+        [image] = sample(pipeline, PROMPTS[:1], [9], init=[first], strength=strength, steps=steps, guidance=1.0)
+        return image
+
+    with torch.no_grad():  # the toy's autoencoder is no identity
+        latents = pipeline.vae.encode(torch.from_numpy(first.pixels)[None, None] * 2 - 1).latent_dist.mean
+        rebuilt = (pipeline.vae.decode(latents).sample[0, 0].clamp(-1, 1).numpy() + 1) / 2
+    distances = [float(np.abs(from_first(s).pixels - rebuilt).mean()) for s in (0.01, 0.5, 1.0)]
+    assert distances == sorted(distances)
+    assert distances[0] < 0.5 * distances[-1]
+    said = from_first(0.5).provenance
+    assert (said["strength"], said["init_synthetic"]) == ("0.5", "yes")
+    [elsewhere] = sample(pipeline, PROMPTS[:1], [9], init=[other], strength=0.5, steps=20, guidance=1.0)
+    assert elsewhere.provenance["init_sha256"] != said["init_sha256"]
+    [larger] = sample(
+        pipeline, PROMPTS[:1], [9], init=[Radiograph(np.kron(first.pixels, np.ones((2, 2), np.float32)))], steps=2
+    )
+    assert larger.pixels.shape == first.pixels.shape
+
+
+def test_from_images_each_prompt_has_its_own_whatever_the_batch(pipeline: Pipeline) -> None:
+    images = list(sample(pipeline, PROMPTS[:3], SEEDS[:3], steps=2))
+    together = list(sample(pipeline, PROMPTS[:3], SEEDS[:3], init=images, steps=4))
+    [alone] = sample(pipeline, PROMPTS[1:2], SEEDS[1:2], init=images[1:2], steps=4)
+    assert np.array_equal(alone.pixels, together[1].pixels)
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"strength": 0.0}, "strength is 0.0"), ({"strength": 1.5}, "1.5")])
+def test_from_an_image_a_strength_that_is_no_share_is_refused(
+    pipeline: Pipeline, settings: dict[str, float], message: str
+) -> None:
+    image = Radiograph(np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32))
+    with pytest.raises(BadInput, match=message):
+        list(sample(pipeline, PROMPTS[:1], [1], init=[image], **settings))
+    with pytest.raises(BadInput, match="2 images to start from"):
+        list(sample(pipeline, PROMPTS[:1], [1], init=[image] * 2))
