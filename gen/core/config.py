@@ -1,9 +1,13 @@
-"""Configs: a frozen dataclass is the schema, YAML fills it, ``key=value`` overrides it, unknown keys are errors."""
+"""Configs: a frozen dataclass is the schema, YAML fills it, ``key=value`` overrides it, unknown keys are errors.
+
+A `number` declares its range where it is declared itself, and whatever is read is held to it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,14 +17,51 @@ from gen.core.errors import BadInput
 T = TypeVar("T")
 # Keys that older configs have under another name. A config with one is an error; old data sets and runs still open.
 RENAMED_KEYS = {"films_per_patient": "images_per_patient", "least_films": "least_images"}
+_RANGES = "ranges"  # key of a field's metadata: pairs of what must hold of its value, and the hint where it does not
+
+
+def number(
+    default: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    share: bool = False,
+) -> Any:
+    """Declare a dataclass field of ``default`` whose finite value must lie in a range.
+
+    above, least: it is greater than that, or not less. below: it is 0 or more, and less than that. share: it is from
+    0 to 1. Several conditions are checked in this order, each with its own hint.
+    """
+    ranges: list[tuple[Callable[[float], bool], str]] = []
+    if above is not None:
+        ranges.append((lambda value: above < value < math.inf, f"it must be above {above}"))
+    if least is not None:
+        ranges.append((lambda value: least <= value < math.inf, f"it must be {least} or more"))
+    if below is not None:
+        ranges.append((lambda value: 0 <= value < below, f"it must be 0 or more, and less than {below}"))
+    if share:
+        ranges.append((lambda value: 0 <= value <= 1, "it must be from 0 to 1"))
+    return dataclasses.field(default=default, metadata={_RANGES: ranges})
+
+
+def check_ranges(config: Any, prefix: str = "") -> None:
+    """Raise BadInput, naming the key ("shape.layers"), for a `number` of the nested dataclass out of its range."""
+    for field in dataclasses.fields(config):
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{key}.")
+        for holds, hint in field.metadata.get(_RANGES, ()):
+            if value is not None and not holds(value):
+                raise BadInput(f"{key} is {value}", hint=hint)
 
 
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
     """An instance of the (nested, frozen) dataclass ``cls`` from its defaults, a YAML file and ``key=value`` overrides.
 
     ``${oc.env:NAME,default}`` and ``${other.key}`` are resolved. Raises BadInput, naming file and key, for a missing
-    or broken file, an unknown key (with a suggestion, or its new name), a value of the wrong type, or a required key
-    without a value.
+    or broken file, an unknown key (with a suggestion, or its new name), a value of the wrong type or out of its range,
+    or a required key without a value.
     """
     from omegaconf import OmegaConf
 
@@ -42,6 +83,7 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
     except Exception as error:  # a missing value, an interpolation that leads nowhere, or what cls itself refuses
         raise BadInput(f"{path or 'the config'}: {_describe(error, None)}") from error
     assert isinstance(config, cls)
+    check_ranges(config)
     return config
 
 

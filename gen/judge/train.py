@@ -26,9 +26,7 @@ from gen.judge.folder import write_network
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, contrast, patch_side, raw_scores
 from gen.model.cpu import memory_format
-from gen.model.device import describe_device
-from gen.model.training import session
-from gen.model.training.losses import ema_decay
+from gen.model.training.session import Session, refused_by_the_library
 from gen.statistics.scores import auroc, mean_auroc
 
 if TYPE_CHECKING:
@@ -45,112 +43,74 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
     """
     import torch
 
-    # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    session.require_positive(config, "images", "batch_size", "learning_rate", "cooldown", "size", "crop")
-    session.require_positive(config, "checkpoint_every", "validate_every", "contrast_temperature", "least_images")
-    session.require_not_negative(config, "warmup", "images_per_patient", "weight_decay", "age_weight")
-    session.require_not_negative(config, "contrast_weight", "reconstructions")
-    session.require_share(config, "cooldown")
-    session.require_share(config, "ema", below_one=True)
+    # Whatever can be refused comes first: a run folder that exists keeps its config for good.
     if not patch_side(config.shape.texture) <= config.crop <= config.size:
         raise BadInput(f"crop is {config.crop}", hint=f"use {patch_side(config.shape.texture)} to {config.size} pixels")
     rows = without_sources(split_rows(read_manifest(config.data)), config.leave_out)
     findings = judged_findings(rows["train"], config.complete, config.least_images)
     targets = {split: targets_of(rows[split], findings, config.complete) for split in ("train", "validation")}
-    accelerator = session.make_accelerator(config.out, config.device, config.dtype, 1)
-    torch.manual_seed(config.seed)
-    with session.refused_by_the_library("the judge"):
+    training = Session(config)
+    with refused_by_the_library("the judge"):
         bare: Any = JudgeNetwork(config.shape, findings)
 
     sources = fake_sources_of(config.generator, config.samples)
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with session.open_shared_run(accelerator, config.out, config, command, data=data, **sources.inputs()) as run:
-        with accelerator.main_process_first():  # it fills the cache
+    with training.open(command, data=data, **sources.inputs()) as run:
+        # Images and fakes, which the main process makes once
+        with training.accelerator.main_process_first():
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
             fakes = sources.arrays(pixels["train"], config.reconstructions, "train", config.size, cache)
-        layout = memory_format(bare, accelerator.device)
-        bare.to(accelerator.device, memory_format=layout)
-        average = session.Ema(bare)
-        optimizer = torch.optim.AdamW(
-            bare.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
-        modules: dict[str, torch.nn.Module] = {"judge": bare}
-        optimizers: dict[str, torch.optim.Optimizer] = {"judge": optimizer}
-        before, skipped = session.newest_checkpoint(run.folder)
-        images = session.load_checkpoint(before, modules, {"judge": average}, optimizers)
-        model, optimizer = accelerator.prepare(bare, optimizer)
+
+        # What learns, and how
+        layout = memory_format(bare, training.device)
+        bare.to(training.device, memory_format=layout)
+        adam: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.99), "weight_decay": config.weight_decay}
+        training.start("judge", bare, {"judge": torch.optim.AdamW(bare.parameters(), **adam)})
+        model = training.accelerator.prepare(bare)
         order = order_of(rows["train"], config.seed, config.images_per_patient)
         numbers = {patient: i for i, patient in enumerate(dict.fromkeys(order.patients))}
-        batch = config.batch_size * accelerator.num_processes
-        bar, say = session.progress(accelerator, images, config.images)
-        for line in skipped:
-            say(line)
-        precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
-        say(describe_device(accelerator.device, precision, "none"))
-        say(f"{sum(p.numel() for p in bare.parameters()) / 1e6:.2f} M weights, heads for {len(findings)} findings")
+        training.print(f"heads for {len(findings)} findings")
 
         while True:
-            # Report and save come first, with the state "after `images` images", so that resume and end are one path.
-            done = images >= config.images
-            if accelerator.is_main_process and (done or images % config.validate_every < batch):
-                with average.applied(bare):
+            # Report and save, with the state "after so many images", so that resume and end are one path
+            if training.due(config.validate_every, at_start=True):
+                with training.averaged():
                     values = validation_scores(bare, pixels["validation"], targets["validation"])
-                run.log(event="validation", images=images, **values)
-                accelerator.log({f"validation/{key}": value for key, value in values.items()}, step=images)
-                say(f"{images} images: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
-            if accelerator.is_main_process and images and (done or images % config.checkpoint_every < batch):
+                training.log("validation", **values)
+                said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+                training.print(f"{training.images} images: {said}")
+            if training.due(config.checkpoint_every):
+                training.save(lambda stage: write_network(stage / "network", bare, config.size))
+            if training.finished():
+                with training.accelerator.main_process_first():  # the others find the folder finished
+                    return finish(run.folder, training.images, config)
 
-                def export(stage: Path) -> None:
-                    with average.applied(bare):
-                        write_network(stage / "network", bare, config.size)
-
-                session.save_checkpoint(run, images, modules, {"judge": average}, optimizers, export)
-            accelerator.wait_for_everyone()
-            if done:
-                break
-
-            rate = session.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            first = images + accelerator.process_index * config.batch_size
-            places = range(first, first + config.batch_size)
-            chosen = [order.index(n) for n in places]
-            views, quality, same = two_views(pixels["train"][chosen], places, config.seed, config.augmentation)
-            crops = texture_crops(pixels["train"], chosen, places, config, fakes)
-            count = len(chosen)
-            outputs = model(views.to(accelerator.device, memory_format=layout), crops.to(accelerator.device))
+            # A batch: each image twice, crops of it and of fakes, and what is known of it
+            chosen = [order.index(place) for place in training.places()]
+            how = training.places(), config.seed, config.augmentation
+            views, quality, same = two_views(pixels["train"][chosen], *how)
+            crops = texture_crops(pixels["train"], chosen, training.places(), config, fakes)
             known = {
                 "binary": np.concatenate([targets["train"].binary[chosen]] * 2),
                 "age": np.concatenate([targets["train"].age[chosen]] * 2),
                 "quality": quality,
             }
             for name in ("binary", "age"):  # of a shuffled chest nobody can say whose it is
-                known[name][count:][~same] = np.nan
-            terms = loss_terms(outputs, known, len(findings))
-            patients = torch.tensor([numbers[order.patients[i]] for i in chosen], device=accelerator.device)
-            kept = torch.from_numpy(np.flatnonzero(same)).to(accelerator.device)
-            pairs = outputs["embedding"][:count][kept], outputs["embedding"][count:][kept]
-            terms["contrast"] = contrast(*pairs, patients[kept], config.contrast_temperature)
-            weights = {"findings": FINDING_WEIGHT, "quality": QUALITY_WEIGHT}
-            weights |= {"age": config.age_weight, "contrast": config.contrast_weight}
-            loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
-            session.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(bare.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            images += batch
-            bar.update(batch)
-            average.update(bare, ema_decay(images // batch, config.ema))
-            if images % (20 * batch) < batch:
-                shown = {name: float(term.detach()) for name, term in terms.items()}
-                run.log(event="train", images=images, learning_rate=rate, **shown)
-                accelerator.log({f"train/{name}": value for name, value in shown.items()}, step=images)
-                bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-        bar.close()
-        accelerator.end_training()
-        return finish(run.folder, images, config)
+                known[name][len(chosen) :][~same] = np.nan
+            patients = torch.tensor([numbers[order.patients[i]] for i in chosen], device=training.device)
+
+            # Learn from it: every head, and which images are of one patient
+            with training.accelerator.accumulate(model):
+                outputs = model(views.to(training.device, memory_format=layout), crops.to(training.device))
+                terms = loss_terms(outputs, known, len(findings))
+                kept = torch.from_numpy(np.flatnonzero(same)).to(training.device)
+                one, other = (half[kept] for half in outputs["embedding"].chunk(2))
+                terms["contrast"] = contrast(one, other, patients[kept], config.contrast_temperature)
+                weights = {"findings": FINDING_WEIGHT, "quality": QUALITY_WEIGHT}
+                weights |= {"age": config.age_weight, "contrast": config.contrast_weight}
+                loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))
+                training.step(loss, [rows["train"][i].file for i in chosen], **terms)
 
 
 def two_views(

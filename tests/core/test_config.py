@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen.core.config import load_config, to_dict, to_yaml
+from gen.core.config import load_config, number, to_dict, to_yaml
 from gen.core.errors import BadInput
 
 
@@ -159,3 +161,53 @@ def test_a_missing_file_a_folder_and_bytes_are_named(tmp_path: Path) -> None:
 def test_what_the_config_itself_refuses_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"share 2\.0 is not in \[0, 1\]"):
         load_config(Picky, None, ["share=2"])
+
+
+@dataclass(frozen=True)
+class Shape:
+    width: float = number(1.0, above=0)
+    depth: float = number(1.0, least=0)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    decay: float = number(0.5, below=1)
+    part: float = number(0.5, above=0, share=True)
+    limit: float | None = number(None, above=2)
+    shape: Shape = field(default_factory=Shape)
+
+
+@dataclass(frozen=True)
+class Narrower(Ranges):
+    part: float = number(0.25, share=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "holds", "hint"),
+    [
+        ("shape.width", lambda value: value > 0, "it must be above 0"),
+        ("shape.depth", lambda value: value >= 0, "it must be 0 or more"),
+        ("decay", lambda value: 0 <= value < 1, "it must be 0 or more, and less than 1"),
+        ("part", lambda value: 0 < value <= 1, "it must be"),
+        ("limit", lambda value: value > 2, "it must be above 2"),
+    ],
+)
+@given(value=st.integers(-2, 4) | st.floats(-1, 3) | st.sampled_from([0, 1, 2, float("nan"), float("inf")]))
+def test_a_number_out_of_its_range_is_refused_by_its_dotted_key(
+    key: str, holds: Callable[[float], bool], hint: str, value: float
+) -> None:
+    if holds(value) and value < float("inf"):
+        load_config(Ranges, None, [f"{key}={value}"])
+    else:
+        spelt = {"nan": ".nan", "inf": ".inf"}.get(str(value), str(value))
+        with pytest.raises(BadInput, match=rf"^{re.escape(key)} is {re.escape(str(value))}(\.0)?; {hint}"):
+            load_config(Ranges, None, [f"{key}={spelt}"])
+
+
+def test_each_condition_has_its_own_hint_and_a_subclass_its_own_range() -> None:
+    with pytest.raises(BadInput, match=r"part is 0\.0; it must be above 0"):
+        load_config(Ranges, None, ["part=0"])
+    with pytest.raises(BadInput, match=r"part is 2\.0; it must be from 0 to 1"):
+        load_config(Ranges, None, ["part=2"])
+    assert load_config(Narrower, None, ["part=0"]).part == 0
+    assert load_config(Narrower, None).part == 0.25

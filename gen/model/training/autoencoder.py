@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gen.core.config import number
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.noise import standard_normal
@@ -19,8 +20,6 @@ from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
 from gen.model.cpu import memory_format
-from gen.model.device import describe_device
-from gen.model.training import session
 from gen.model.training.latents import (
     RAW_STD,
     freeze_linear_encoder,
@@ -30,7 +29,8 @@ from gen.model.training.latents import (
     set_patch_encoder,
     shrink_factor,
 )
-from gen.model.training.losses import ema_decay, gradient_energy_ratio, psnr, reconstruction_loss
+from gen.model.training.losses import gradient_energy_ratio, psnr, reconstruction_loss
+from gen.model.training.session import Session, TrainingConfig, refused_by_the_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,46 +42,39 @@ class AutoencoderShape:
     """The architecture, where there is no ``init``. One stage a power of two: k stages shrink by 2**(k-1)."""
 
     class_name: str = "AutoencoderTiny"  # or AutoencoderKL
-    latent_channels: int = 8
+    latent_channels: int = number(8, above=0)
     whitening: float = 0.5  # Tiny: 1: all channels of equal size, 0: as the principal components have it
     block_out_channels: list[int] = field(default_factory=lambda: [32, 32, 32, 32])
     blocks: list[int] = field(default_factory=lambda: [3, 3, 3, 1])  # per decoder stage (Tiny)
-    layers_per_block: int = 1  # KL
-    norm_num_groups: int = 8  # KL
+    layers_per_block: int = number(1, above=0)  # KL
+    norm_num_groups: int = number(8, above=0)  # KL
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    """`gen train autoencoder`: everything that decides the weights."""
+class AutoencoderConfig(TrainingConfig):
+    """`gen train autoencoder`: everything that decides the weights. What it learns from are crops of images."""
 
-    out: str
-    data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
     init: str | None = None  # a model folder, or the folder of an autoencoder, to start from
     # Set the linear encoder of init anew to these images; its decoder is carried over.
     refit_encoder: bool = False
     shape: AutoencoderShape = field(default_factory=AutoencoderShape)
-    size: int = 256  # pixels, the side of a training image
-    crop: int = 128  # pixels, the side of what one step sees of it; the network is convolutional
-    images: int = 400_000  # crops to learn from, in all
-    batch_size: int = 8  # crops a process
-    accumulate: int = 1  # batches an optimiser step
-    learning_rate: float = 2e-3
-    warmup: int = 400  # crops
-    cooldown: float = 0.3  # the last part of the run, over which the learning rate falls to 0
-    ema: float = 0.999
-    kl_weight: float = 1e-6  # AutoencoderKL
+    size: int = number(256, above=0)  # pixels, the side of a training image
+    crop: int = number(128, above=0)  # pixels, the side of what one step sees of it; the network is convolutional
+    images: int = number(400_000, above=0)
+    batch_size: int = number(8, above=0)
+    learning_rate: float = number(2e-3, above=0)
+    warmup: int = number(400, least=0)
+    cooldown: float = number(0.3, above=0, share=True)
+    kl_weight: float = number(1e-6, least=0)  # AutoencoderKL
     # AutoencoderTiny, in standard deviations of the latents: the decoder must bear a generator's small errors.
-    latent_noise: float = 0.05
-    adversarial_weight: float = 0.0  # of the patch discriminator (hinge loss), 0: none
-    adversarial_after: int = 0  # crops before it takes part
-    images_per_patient: int = 4  # in an epoch
-    checkpoint_every: int = 40_000  # crops
-    validate_every: int = 20_000  # crops
-    validation_images: int = 64
+    latent_noise: float = number(0.05, least=0)
+    adversarial_weight: float = number(0.0, least=0)  # of the patch discriminator (hinge loss), 0: none
+    adversarial_after: int = number(0, least=0)  # crops before it takes part
+    images_per_patient: int = number(4, least=0)  # in an epoch
+    checkpoint_every: int = number(40_000, above=0)
+    validate_every: int = number(20_000, above=0)
+    validation_images: int = number(64, above=0)
     gradient_checkpointing: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
 
 
 def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) -> Path:
@@ -93,19 +86,10 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
 
     from gen.model.training.autoencoder_network import PatchCritic, Reconstruction
 
-    # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    session.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "cooldown", "crop")
-    session.require_positive(config, "checkpoint_every", "validate_every", "validation_images", "size")
-    session.require_not_negative(config, "warmup", "images_per_patient", "kl_weight", "latent_noise")
-    session.require_not_negative(config, "adversarial_weight", "adversarial_after")
-    session.require_share(config, "cooldown")
-    session.require_share(config, "ema", below_one=True)
+    # Whatever can be refused comes first: a run folder that exists keeps its config for good.
     rows = split_rows(read_manifest(config.data))
-    accelerator = session.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
-    torch.manual_seed(config.seed)
-    if config.init is None:
-        session.require_positive(config, "shape.latent_channels", "shape.layers_per_block", "shape.norm_num_groups")
-    with session.refused_by_the_library("the autoencoder"):
+    training = Session(config)
+    with refused_by_the_library("the autoencoder"):
         bare = _start(config)
     if config.crop > config.size or config.crop % shrink_factor(bare) or config.size % shrink_factor(bare):
         raise BadInput(
@@ -114,13 +98,16 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         )
 
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with session.open_shared_run(accelerator, config.out, config, command, data=data) as run:
-        with accelerator.main_process_first():  # it fills the cache
+    with training.open(command, data=data) as run:
+        # Images, which the main process reads once
+        with training.accelerator.main_process_first():
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
         channels = int(bare.config.in_channels)
         held_out = to_model_range(evenly(pixels["validation"], config.validation_images))
         held_out = held_out.expand(-1, channels, -1, -1)
+
+        # What learns, and how
         if config.refit_encoder or (config.init is None and config.shape.class_name == "AutoencoderTiny"):
             some = pixels["train"][:: max(1, len(pixels["train"]) // 500)]
             set_encoder = refit_patch_encoder if config.refit_encoder else set_patch_encoder
@@ -129,97 +116,56 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         linear = freeze_linear_encoder(bare)
         if config.gradient_checkpointing:
             bare.enable_gradient_checkpointing()
-        critic = PatchCritic(channels) if config.adversarial_weight else None
         # Plain convolutions are fastest with channels last; CPU group norm in bfloat16 is nine times slower there.
-        layout = memory_format(bare, accelerator.device) if linear else torch.contiguous_format
-        bare.to(accelerator.device, memory_format=layout)
-        average = session.Ema(bare)
+        layout = memory_format(bare, training.device) if linear else torch.contiguous_format
+        bare.to(training.device, memory_format=layout)
         weights = [p for p in bare.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0)
-        modules: dict[str, torch.nn.Module] = {"autoencoder": bare}
-        optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": optimizer}
+        adam: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.99), "weight_decay": config.weight_decay}
+        optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": torch.optim.AdamW(weights, **adam)}
+        critic = PatchCritic(channels).to(training.device) if config.adversarial_weight else None
         if critic is not None:
-            modules["critic"] = critic.to(accelerator.device)
             optimizers["critic"] = torch.optim.AdamW(critic.parameters(), lr=config.learning_rate / 4, betas=(0.5, 0.9))
-
-        before, skipped = session.newest_checkpoint(run.folder)
-        images = session.load_checkpoint(before, modules, {"autoencoder": average}, optimizers)
-        model, optimizer = accelerator.prepare(Reconstruction(bare), optimizer)
-        if critic is not None:
-            critic, optimizers["critic"] = accelerator.prepare(critic, optimizers["critic"])
+        training.start("autoencoder", bare, optimizers, beside={"critic": critic} if critic else None, attention="sdpa")
+        model = training.accelerator.prepare(Reconstruction(bare))
+        critic = training.accelerator.prepare(critic) if critic else None
         order = order_of(rows["train"], config.seed, config.images_per_patient)
-        batch = config.batch_size * accelerator.num_processes
-        step_images = batch * config.accumulate
-        bar, say = session.progress(accelerator, images, config.images)
-        for line in skipped:
-            say(line)
         if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
-            say(f"shape is not used: the architecture is that of {config.init}")
-        precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
-        say(describe_device(accelerator.device, precision, "sdpa"))
+            training.print(f"shape is not used: the architecture is that of {config.init}")
+
+        def export(stage: Path) -> None:
+            copy.deepcopy(bare).to(memory_format=torch.contiguous_format).save_pretrained(stage / "vae")
 
         while True:
-            # Report and save come first, with the state "after `images` images", so that resume and end are one path.
-            done = images >= config.images
-            if accelerator.is_main_process and (done or images % config.validate_every < step_images):
-                with average.applied(bare):
+            # Report and save, with the state "after so many images", so that resume and end are one path
+            if training.due(config.validate_every, at_start=True):
+                with training.averaged():
                     scores = reconstruction_scores(bare, held_out, config.batch_size)
-                run.log(event="validation", images=images, **scores)
-                accelerator.log({f"validation/{key}": value for key, value in scores.items()}, step=images)
-                say(f"{images} images: PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}")
-            if accelerator.is_main_process and images and (done or images % config.checkpoint_every < step_images):
+                training.log("validation", **scores)
+                said = f"PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"
+                training.print(f"{training.images} images: {said}")
+            if training.due(config.checkpoint_every):
+                training.save(export)
+            if training.finished():
+                return training.folder / "vae"
 
-                def export(stage: Path) -> None:
-                    with average.applied(bare):
-                        copy.deepcopy(bare).to(memory_format=torch.contiguous_format).save_pretrained(stage / "vae")
+            # A batch: crops of the images whose turn it is
+            chosen = [order.index(place) for place in training.places()]
+            seeds = [derived_seed(config.seed, place) for place in training.places()]
+            target = random_crops(pixels["train"], chosen, seeds, config.crop).expand(-1, channels, -1, -1)
+            target = target.to(training.device)
+            noise = seeded_noise(bare, seeds, config.crop).to(training.device)
 
-                session.save_checkpoint(run, images, modules, {"autoencoder": average}, optimizers, export)
-            accelerator.wait_for_everyone()
-            if done:
-                break
-
-            rate = session.learning_rate(images, config.learning_rate, config.warmup, config.images, config.cooldown)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            if critic is not None:
-                for group in optimizers["critic"].param_groups:
-                    group["lr"] = rate / 4
-            for _ in range(config.accumulate):
-                first = images + accelerator.process_index * config.batch_size
-                chosen = [order.index(first + i) for i in range(config.batch_size)]
-                seeds = [derived_seed(config.seed, first + i) for i in range(config.batch_size)]
-                target = random_crops(pixels["train"], chosen, seeds, config.crop).expand(-1, channels, -1, -1)
-                target = target.to(accelerator.device)
-                noise = seeded_noise(bare, seeds, config.crop).to(accelerator.device)
-                with accelerator.accumulate(model):
-                    output, kl = model(target, noise, config.latent_noise * RAW_STD)
-                    loss = reconstruction_loss(output, target) + config.kl_weight * kl
-                    if critic is not None and images >= config.adversarial_after:
-                        critic.requires_grad_(False)  # it judges here, and learns below
-                        loss = loss - config.adversarial_weight * critic(output).mean()
-                    value = session.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(weights, 1.0)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                if critic is not None and images >= config.adversarial_after:
-                    judge = optimizers["critic"]
+            # Learn from it; the critic judges without learning, and then learns from the same pair
+            with training.accelerator.accumulate(model):
+                output, kl = model(target, noise, config.latent_noise * RAW_STD)
+                loss = reconstruction_loss(output, target) + config.kl_weight * kl
+                if critic is not None and training.images >= config.adversarial_after:
+                    critic.requires_grad_(False)
+                    loss = loss - config.adversarial_weight * critic(output).mean()
                     critic.requires_grad_(True)
                     real, rebuilt = critic(torch.cat([target, output.detach()])).chunk(2)  # data parallel: one pass
-                    accelerator.backward((torch.relu(1 - real) + torch.relu(1 + rebuilt)).mean())
-                    judge.step()
-                    judge.zero_grad()  # after the step, as above: between steps both do nothing
-                images += batch
-                bar.update(batch)
-            average.update(bare, ema_decay(images // step_images, config.ema))
-            if images % (50 * step_images) < step_images:
-                run.log(event="train", images=images, loss=value, learning_rate=rate)
-                accelerator.log({"train/loss": value, "train/learning_rate": rate}, step=images)
-                bar.set_postfix(loss=f"{value:.4f}")
-        bar.close()
-        accelerator.end_training()
-        return run.folder / session.CHECKPOINTS / f"images-{images:09d}" / "vae"
+                    training.accelerator.backward((torch.relu(1 - real) + torch.relu(1 + rebuilt)).mean())
+                training.step(loss, [rows["train"][i].file for i in chosen])
 
 
 def _start(config: AutoencoderConfig) -> Any:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gen.core.config import number
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
 from gen.core.run import Run, derived_seed
@@ -20,10 +21,9 @@ from gen.data.loader import Augmentation, pixel_cache
 from gen.data.split import data_digest, order_of, split_rows
 from gen.data.texts import Texts, texts_of
 from gen.model.capabilities import capabilities_of
-from gen.model.device import describe_device, pick_attention, set_attention
+from gen.model.device import pick_attention, set_attention
 from gen.model.folder import check_model_folder, load_autoencoder
 from gen.model.parts import load_tokenizer
-from gen.model.training import session
 from gen.model.training.denoiser_network import (
     PREDICTIONS,
     Denoiser,
@@ -43,9 +43,13 @@ from gen.model.training.latent_cache import (
     nearest_distance,
 )
 from gen.model.training.latents import shrink_factor, whiten_to
-from gen.model.training.losses import NoiseDraw, draw_timestep, ema_decay, sigmas_of
+from gen.model.training.losses import NoiseDraw, draw_timestep, sigmas_of
 from gen.model.training.optim import LossByNoise, Muon, split_weights
+from gen.model.training.session import Session, TrainingConfig, refused_by_the_library
 from gen.model.training.tokenizer import caption_corpus, train_tokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 # First and last layers and tables of embeddings: Muon is for what maps one hidden state to another.
 NOT_FOR_MUON = ("conv_in", "conv_out", "embedding", "time_emb_proj")
@@ -63,44 +67,34 @@ PREVIEW_PROMPTS = (
 
 
 @dataclass(frozen=True)
-class DenoiserConfig:
+class DenoiserConfig(TrainingConfig):
     """`gen train denoiser`: everything that decides the weights."""
 
-    out: str
-    data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
     init: str | None = None  # a model folder to fine-tune; its autoencoder, tokenizer and scheduler are kept
     # A model folder, an autoencoder's folder or its run folder; None: that of init. It is read once: the run keeps it.
     autoencoder: str | None = None
     shape: DenoiserShape = field(default_factory=DenoiserShape)
-    size: int = 256  # pixels
-    images: int = 1_200_000  # to learn from, in all
-    batch_size: int = 32  # images a process
-    accumulate: int = 1  # batches an optimiser step
-    learning_rate: float = 8e-4  # of AdamW
-    muon_rate: float = 0.01  # of Muon, which moves matrices and kernels; 0: AdamW moves them too
-    warmup: int = 5_000  # images
-    cooldown: float = 0.1  # the last part of the run, over which the learning rates fall to 0; 0: they do not
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    ema_long: float = 0.9998  # of a second average, kept beside the first
+    size: int = number(256, above=0)  # pixels
+    images: int = number(1_200_000, above=0)
+    learning_rate: float = number(8e-4, above=0)  # of AdamW
+    muon_rate: float = number(0.01, least=0)  # of Muon, which moves matrices and kernels; 0: AdamW moves them too
+    warmup: int = number(5_000, least=0)
+    weight_decay: float = number(0.01, least=0)
+    ema_long: float = number(0.9998, below=1)  # of a second average, kept beside the first
     noise: NoiseDraw = field(default_factory=NoiseDraw)
-    caption_dropout: float = 0.1  # share of images without a caption, for guidance
-    fact_dropout: float = 0.1  # share of captions that leave out the age, likewise the sex, the view, the findings
+    caption_dropout: float = number(0.1, share=True)  # share of images without a caption, for guidance
+    # Share of captions that leave out the age, likewise the sex, the view, the findings.
+    fact_dropout: float = number(0.1, share=True)
     captions: str = "study"  # written from the labels; "prompt": the column of that name, as it stands
     augmentation: Augmentation = field(default_factory=Augmentation)
-    variants: int = 24  # augmented copies of each image in the latent cache; the first is the image itself
-    images_per_patient: int = 4  # in an epoch
+    variants: int = number(24, above=0)  # augmented copies of an image in the latent cache; the first is the image
+    images_per_patient: int = number(4, least=0)  # in an epoch
     balanced: bool = True  # rare findings, and the rarer sex and view, are seen more often
     train_text_encoder: bool = True
     attention: str = "auto"  # xformers, sdpa, eager
     gradient_checkpointing: bool = False
-    checkpoint_every: int = 10_000  # images
-    validate_every: int = 5_000  # images
-    preview_every: int = 10_000  # images; 0: never
+    preview_every: int = number(10_000, least=0)  # images; 0: never
     preview_prompts: list[str] = field(default_factory=lambda: list(PREVIEW_PROMPTS))
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
 
 
 def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
@@ -111,154 +105,105 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     import torch
     from diffusers import DDPMScheduler
 
-    # Whatever the config can be refused for comes first: a run folder that exists keeps its config for good.
-    session.require_positive(config, "images", "batch_size", "accumulate", "learning_rate", "variants")
-    session.require_positive(config, "checkpoint_every", "validate_every", "size", "noise.sigma")
-    session.require_not_negative(config, "warmup", "images_per_patient", "weight_decay", "muon_rate", "noise.spread")
-    session.require_not_negative(config, "preview_every")
-    session.require_share(config, "cooldown", "caption_dropout", "fact_dropout", "noise.uniform")
-    session.require_share(config, "ema", "ema_long", below_one=True)
+    # Whatever can be refused comes first: a run folder that exists keeps its config for good.
     if config.preview_every and not config.preview_prompts:
         raise BadInput("preview_prompts is empty", hint="name some, or set preview_every=0")
     rows = split_rows(read_manifest(config.data))
     dropouts = config.caption_dropout, config.fact_dropout
     captions = {split: texts_of(rows[split], config.captions, *dropouts) for split in ("train", "validation")}
-    accelerator = session.make_accelerator(config.out, config.device, config.dtype, config.accumulate)
-    precision = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
-    attention = pick_attention(config.attention, accelerator.device, precision, training=True)
-    torch.manual_seed(config.seed)
-    before, skipped = session.newest_checkpoint(config.out)
-    vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"], before)
+    training = Session(config)
+    attention = pick_attention(config.attention, training.device, training.precision, training=True)
+    vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"], training.checkpoint)
     set_attention(unet, attention)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     text_encoder.requires_grad_(config.train_text_encoder)
 
     data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with session.open_shared_run(accelerator, config.out, config, command, data=data) as run:
-        with accelerator.main_process_first():  # it fills the cache
+    with training.open(command, data=data) as run:
+        # Images and their latents, which the main process computes once
+        with training.accelerator.main_process_first():
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
-            vae.to(accelerator.device)
-            if before is None and _latents_are_new(config, vae):
+            vae.to(training.device)
+            if training.checkpoint is None and _latents_are_new(config, vae):
                 whiten_to(vae, pixels["train"])
             latents = {
                 "train": latent_cache(vae, pixels["train"], config.variants, config.augmentation, cache),
                 "validation": latent_cache(vae, pixels["validation"], 1, config.augmentation, cache),
             }
 
-        bare = Denoiser(unet, text_encoder).to(accelerator.device)
+        # What learns, and how
+        bare = Denoiser(unet, text_encoder).to(training.device)
         process = DDPMScheduler.from_config(scheduler.config)
         sigmas = sigmas_of(process.alphas_cumprod).numpy()
-        prediction = scheduler.config.prediction_type
-        by_noise = LossByNoise(len(sigmas)).to(accelerator.device)
-        average = session.Ema(bare)
-        averages = {"denoiser": average, "denoiser-long": session.Ema(bare)}
-        weights = [p for p in bare.parameters() if p.requires_grad]
-        matrices, rest = split_weights(bare, NOT_FOR_MUON) if config.muon_rate else ([], weights)
-        optimizers: dict[str, torch.optim.Optimizer] = {
-            "denoiser": torch.optim.AdamW(
-                rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-            )
-        }
-        if matrices:
-            optimizers["muon"] = Muon(matrices, config.muon_rate, weight_decay=config.weight_decay)
-        peaks = {"denoiser": config.learning_rate, "muon": config.muon_rate}
-        modules = {"denoiser": bare, "loss_by_noise": by_noise}
-        images = session.load_checkpoint(before, modules, averages, optimizers)
-        model, *prepared = accelerator.prepare(bare, *optimizers.values())
-        optimizers = dict(zip(optimizers, prepared, strict=True))
-
+        by_noise = LossByNoise(len(sigmas)).to(training.device)
+        averages = {"denoiser": config.ema, "denoiser-long": config.ema_long}
+        training.start(
+            "denoiser", bare, _optimizers(config, bare), averages, {"loss_by_noise": by_noise}, attention=attention
+        )
+        model = training.accelerator.prepare(bare)
         order = order_of(rows["train"], config.seed, config.images_per_patient, config.balanced)
-        batch = config.batch_size * accelerator.num_processes
-        step_images = batch * config.accumulate
         studies, unread = captions["train"].shown()
         canonical = config.captions == "study"
         shown = capabilities_of(studies, canonical, unread, captions["train"].styles() if canonical else ())
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
-        bar, say = session.progress(accelerator, images, config.images)
-        for line in skipped:
-            say(line)
         if config.init and config.shape != DenoiserShape():
-            say(f"shape is not used: the architecture is that of {config.init}")
-        say(describe_device(accelerator.device, precision, attention))
-        say(f"{sum(p.numel() for p in weights) / 1e6:.2f} M weights")
+            training.print(f"shape is not used: the architecture is that of {config.init}")
         if config.captions == "prompt" and (cut := cut_captions(tokenizer, captions["train"])):
-            say(cut)
-        measured = config.preview_every and accelerator.is_main_process
+            training.print(cut)
+        measured = config.preview_every and training.accelerator.is_main_process
         strangers = held_out_distance(vae, latents["validation"], latents["train"]) if measured else None
 
         while True:
-            # Report and save come first, with the state "after `images` images", so that resume and end are one path.
-            done = images >= config.images
-            if accelerator.is_main_process and (done or images % config.validate_every < step_images):
-                with average.applied(bare), accelerator.autocast():
+            # Report and save, with the state "after so many images", so that resume and end are one path
+            if training.due(config.validate_every, at_start=True):
+                with training.averaged(), training.accelerator.autocast():
                     value = validation_loss(
                         bare, process, latents["validation"], captions["validation"].fixed(), tokenizer
                     )
-                run.log(event="validation", images=images, loss=value)
-                accelerator.log({"validation/loss": value}, step=images)
-                say(f"{images} images: validation loss {value:.4f}")
-            shows = config.preview_every and images and (done or images % config.preview_every < step_images)
-            if accelerator.is_main_process and shows:
+                training.log("validation", loss=value)
+                training.print(f"{training.images} images: validation loss {value:.4f}")
+            if training.due(config.preview_every):
                 try:
-                    with average.applied(bare):
-                        near = preview(run, images, bare, fixtures, config.preview_prompts, latents["train"])
-                    near["held_out"] = strangers
-                    run.log(event="preview", images=images, nearest=near)
-                    accelerator.log({f"nearest/{key}": value for key, value in near.items()}, step=images)
+                    with training.averaged():
+                        near = preview(run, training.images, bare, fixtures, config.preview_prompts, latents["train"])
+                    training.log("preview", nearest={**near, "held_out": strangers})
                 except GenError as refusal:  # a picture that came out flat is no reason to stop learning
-                    say(f"{images} images: no preview, {refusal.message}")
-            if accelerator.is_main_process and images and (done or images % config.checkpoint_every < step_images):
+                    training.print(f"{training.images} images: no preview, {refusal.message}")
+            if training.due(config.checkpoint_every):
+                training.save(lambda stage: write_model_folder(stage / "model", bare, fixtures))
+            if training.finished():
+                return training.folder / "model"
 
-                def export(stage: Path) -> None:
-                    with average.applied(bare):
-                        write_model_folder(stage / "model", bare, fixtures)
+            # A batch: latents, captions and noise of the images whose turn it is
+            chosen = [order.index(place) for place in training.places()]
+            seeds = [derived_seed(config.seed, place) for place in training.places()]
+            texts = [captions["train"].draw(i, seed) for i, seed in zip(chosen, seeds, strict=True)]
+            tokens = tokenize(tokenizer, texts).to(training.device)
+            clean, noise = (part.to(training.device) for part in draw_latents(latents["train"], chosen, seeds))
+            drawn = [draw_timestep(sigmas, seed, config.noise) for seed in seeds]
+            timesteps = torch.tensor(drawn, device=training.device)
 
-                session.save_checkpoint(run, images, modules, averages, optimizers, export)
-            accelerator.wait_for_everyone()
-            if done:
-                break
+            # Learn from it: all levels of noise weigh alike
+            with training.accelerator.accumulate(model):
+                error = denoising_error(model, process, clean, noise, timesteps, tokens)
+                loss = (by_noise.weights(timesteps) * error).mean()
+                by_noise.update(training.accelerator.reduce(by_noise.sums(timesteps, error), "sum"))
+                files = [rows["train"][i].file for i in chosen]
+                training.step(loss, files, loss=by_noise.get_buffer("mean").mean())
 
-            share = session.learning_rate(images, 1.0, config.warmup, config.images, config.cooldown)
-            for name, optimizer in optimizers.items():
-                for group in optimizer.param_groups:
-                    group["lr"] = share * peaks[name]
-            for _ in range(config.accumulate):
-                first = images + accelerator.process_index * config.batch_size
-                chosen = [order.index(first + i) for i in range(config.batch_size)]
-                seeds = [derived_seed(config.seed, first + i) for i in range(config.batch_size)]
-                texts = [captions["train"].draw(i, seed) for i, seed in zip(chosen, seeds, strict=True)]
-                tokens = tokenize(tokenizer, texts).to(accelerator.device)
-                clean, noise = (part.to(accelerator.device) for part in draw_latents(latents["train"], chosen, seeds))
-                drawn = [draw_timestep(sigmas, seed, config.noise) for seed in seeds]
-                timesteps = torch.tensor(drawn, device=accelerator.device)
-                noisy = process.add_noise(clean, noise, timesteps)
-                target = process.get_velocity(clean, noise, timesteps) if prediction == "v_prediction" else noise
-                with accelerator.accumulate(model):
-                    error = (model(noisy, timesteps, tokens) - target).square().mean((1, 2, 3))
-                    loss = (by_noise.weights(timesteps) * error).mean()
-                    by_noise.update(accelerator.reduce(by_noise.sums(timesteps, error), "sum"))
-                    value = session.require_finite(loss, [str(rows["train"][i].file) for i in chosen], images)
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(weights, 1.0)
-                    for optimizer in optimizers.values():
-                        optimizer.step()
-                        optimizer.zero_grad()
-                images += batch
-                bar.update(batch)
-            step = images // step_images
-            for average_, ceiling in zip(averages.values(), (config.ema, config.ema_long), strict=True):
-                average_.update(bare, ema_decay(step, ceiling))
-            if images % (20 * step_images) < step_images:
-                mean = float(by_noise.get_buffer("mean").mean())
-                run.log(event="train", images=images, loss=mean, rate=share)
-                accelerator.log({"train/loss": mean, "train/rate": share}, step=images)
-                bar.set_postfix(loss=f"{mean:.4f}")
-        bar.close()
-        accelerator.end_training()
-        return run.folder / session.CHECKPOINTS / f"images-{images:09d}" / "model"
+
+def _optimizers(config: DenoiserConfig, bare: Denoiser) -> dict[str, torch.optim.Optimizer]:
+    """AdamW, and Muon beside it for the hidden matrices where the config has a rate for it."""
+    import torch
+
+    weights = [p for p in bare.parameters() if p.requires_grad]
+    matrices, rest = split_weights(bare, NOT_FOR_MUON) if config.muon_rate else ([], weights)
+    adam = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    if not matrices:
+        return {"denoiser": adam}
+    return {"denoiser": adam, "muon": Muon(matrices, config.muon_rate, weight_decay=config.weight_decay)}
 
 
 def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[Any, tuple[Any, Any, Any, Any]]:
@@ -281,16 +226,12 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
         if scheduler.config.prediction_type == "epsilon" and scheduler.config.get("rescale_betas_zero_snr"):
             raise BadInput(f"{config.init}: epsilon cannot be learnt at zero terminal SNR, as its scheduler has it")
     else:
-        for key in ("layers_per_block", "head_channels", "norm_num_groups", "vocabulary"):
-            session.require_positive(config, f"shape.{key}")
-        for key in ("channels", "layers", "heads", "length"):
-            session.require_positive(config, f"shape.text_{key}")
         if before is None:
             shape = config.shape
             tokenizer = train_tokenizer(caption_corpus(texts, config.seed), shape.vocabulary, shape.text_length)
         else:
             tokenizer = load_tokenizer(before / "model" / "tokenizer")
-        with session.refused_by_the_library("the denoiser"):
+        with refused_by_the_library("the denoiser"):
             unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
     halvings = 2 ** (len(unet.config.block_out_channels) - 1)
     if rest or side % halvings:
@@ -314,6 +255,25 @@ def _latents_are_new(config: DenoiserConfig, vae: Any) -> bool:
     return encoder_digest(vae) != encoder_digest(load_autoencoder(Path(config.init)))
 
 
+def denoising_error(
+    model: Any,
+    process: Any,
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    tokens: torch.Tensor,
+) -> torch.Tensor:
+    """Mean squared error (N,) of what ``model`` predicts of latents ``clean`` (N, C, h, w) under ``noise``.
+
+    process: the scheduler that adds the noise, and says whether noise or velocity is predicted.
+    """
+    velocity = process.config.prediction_type == "v_prediction"
+    target = process.get_velocity(clean, noise, timesteps) if velocity else noise
+    predicted = model(process.add_noise(clean, noise, timesteps), timesteps, tokens)
+    error: torch.Tensor = (predicted - target).square().mean((1, 2, 3))
+    return error
+
+
 def validation_loss(
     bare: Denoiser, process: Any, cache: np.ndarray, captions: Sequence[str], tokenizer: Any, batch_size: int = 32
 ) -> float:
@@ -333,12 +293,9 @@ def validation_loss(
             chosen = list(range(start, min(start + batch_size, len(cache))))
             clean, noise = draw_latents(cache, chosen, [derived_seed(0, f"validation {i}") for i in chosen])
             timesteps = torch.tensor([int((places[i] + 0.5) / len(cache) * total) for i in chosen])
-            noisy = process.add_noise(clean, noise, timesteps)
-            velocity = process.config.prediction_type == "v_prediction"
-            target = process.get_velocity(clean, noise, timesteps) if velocity else noise
             tokens = tokenize(tokenizer, [captions[i] for i in chosen])
-            predicted = bare(noisy.to(device), timesteps.to(device), tokens.to(device)).cpu()
-            errors.append((predicted - target).square().mean((1, 2, 3)))
+            batch = (part.to(device) for part in (clean, noise, timesteps, tokens))
+            errors.append(denoising_error(bare, process, *batch).cpu())
     return float(torch.cat(errors).mean())
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gen.core.config import number
 from gen.core.errors import BadInput
 from gen.model.training.losses import rho_schedule
 
@@ -28,14 +29,14 @@ class DenoiserShape:
 
     block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 160, 128])
     cross_attention: list[bool] = field(default_factory=lambda: [False, False, True, True])
-    layers_per_block: int = 1
-    head_channels: int = 32
-    norm_num_groups: int = 16
-    text_channels: int = 128
-    text_layers: int = 2
-    text_heads: int = 4
-    text_length: int = 64  # tokens that a caption is cut to
-    vocabulary: int = 2000  # at most; of the tokenizer that is trained on the captions
+    layers_per_block: int = number(1, above=0)
+    head_channels: int = number(32, above=0)
+    norm_num_groups: int = number(16, above=0)
+    text_channels: int = number(128, above=0)
+    text_layers: int = number(2, above=0)
+    text_heads: int = number(4, above=0)
+    text_length: int = number(64, above=0)  # tokens that a caption is cut to
+    vocabulary: int = number(2000, above=0)  # at most; of the tokenizer that is trained on the captions
     prediction_type: str = "v_prediction"  # or epsilon
     sigma_min: float = 0.02  # noise over signal at the first timestep and at the last
     sigma_max: float = 60.0

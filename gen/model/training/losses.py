@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gen.core.config import number
 from gen.core.run import derived_seed
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def rho_schedule(steps: int, least: float, most: float, rho: float = 7.0) -> lis
 class NoiseDraw:
     """Which noise levels training meets (Karras et al. 2022, table 1): mostly a log-normal sigma."""
 
-    sigma: float = 0.8  # noise over signal that is drawn most, for latents of size 1
-    spread: float = 1.3  # standard deviation of its logarithm
-    uniform: float = 0.2  # share of images that meet any timestep alike
+    sigma: float = number(0.8, above=0)  # noise over signal that is drawn most, for latents of size 1
+    spread: float = number(1.3, least=0)  # standard deviation of its logarithm
+    uniform: float = number(0.2, share=True)  # share of images that meet any timestep alike
 
 
 def draw_timestep(sigmas: np.ndarray, seed: int, how: NoiseDraw) -> int:

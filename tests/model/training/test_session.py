@@ -1,60 +1,68 @@
-"""What the loops share: learning rate, averages, and checkpoints that are whole or absent whatever fails."""
+"""The session that trainers share: the schedule, the finite guard, and a toy trainer that needs nothing else."""
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from gen.core.config import number
 from gen.core.errors import BadInput, GenError
-from gen.core.run import Run, open_run
+from gen.core.noise import standard_normal
+from gen.core.run import derived_seed, read_log
 from gen.model.training import session
-from gen.model.training.losses import ema_decay
+from gen.model.training.session import Session, TrainingConfig
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    with open_run(tmp_path / "run", {"a": 1}) as run:
-        yield run
+@dataclass(frozen=True)
+class SlopeConfig(TrainingConfig):
+    slope: float = 3.0
+    images: int = number(400, above=0)
+    batch_size: int = number(4, above=0)
+    learning_rate: float = number(0.2, above=0)
+    ema: float = number(0.9, below=1)
+    checkpoint_every: int = number(80, above=0)
+    validate_every: int = number(40, above=0)
+    device: str = "cpu"
+    dtype: str = "float32"
 
 
-Network = tuple[nn.Module, session.Ema, torch.optim.Optimizer]
+def train_slope(config: SlopeConfig, stop: Callable[[int], None] = lambda images: None) -> Path:
+    """Learn the slope of a line through 0: a whole trainer."""
+    training = Session(config)
+    bare = nn.Linear(1, 1, bias=False)
+    with training.open():
+        training.start("line", bare, {"line": torch.optim.AdamW(bare.parameters(), lr=config.learning_rate)})
+        model = training.accelerator.prepare(bare)
+
+        while True:
+            if training.due(config.validate_every, at_start=True):
+                with training.averaged():
+                    training.log("validation", error=abs(float(bare.weight) - config.slope))
+            if training.due(config.checkpoint_every):
+                training.save(lambda stage: save_file({"slope": bare.weight.detach().clone()}, stage / "line"))
+            if training.finished():
+                return training.folder / "line"
+
+            stop(training.images)
+            seeds = [derived_seed(config.seed, place) for place in training.places()]
+            x = torch.from_numpy(np.stack([standard_normal((1,), seed) for seed in seeds]))
+            with training.accelerator.accumulate(model):
+                loss = (model(x) - config.slope * x).square().mean()
+                training.step(loss, [f"{seed}.png" for seed in seeds])
 
 
-def network(value: float) -> Network:
-    """A small network whose every weight is about ``value``, with an average and an optimiser that have seen a step."""
-    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.fill_(value)
-    average, optimizer = session.Ema(model), torch.optim.AdamW(model.parameters(), lr=0.01)
-    model(torch.eye(3)).square().sum().backward()
-    optimizer.step()
-    average.update(model, 0.5)
-    return model, average, optimizer
-
-
-def save(run: Run, images: int, made: float | Network) -> None:
-    model, average, optimizer = network(made) if isinstance(made, float) else made
-    named = {"net": model}, {"net": average}, {"net": optimizer}
-    session.save_checkpoint(run, images, *named, lambda stage: (stage / "export.txt").write_text(str(images)))
-
-
-def load(run: Run) -> tuple[int, list[str], nn.Module, session.Ema, torch.optim.Optimizer]:
-    model, average, optimizer = network(0.0)
-    before, skipped = session.newest_checkpoint(run.folder)
-    images = session.load_checkpoint(before, {"net": model}, {"net": average}, {"net": optimizer})
-    return images, skipped, model, average, optimizer
+class Fault(BaseException):
+    """Not an Exception, as Ctrl-C is not one."""
 
 
 @given(st.integers(0, 10_000), st.floats(1e-6, 1), st.integers(0, 2_000), st.floats(0.01, 1))
@@ -70,181 +78,6 @@ def test_learning_rate_rises_stays_and_falls_to_zero(images: int, peak: float, w
         assert rate == pytest.approx(peak * (1 - images / total) / cooldown)
     assert session.learning_rate(total, peak, warmup, total, cooldown) == 0
     assert session.learning_rate(0, peak, warmup, total, cooldown) > 0
-
-
-def test_the_average_after_k_steps_is_the_explicit_sum() -> None:
-    model = nn.Linear(1, 1, bias=False)
-    values = [3.0, -1.0, 4.0, 1.5, -9.0]
-    with torch.no_grad():
-        model.weight.fill_(values[0])
-        average = session.Ema(model)
-        for step, value in enumerate(values[1:], 1):
-            model.weight.fill_(value)
-            average.update(model, ema_decay(step, 0.999))
-    decays = [ema_decay(step, 0.999) for step in range(1, len(values))]
-    expected = values[0] * torch.tensor(decays).prod()
-    for k, value in enumerate(values[1:]):
-        expected += value * (1 - decays[k]) * torch.tensor(decays[k + 1 :]).prod()
-    torch.testing.assert_close(average.shadow["weight"], expected.reshape(1, 1))
-
-
-def test_the_average_of_a_constant_is_the_constant_and_of_half_precision_is_float32() -> None:
-    model = nn.Linear(3, 2).to(torch.bfloat16)
-    average = session.Ema(model)
-    for _ in range(10):
-        average.update(model, 0.9)
-    assert average.shadow["weight"].dtype == torch.float32
-    torch.testing.assert_close(average.shadow["weight"], model.weight.detach().float())
-
-
-def test_inside_applied_the_module_is_the_average_and_afterwards_itself_to_the_last_bit() -> None:
-    model, average, _ = network(1.0)
-    own = {name: value.clone() for name, value in model.state_dict().items()}
-    with average.applied(model):
-        assert torch.equal(model[0].weight, average.shadow["0.weight"])
-        assert not torch.equal(model[0].weight, own["0.weight"])
-    with pytest.raises(Fault), average.applied(model):
-        raise Fault
-    assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
-
-
-def test_a_checkpoint_restores_weights_average_and_optimiser_to_the_last_bit(run: Run) -> None:
-    save(run, 8, 2.0)
-    images, skipped, model, average, optimizer = load(run)
-    expected_model, expected_average, expected_optimizer = network(2.0)
-    assert (images, skipped) == (8, [])
-    for key, value in expected_model.state_dict().items():
-        assert torch.equal(model.state_dict()[key], value), key
-    for key, value in expected_average.shadow.items():
-        assert torch.equal(average.shadow[key], value), key
-    for index, entry in expected_optimizer.state_dict()["state"].items():
-        for key, value in entry.items():
-            assert torch.equal(optimizer.state_dict()["state"][index][key], value), key
-
-
-def test_a_new_run_starts_at_zero(run: Run) -> None:
-    assert load(run)[:2] == (0, [])
-
-
-def test_the_newest_two_are_kept(run: Run) -> None:
-    for images in (8, 16, 24):
-        save(run, images, float(images))
-    assert sorted(path.name for path in (run.folder / "checkpoints").iterdir()) == [
-        "images-000000016",
-        "images-000000024",
-    ]
-
-
-@pytest.mark.parametrize("damage", ["truncate", "remove", "flip"])
-def test_a_broken_newest_checkpoint_is_skipped_said_and_replaced(run: Run, damage: str) -> None:
-    save(run, 8, 1.0)
-    save(run, 16, 2.0)
-    file = run.folder / "checkpoints" / "images-000000016" / "state" / "net.safetensors"
-    content = file.read_bytes()
-    file.unlink()
-    if damage != "remove":
-        file.write_bytes(content[:-10] if damage == "truncate" else content[:-1] + bytes([content[-1] ^ 1]))
-    images, [line], model, *_ = load(run)
-    assert images == 8
-    assert "images-000000016" in line
-    assert "net.safetensors" in line
-    assert torch.equal(model[0].weight, network(1.0)[0][0].weight)
-    save(run, 16, 3.0)
-    images, skipped, model, *_ = load(run)
-    assert (images, skipped) == (16, [])
-    assert torch.equal(model[0].weight, network(3.0)[0][0].weight)
-
-
-def test_weights_that_are_not_finite_are_not_saved(run: Run) -> None:
-    save(run, 8, 1.0)
-    with pytest.raises(GenError, match=r"0\.weight of the net is not finite after 16 images"):
-        save(run, 16, float("nan"))
-    assert load(run)[0] == 8
-
-
-class Fault(BaseException):
-    """Not an Exception, as Ctrl-C is not one."""
-
-
-@contextmanager
-def failing(patch: pytest.MonkeyPatch, after: int, failure: BaseException | int) -> Iterator[list[str]]:
-    """Let ``after`` file operations pass and the next one fail: raise ``failure``, or die of that signal."""
-    import io
-
-    import safetensors.torch
-
-    done: list[str] = []
-
-    def guard(name: str, function: object) -> object:
-        def guarded(*arguments: object, **options: object) -> object:
-            done.append(name)
-            if len(done) == after + 1:
-                if isinstance(failure, int):
-                    os.kill(os.getpid(), failure)
-                raise failure
-            return function(*arguments, **options)
-
-        return guarded
-
-    with patch.context() as inner:
-        for owner, names in ((os, ("fsync", "replace", "rename", "mkdir", "rmdir", "unlink")), (io, ("open",))):
-            for name in names:
-                inner.setattr(owner, name, guard(name, getattr(owner, name)))
-        inner.setattr(safetensors.torch, "save_file", guard("save_file", safetensors.torch.save_file))
-        yield done
-
-
-def operations(run: Run, patch: pytest.MonkeyPatch) -> int:
-    with failing(patch, 10**6, Fault()) as done:
-        save(run, 10**6, 9.0)
-    return len(done)
-
-
-@pytest.mark.parametrize("kind", ["interrupt", "full disk"])
-def test_a_fault_at_any_file_operation_leaves_the_old_checkpoint_or_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    with open_run(tmp_path / "count", {}) as run:
-        save(run, 8, 1.0)
-        total = operations(run, monkeypatch)
-    assert total > 30
-    for after in range(total + 1):
-        with open_run(tmp_path / f"run-{after}", {}) as run:
-            save(run, 8, 1.0)
-            fault = Fault() if kind == "interrupt" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            try:
-                with failing(monkeypatch, after, fault):
-                    save(run, 16, 2.0)
-            except (Fault, GenError, OSError) as error:
-                # A full disk is said in one line that names the place.
-                assert kind == "interrupt" or "No space left on device" in str(error)
-            images, skipped, model, *_ = load(run)
-            assert images in (8, 16)
-            assert skipped == []
-            assert torch.equal(model[0].weight, network(images / 8)[0][0].weight)
-
-
-def test_a_kill_at_any_file_operation_leaves_the_old_checkpoint_or_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with open_run(tmp_path / "count", {}) as run:
-        save(run, 8, 1.0)
-        total = operations(run, monkeypatch)
-    for after in range(0, total + 1, 3):
-        with open_run(tmp_path / f"run-{after}", {}) as run:
-            save(run, 8, 1.0)
-            made = network(2.0)  # before the fork: a child has none of the threads that torch may wait for
-            if (child := os.fork()) == 0:
-                with failing(monkeypatch, after, signal.SIGKILL):
-                    save(run, 16, made)
-                os._exit(0)
-            os.waitpid(child, 0)
-            images, _, model, *_ = load(run)
-            assert images in (8, 16)
-            assert torch.equal(model[0].weight, network(images / 8)[0][0].weight)
-            save(run, 24, 3.0)
-            assert load(run)[0] == 24
-            assert not list((run.folder / "checkpoints").glob(".*")), "what the dead left behind is cleared"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -278,19 +111,75 @@ def test_a_gpu_is_taken_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
         session.make_accelerator(".", "cuda:1", "float32", 1)
 
 
-@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
-def test_a_number_out_of_its_range_is_refused_by_its_dotted_key(value: float) -> None:
-    config = SimpleNamespace(shape=SimpleNamespace(width=value), one=1.0)
-    for require in (session.require_positive, session.require_not_negative, session.require_share):
-        with pytest.raises(BadInput, match=rf"shape\.width is {value}; it must be"):
-            require(config, "shape.width")
-        require(config, "one")
-    with pytest.raises(BadInput, match=r"one is 1\.0; it must be 0 or more, and less than 1"):
-        session.require_share(config, "one", below_one=True)
+def state(run: Path, images: int) -> dict[str, torch.Tensor]:
+    files = sorted((run / "checkpoints" / f"images-{images:09d}").rglob("*.safetensors"))
+    return {f"{file.stem} {key}": value for file in files for key, value in load_file(file).items()}
 
 
-def test_only_the_main_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trainer_of_forty_lines_learns_and_logs_what_it_costs(tmp_path: Path) -> None:
+    slope = load_file(train_slope(SlopeConfig(str(tmp_path / "run"))))["slope"]
+    assert float(slope) == pytest.approx(3, abs=0.05)
+    rows = read_log(tmp_path / "run")
+    assert [row["images"] for row in rows if row["event"] == "validation"] == list(range(0, 401, 40))
+    steps = [row for row in rows if row["event"] == "train"]
+    assert [row["images"] for row in steps] == list(range(80, 401, 80))
+    assert all(row["images_per_second"] > 0 and row["peak_memory_mib"] > 50 for row in steps)
+    assert steps[0]["learning_rate"] == 0.2
+    assert steps[-1]["learning_rate"] == pytest.approx(0.2 * (1 - 396 / 400) / 0.1)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("moment", [4, 80, 236, 396])
+def test_a_trainer_that_is_stopped_anywhere_ends_as_the_unbroken_one(
+    tmp_path: Path, accumulate: int, moment: int
+) -> None:
+    def stop(images: int) -> None:
+        if images == moment:
+            raise Fault
+
+    config = SlopeConfig(str(tmp_path / "stopped"), accumulate=accumulate)
+    with pytest.raises(Fault):
+        train_slope(config, stop)
+    train_slope(config)
+    train_slope(replace(config, out=str(tmp_path / "unbroken")))
+    one, other = (state(tmp_path / name, 400) for name in ("stopped", "unbroken"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_nothing_is_due_between_two_batches_of_one_step_and_all_that_is_wanted_at_the_end(tmp_path: Path) -> None:
+    config = SlopeConfig(str(tmp_path / "run"), images=90, accumulate=5, validate_every=20, checkpoint_every=1000)
+    assert train_slope(config).parent.name == "images-000000100", "whole steps only"
+    assert [row["images"] for row in read_log(tmp_path / "run") if "error" in row] == [0, 20, 40, 60, 80, 100]
+    [checkpoint] = (tmp_path / "run" / "checkpoints").iterdir()
+    assert json.loads((checkpoint / "state" / "progress.json").read_text()) == {"images": 100}
+
+
+def test_what_is_done_every_0_images_is_never_due(tmp_path: Path) -> None:
+    assert not Session(SlopeConfig(str(tmp_path))).due(0, at_start=True)
+
+
+def test_two_batches_of_four_are_one_of_eight_in_every_step(tmp_path: Path) -> None:
+    shapes = {"whole": {"batch_size": 8}, "parts": {"accumulate": 2}}
+    for name, shape in shapes.items():
+        train_slope(SlopeConfig(str(tmp_path / name), **shape))
+    whole, parts = (state(tmp_path / name, 400) for name in shapes)
+    for key, value in whole.items():
+        torch.testing.assert_close(parts[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_explodes_stops_the_trainer_before_it_is_learnt_from(tmp_path: Path) -> None:
+    with pytest.raises(GenError, match=r"the loss is nan after 0 images, in the batch of \d+\.png, "):
+        train_slope(SlopeConfig(str(tmp_path / "run"), slope=float("nan")))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_only_the_main_process_speaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for main in (True, False):
-        _, say = session.progress(SimpleNamespace(is_main_process=main), 0, 8)
-        say("a line")
+        training = Session(SlopeConfig(str(tmp_path)))
+        monkeypatch.setattr(type(training.accelerator), "is_main_process", main)
+        training.print("a line")
+        assert training.due(1, at_start=True) == main
     assert capsys.readouterr().err.count("a line") == 1
