@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
+from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
 
 from .conftest import CONFIGS, Ended, make_data
@@ -163,6 +163,26 @@ def test_the_model_decides_whether_weights_may_learn_from_its_images(
         assert [row.weights_may_learn for row in read_manifest(out).rows] == [allowed]
 
 
+def test_an_image_to_start_from_is_recorded_and_a_real_one_takes_the_right_to_learn(
+    gen: Gen, broken_model: Path, tmp_path: Path
+) -> None:
+    path = broken_model / "capabilities.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_may_learn": True}))
+    pixels = np.random.default_rng(0).random((40, 48), np.float32)
+    for mark, allowed in (({"synthetic": "yes"}, True), ({}, False)):
+        write_png(tmp_path / "start.png", Radiograph(pixels, None, mark))
+        out = tmp_path / f"out {allowed}"
+        settings = ("--steps", 4, "--init", tmp_path / "start.png", "--strength", 0.25)
+        ended = gen("sample", "--model", broken_model, "--prompt", PROMPT, *settings, "--out", out)
+        assert ended.code == 0, ended.err
+        assert ("not marked as synthetic" in ended.err) is not allowed
+        [row] = read_manifest(out).rows
+        assert row.weights_may_learn is allowed
+        made = read_radiograph(row.file).provenance
+        assert (made["strength"], made["init_synthetic"]) == ("0.25", "yes" if allowed else "unknown")
+        assert len(made["init_sha256"]) == 64
+
+
 def test_what_the_model_was_never_shown_is_warned_of(sample: Gen) -> None:
     ended = sample("--prompt", "Hernia.", "--dry-run")
     assert ended.code == 0
@@ -191,6 +211,10 @@ def test_what_the_model_was_never_shown_is_warned_of(sample: Gen) -> None:
         (("--prompt", "63 yo F", "--view", "oblique"), "oblique"),
         (("--prompt", "63 yo F", "--prompts-file", "x"), "--prompt and --prompts-file are both given"),
         (("--prompt", "63 yo F", "--model", "/nowhere"), "/nowhere is not a folder"),
+        (("--prompt", "63 yo F", "--init", "/nowhere.png"), "/nowhere.png: No such file or directory"),
+        (("--prompt", "63 yo F", "--init", __file__), "not a PNG, JPEG or DICOM file"),
+        (("--prompt", "63 yo F", "--init", "x.png", "--strength", 0), "--strength"),
+        (("--prompt", "63 yo F", "--guidance-interval", 5, 1), "guidance_interval is (5.0, 1.0)"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_culprit(sample: Gen, arguments: tuple, culprit: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
 from gen.core.files import require_free_space
-from gen.core.radiograph import Radiograph, write_png
+from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
 from gen.language.study import Study
 from gen.language.tokens import token_counter
@@ -41,7 +41,8 @@ class Job:
 
     ``text`` is one prompt, ``prompts_file`` a file with one a line, instead; ``view`` to ``findings`` are added to
     each. ``raw_prompt``: the model gets the text as typed. ``model``: a model's folder, None for the bundled one.
-    ``size``: pixels a side, None for the model's.
+    ``size``: pixels a side, None for the model's. ``init``: an image that sampling starts from, as far as ``strength``
+    says; ``guidance_interval``, ``strength`` and the rest are those of `gen.model.sampling.pipeline.Settings`.
     """
 
     text: str = ""
@@ -50,7 +51,10 @@ class Job:
     seed: int = 0
     steps: int = DEFAULT_STEPS
     guidance: float = DEFAULT_GUIDANCE
+    guidance_interval: tuple[float, float] | None = None
     negative: str = ""
+    init: Path | None = None
+    strength: float = 0.5
     view: str | None = None
     age: int | None = None
     sex: str | None = None
@@ -81,6 +85,7 @@ class ReadJob:
     folder: Path
     items: tuple[Item, ...]
     negative: str
+    init: Radiograph | None
 
 
 def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], log: Log | None = None) -> None:
@@ -104,6 +109,8 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
         if job.size not in (None, pipeline.size):
             log(f"warning: the model was trained at {pipeline.size} pixels; at {job.size} its images are worse")
     weights_may_learn = (pipeline.capabilities or {}).get("weights_may_learn") is True
+    if read.init is not None and read.init.provenance.get("synthetic") != "yes":
+        weights_may_learn = False  # the licence of the image to start from is not known
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,7 +119,12 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
     shown: list[Radiograph] = []
     rows: list[Row] = []
     listed = 0
-    bar = tqdm(total=len(read.items) * job.steps, unit="step", disable=log is None, leave=False)
+    bar = tqdm(
+        total=len(read.items) * (job.steps if job.init is None else round(job.steps * job.strength)),
+        unit="step",
+        disable=log is None,
+        leave=False,
+    )
     try:
         for item, image in sample_job(read, pipeline, bar.update):
             path = result_path(out, image, job.seed, item.k)
@@ -174,7 +186,10 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
             log("warning: --negative has no effect with --guidance 1")
     wanted = [request for request in requests for _ in range(job.count)]
     items = [Item(k, derived_seed(job.seed, k), request) for k, request in enumerate(wanted)]
-    return ReadJob(job, folder, tuple(items), negative)
+    init = None if job.init is None else read_radiograph(job.init)
+    if init is not None and init.provenance.get("synthetic") != "yes" and log is not None:
+        log(f"warning: {job.init} is not marked as synthetic; what is made from it may show its patient")
+    return ReadJob(job, folder, tuple(items), negative, init)
 
 
 def sample_job(
@@ -187,10 +202,13 @@ def sample_job(
         pipeline,
         [item.request.prompt for item in read.items],
         [item.seed for item in read.items],
+        init=[] if read.init is None else [read.init] * len(read.items),
         steps=read.job.steps,
         guidance=read.job.guidance,
+        guidance_interval=read.job.guidance_interval,
         negative=read.negative,
         size=read.job.size,
+        strength=read.job.strength,
         on_step=on_step,
     )
     return zip(read.items, images, strict=True)
