@@ -96,14 +96,18 @@ def _middle(pixels: np.ndarray) -> np.ndarray:
 
 
 def _filled(pixels: np.ndarray, hole: np.ndarray, sigma: float) -> np.ndarray:
-    """``pixels`` with ``hole`` filled by normalised convolution, wider and wider until everything is reached."""
+    """``pixels`` with ``hole`` filled by normalised convolution, wider and wider until everything is reached.
+
+    Where all is hole, ``pixels`` as they are.
+    """
     from scipy import ndimage
 
     known = (~hole).astype(np.float32)
     filled, missing = pixels.copy(), hole.copy()
-    while missing.any():
+    enough = min(0.05, float(known.mean()) / 2)  # the widest filter sees the mean everywhere
+    while enough and missing.any():
         weight = ndimage.gaussian_filter(known, sigma)
-        reached = missing & (weight > 0.05)
+        reached = missing & (weight > enough)
         value = ndimage.gaussian_filter(pixels * known, sigma)
         filled[reached] = value[reached] / weight[reached]
         missing &= ~reached

@@ -9,6 +9,7 @@ the right.
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,8 +56,11 @@ class Frame:
         """Read what `save` wrote. Raises BadInput for anything else."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return cls(stored["mean"], stored["basis"], float(stored["residual"]))
-        except (OSError, ValueError, KeyError) as error:
+                frame = cls(stored["mean"], stored["basis"], float(stored["residual"]))
+            if (frame.mean.shape, frame.basis.shape) != ((SIDE, SIDE), (COMPONENTS, SIDE, SIDE)):
+                raise ValueError(f"its arrays are {frame.mean.shape} and {frame.basis.shape}")
+            return frame
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise BadInput(
                 f"{path} is no canonical frame ({error})", hint="use the frame.npz of `gen data prepare`"
             ) from error
@@ -80,7 +84,7 @@ def fit_frame(images: np.ndarray, inside: np.ndarray, rounds: int = 4) -> tuple[
     poses, misfit = _descend(pixels, seen, poses, frame, centred=True)
     again = _restarted(pixels, seen, frame, misfit > misfit.quantile(0.7))
     poses, misfit = _better(poses, misfit, again)
-    sound = misfit < misfit.quantile(0.95)
+    sound = misfit <= misfit.quantile(0.95)
     frame = _frame_of(warp(pixels[sound], poses[sound])[:, 0].numpy(), COMPONENTS)
     return Frame(frame.mean, frame.basis, float(misfit.quantile(0.95))), poses.numpy()
 
@@ -90,12 +94,18 @@ def align(images: np.ndarray, inside: np.ndarray, frame: Frame) -> tuple[np.ndar
 
     A wrong fit has a large misfit and looks unlike the mean. A large misfit alone also means an unusual chest.
     """
+    poses, fits = np.zeros((len(images), 5), np.float32), np.zeros(len(images), bool)
+    for start in range(0, len(images), 256):  # the memory of a descent, not its result, grows with the number
+        part = slice(start, start + 256)
+        poses[part], fits[part] = _align(images[part], inside[part], frame)
+    return poses, fits
+
+
+def _align(images: np.ndarray, inside: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
     pixels, seen = torch.from_numpy(images)[:, None], torch.from_numpy(inside)[:, None]
-    poses, misfit = torch.zeros(len(images), 5), torch.zeros(len(images))
-    for part in torch.arange(len(images)).split(256):
-        poses[part], misfit[part] = _descend(pixels[part], seen[part], poses[part], frame, steps=60)
+    poses, misfit = _descend(pixels, seen, torch.zeros(len(images), 5), frame, steps=60)
     again = _restarted(pixels, seen, frame, misfit > RESTART * frame.residual)
     poses, misfit = _better(poses, misfit, again)
     moved, weight = warp(pixels, poses), warp(seen, poses, outside="zeros") * _middle()

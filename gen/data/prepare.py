@@ -16,17 +16,20 @@ from typing import TypeVar
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.core.files import sha256_file, write_json, write_text
+from gen.core.files import read_json, sha256_file, write_json, write_text
 from gen.core.manifest import Manifest, Row, read_manifest, split_of, write_manifest
 from gen.core.radiograph import Radiograph, pad_to_square, read_radiograph, resize, write_png
 from gen.core.run import open_run
 from gen.data import clean
 from gen.data.frame import SIDE, Frame, align, fit_frame, to_canonical
-from gen.data.split import patient_of
+from gen.data.split import data_digest, patient_of
 
 Item = TypeVar("Item")
+Scales = dict[str, list[float]]  # by measure, the two bounds between its levels
 FRAME, SCALES, LEFT_OUT = "frame.npz", "scales.json", "left_out.csv"
-LEVELS = ("low", "medium", "high")  # terciles of sharpness and contrast
+PREPARED = "canonical frame, normalised exposure"  # what a prepared image says of itself
+MEASURES = ("sharpness", "contrast")
+LEVELS = ("low", "medium", "high")  # terciles of both
 FEWEST = 32  # images that a frame can be learnt from
 MOST = 900  # that it is learnt from
 LEAST_COVERAGE = 0.85  # share of the canonical picture that an image must show
@@ -53,32 +56,36 @@ def prepare(
         raise BadInput(f"size is {config.size}", hint=f"use a multiple of 8, {SIDE} or more")
     source = read_manifest(config.data)
     out = Path(out)
-    learnt = [row for row in source.rows if row.view != "lateral" and _is_training(row)]
-    if config.like is None and len(learnt) < FEWEST:
-        raise BadInput(
-            f"{config.data} has {len(learnt)} frontal images of training patients, and a frame needs {FEWEST}",
-            hint="name a prepared data set with like, and its frame is used",
-        )
-    given = None if config.like is None else Frame.load(Path(config.like) / FRAME)
-    with open_run(out, config, command=command) as run:
+    given = None if config.like is None else _read_like(Path(config.like), config.size)
+    if given is None:
+        _require_enough(config, [row for row in source.rows if row.view != "lateral" and _is_learnt(row)])
+    with open_run(out, config, command=command, data=_digest(source)) as run:
         small, inside, refused = _read_small(source.rows)
-        rows = [row for row in source.rows if str(row.file) not in refused]
-        frame = _frame(run.folder / FRAME, given, rows, small, inside)
+        rows = [row for row in source.rows if _name(row) not in refused]
+        if given is None:
+            _require_enough(config, [row for row in rows if _is_learnt(row)])
+        frame = _frame(run.folder / FRAME, given and given[0], rows, small, inside)
         poses, fits = align(small, inside, frame)
         made: list[Row] = []
         measures: list[tuple[float, float]] = []
+        taken: set[Path] = set()
         for row, pose, sound in _bar(list(zip(rows, poses, fits, strict=True)), "preparing images"):
             if not sound:
-                refused[str(row.file)] = "does not look like a frontal chest in the frame"
+                refused[_name(row)] = "does not look like a frontal chest in the frame"
                 continue
-            pixels, coverage = canonical_image(read_radiograph(row.file).pixels, pose, config.size)
+            image = read_radiograph(row.file)
+            pixels, coverage = canonical_image(image.pixels, pose, config.size)
             if coverage < LEAST_COVERAGE:
-                refused[str(row.file)] = f"shows {coverage:.0%} of the chest, and {LEAST_COVERAGE:.0%} are needed"
+                refused[_name(row)] = f"shows {coverage:.0%} of the chest, and {LEAST_COVERAGE:.0%} are needed"
                 continue
             name = Path("images") / Path(row.split or "") / Path(row.file_name).with_suffix(".png")
             path = out / (row.split or "") / name
+            while path in taken:  # a.png and a.jpg stood in one folder
+                path = path.with_name(f"{path.stem}-{Path(row.file_name).suffix[1:]}.png")
+            taken.add(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_png(path, Radiograph(pixels, None, {"prepared": "canonical frame, normalised exposure"}))
+            marks = {key: image.provenance[key] for key in ("synthetic", "notice") if key in image.provenance}
+            write_png(path, Radiograph(pixels, None, {**marks, "prepared": PREPARED}))
             measures.append((clean.sharpness(pixels), clean.contrast(pixels)))
             made.append(
                 replace(
@@ -90,14 +97,15 @@ def prepare(
                     extra={**row.extra, "coverage": f"{coverage:.3f}"},
                 )
             )
-        if not made:
-            raise BadInput(f"no image of {config.data} fits the frame", hint=f"{out / LEFT_OUT} would list them all")
-        made = _levelled(config, out, made, measures)
-        write_manifest(out, made)
-        left = [(str(Path(file).relative_to(source.folder)), why) for file, why in sorted(refused.items())]
+        left = sorted(refused.items())
         text = io.StringIO()
         csv.writer(text).writerows([("file_name", "reason"), *left])
         write_text(out / LEFT_OUT, text.getvalue())
+        if not made:
+            raise BadInput(f"no image of {config.data} fits the frame", hint=f"{out / LEFT_OUT} says why")
+        scales = given[1] if given else _terciles(measures)
+        write_json(out / SCALES, scales)
+        write_manifest(out, [_levelled(row, pair, scales) for row, pair in zip(made, measures, strict=True)])
         run.log(event="prepared", images=len(made), left_out=len(left))
     return read_manifest(out), left
 
@@ -122,12 +130,12 @@ def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, 
     small, inside, refused = [], [], {}
     for row in _bar(rows, "reading images"):
         if row.view == "lateral":
-            refused[str(row.file)] = "a lateral view: the frame is of frontal ones"
+            refused[_name(row)] = "a lateral view: the frame is of frontal ones"
             continue
         try:
             image, mask = small_image(read_radiograph(row.file).pixels)
         except BadInput as error:
-            refused[str(row.file)] = error.message
+            refused[_name(row)] = error.message
             continue
         small.append(image)
         inside.append(mask)
@@ -135,34 +143,64 @@ def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, 
     return np.reshape(small, shape).astype(np.float32), np.reshape(inside, shape).astype(np.float32), refused
 
 
+def _read_like(folder: Path, size: int) -> tuple[Frame, Scales]:
+    """The frame and the scales of the prepared data set in ``folder``. Raises BadInput for any other folder."""
+    frame, scales = Frame.load(folder / FRAME), read_json(folder / SCALES)
+    if not all(np.shape(scales.get(name, 0)) == (2,) for name in MEASURES):
+        raise BadInput(f"{folder / SCALES} does not hold the terciles of {' and '.join(MEASURES)}")
+    widths = {row.width for row in read_manifest(folder).rows}
+    if widths != {size}:  # neighbours differ less in larger images
+        raise BadInput(
+            f"size is {size}, and the images of {folder} have {', '.join(map(str, widths))} pixels a side",
+            hint="sharpness can be compared among images of one size only",
+        )
+    return frame, scales
+
+
+def _require_enough(config: PrepareConfig, learnt: Sequence[Row]) -> None:
+    if len(learnt) < FEWEST:
+        raise BadInput(
+            f"{config.data} has {len(learnt)} frontal images of training patients, and a frame needs {FEWEST}",
+            hint="rows count that have weights_may_learn = yes; with --like, the frame of a prepared data set is used",
+        )
+
+
 def _frame(path: Path, given: Frame | None, rows: Sequence[Row], small: np.ndarray, inside: np.ndarray) -> Frame:
     """The frame in ``path``, which is ``given`` or learnt from training patients where there is none yet."""
     if not path.exists():
-        learnt = [i for i, row in enumerate(rows) if _is_training(row)]
+        learnt = [i for i, row in enumerate(rows) if _is_learnt(row)]
         chosen = [learnt[i * len(learnt) // min(MOST, len(learnt))] for i in range(min(MOST, len(learnt)))]
         (given or fit_frame(small[chosen], inside[chosen])[0]).save(path)
     return Frame.load(path)
 
 
-def _is_training(row: Row) -> bool:
-    return (row.split or split_of(patient_of(row))) == "train"
+def _is_learnt(row: Row) -> bool:
+    """Whether a frame may show what ``row`` looks like: its mean and components are weights like any others."""
+    return row.weights_may_learn and (row.split or split_of(patient_of(row))) == "train"
 
 
-def _levelled(config: PrepareConfig, out: Path, rows: list[Row], measures: list[tuple[float, float]]) -> list[Row]:
-    """``rows`` with sharpness and contrast as low, medium or high: terciles of this set, or of the one it is like."""
-    import json
+def _name(row: Row) -> str:
+    """The image in the data set: its splits may share a file name."""
+    return f"{row.split}/{row.file_name}" if row.split else row.file_name
 
-    if config.like is not None:
-        scales = json.loads((Path(config.like) / SCALES).read_text(encoding="utf-8"))
-    else:
-        thirds = np.quantile(np.array(measures), (1 / 3, 2 / 3), axis=0)
-        scales = {"sharpness": thirds[:, 0].tolist(), "contrast": thirds[:, 1].tolist()}
-    write_json(out / SCALES, scales)
-    levels = [
-        {name: LEVELS[int(np.searchsorted(scales[name], value))] for name, value in zip(scales, pair, strict=True)}
-        for pair in measures
-    ]
-    return [replace(row, extra={**row.extra, **level}) for row, level in zip(rows, levels, strict=True)]
+
+def _digest(source: Manifest) -> str:
+    splits: dict[str, list[Row]] = {}
+    for row in source.rows:
+        splits.setdefault(row.split or "", []).append(row)
+    return data_digest(splits)
+
+
+def _terciles(measures: Sequence[tuple[float, float]]) -> Scales:
+    thirds = np.quantile(np.array(measures), (1 / 3, 2 / 3), axis=0)
+    return {name: thirds[:, k].tolist() for k, name in enumerate(MEASURES)}
+
+
+def _levelled(row: Row, measured: tuple[float, float], scales: Scales) -> Row:
+    """``row`` with its sharpness and its contrast as low, medium or high."""
+    pairs = zip(MEASURES, measured, strict=True)
+    levels = {name: LEVELS[int(np.searchsorted(scales[name], value))] for name, value in pairs}
+    return replace(row, extra={**row.extra, **levels})
 
 
 def _bar(items: Sequence[Item], label: str) -> Iterator[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from gen.core.errors import BadInput
 from gen.core.manifest import Manifest, Row, read_manifest, write_manifest
@@ -44,9 +46,9 @@ def small() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty chests, a lateral and a picture of noise."""
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("radiographs")
     rows = []
     for number in range(62):
         path = folder / f"{number:02}.png"
@@ -59,8 +61,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, list[tuple[str, str]]]:
-    return prepare(PrepareConfig(str(films), size=64), tmp_path_factory.mktemp("runs") / "prepared")
+def prepared(radiographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, list[tuple[str, str]]]:
+    return prepare(PrepareConfig(str(radiographs), size=64), tmp_path_factory.mktemp("runs") / "prepared")
 
 
 @given(st.tuples(*[st.integers(0, 12)] * 4), st.booleans())
@@ -102,6 +104,13 @@ def test_what_lies_outside_the_picture_is_continued_smoothly() -> None:
     np.testing.assert_allclose(clean.paint_marks(pixels, inside), 0.5, atol=1e-5)
 
 
+@pytest.mark.parametrize("seen", [0, 1, 64])
+def test_an_image_that_shows_next_to_nothing_is_filled_too(seen: int) -> None:
+    pixels, inside = np.full((64, 64), 0.5, np.float32), np.zeros((64, 64), bool)
+    inside.flat[:seen] = True
+    np.testing.assert_allclose(clean.paint_marks(np.where(inside, pixels, 0.5), inside), 0.5, atol=1e-5)
+
+
 def test_alignment_takes_most_of_the_variance(small: tuple[np.ndarray, np.ndarray]) -> None:
     images, inside = small
     frame, poses = fit_frame(images, inside)
@@ -139,15 +148,25 @@ def test_a_frame_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert (again.mean == frame.mean).all()
     assert (again.basis == frame.basis).all()
     assert again.residual == frame.residual
-    (tmp_path / "other.npz").write_bytes(b"nothing")
+    other = tmp_path / "other.npz"
+    whole = (tmp_path / "frame.npz").read_bytes()
+    for content in (b"", b"nothing", whole[:-100]):
+        other.write_bytes(content)
+        with pytest.raises(BadInput, match="no canonical frame"):
+            Frame.load(other)
+    with other.open("wb") as stream:
+        np.save(stream, frame.mean)
     with pytest.raises(BadInput, match="no canonical frame"):
-        Frame.load(tmp_path / "other.npz")
+        Frame.load(other)
+    Frame(frame.mean[1:], frame.basis, 0.5).save(other)
+    with pytest.raises(BadInput, match=r"its arrays are \(47, 48\)"):
+        Frame.load(other)
 
 
-def test_every_image_is_prepared_or_named(films: Path, prepared: tuple[Manifest, list[tuple[str, str]]]) -> None:
+def test_every_image_is_prepared_or_named(radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]]) -> None:
     manifest, left = prepared
     assert {name for name, _ in left} | {Path(row.file_name).name for row in manifest.rows} == {
-        path.name for path in films.glob("*.png")
+        path.name for path in radiographs.glob("*.png")
     }
     reasons = dict(left)
     assert "lateral" in reasons["60.png"]
@@ -163,21 +182,21 @@ def test_every_image_is_prepared_or_named(films: Path, prepared: tuple[Manifest,
 
 
 def test_the_same_command_gives_the_same_and_another_is_refused(
-    films: Path, prepared: tuple[Manifest, list[tuple[str, str]]]
+    radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]]
 ) -> None:
     manifest, _ = prepared
-    assert prepare(PrepareConfig(str(films), size=64), manifest.folder)[0] == manifest
+    assert prepare(PrepareConfig(str(radiographs), size=64), manifest.folder)[0] == manifest
     with pytest.raises(BadInput, match="size: 64 -> 48"):
-        prepare(PrepareConfig(str(films), size=48), manifest.folder)
+        prepare(PrepareConfig(str(radiographs), size=48), manifest.folder)
 
 
 def test_other_images_are_brought_to_the_frame_of_a_prepared_set(
-    films: Path, prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
+    radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
 ) -> None:
     manifest, _ = prepared
     few = tmp_path / "few"
     few.mkdir()
-    write_png(few / "a.png", read_radiograph(films / "05.png"))
+    write_png(few / "a.png", read_radiograph(radiographs / "05.png"))
     write_manifest(few, [Row(file=few / "a.png", patient_id="q", view="PA")])
     with pytest.raises(BadInput, match="a frame needs"):
         prepare(PrepareConfig(str(few), size=64), tmp_path / "alone")
@@ -188,11 +207,80 @@ def test_other_images_are_brought_to_the_frame_of_a_prepared_set(
     assert again.rows[0].extra["sharpness"] == row.extra["sharpness"]
 
 
-def test_the_command_says_what_it_did(films: Path, tmp_path: Path) -> None:
-    table = read_manifest(films)
+def test_a_like_of_another_kind_or_size_is_refused_before_any_work(
+    radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    folder = prepared[0].folder
+    with pytest.raises(BadInput, match="have 64 pixels a side"):
+        prepare(PrepareConfig(str(radiographs), size=96, like=str(folder)), tmp_path / "out")
+    with pytest.raises(BadInput, match="no canonical frame"):
+        prepare(PrepareConfig(str(radiographs), size=64, like=str(radiographs)), tmp_path / "out")
+    without = tmp_path / "without"
+    shutil.copytree(folder, without)
+    (without / "scales.json").write_text("{}")
+    with pytest.raises(BadInput, match="does not hold the terciles"):
+        prepare(PrepareConfig(str(radiographs), size=64, like=str(without)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_that_is_said_of_an_image_stays_true(
+    radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    """Reached by a link, with one name twice, synthetic: nothing is overwritten, mixed up, or taken for real."""
+    real, link = tmp_path / "real", tmp_path / "link"
+    (real / "test").mkdir(parents=True)
+    link.symlink_to(real)
+    one, other = (read_radiograph(radiographs / name).pixels for name in ("05.png", "06.png"))
+    write_png(real / "test/a.png", Radiograph(one, None, {"synthetic": "yes", "prompt": "PA view."}))
+    Image.fromarray(np.rint(other * 255).astype(np.uint8)).save(real / "test/a.jpg", quality=100)
+    write_png(real / "test/b.png", Radiograph(one))
+    views = {"a.png": "PA", "a.jpg": "PA", "b.png": "lateral"}
+    write_manifest(real, [Row(file=real / "test" / n, patient_id=n, view=v, split="test") for n, v in views.items()])
+    like = str(prepared[0].folder)
+    manifest, left = prepare(PrepareConfig(str(link), size=64, like=like), tmp_path / "out")
+    assert left == [("test/b.png", "a lateral view: the frame is of frontal ones")]
+    theirs = {row.file.name: read_radiograph(row.file) for row in prepared[0].rows}
+    found = {row.patient_id: read_radiograph(row.file) for row in manifest.rows}
+    np.testing.assert_allclose(found["a.png"].pixels, theirs["05.png"].pixels, atol=0.01)
+    np.testing.assert_allclose(found["a.jpg"].pixels, theirs["06.png"].pixels, atol=0.05)
+    assert found["a.png"].provenance["synthetic"] == "yes"
+    assert "synthetic" not in found["a.jpg"].provenance
+
+
+def test_a_set_of_which_nothing_fits_is_refused_and_the_list_says_why(
+    prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "data", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no image")
+    write_manifest(folder, [Row(file=folder / "a.png", patient_id="q", view="PA")])
+    with pytest.raises(BadInput, match="says why"):
+        prepare(PrepareConfig(str(folder), size=64, like=str(prepared[0].folder)), out)
+    assert "a.png" in (out / LEFT_OUT).read_text()
+    (folder / "a.png").write_bytes(b"another")
+    with pytest.raises(BadInput, match="started with another config"):
+        prepare(PrepareConfig(str(folder), size=64, like=str(prepared[0].folder)), out)
+
+
+def test_a_frame_learns_from_what_weights_may_learn_and_what_can_be_read(radiographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(radiographs, folder)
+    rows = read_manifest(folder).rows
+    write_manifest(folder, [replace(row, weights_may_learn=False) for row in rows])
+    with pytest.raises(BadInput, match="has 0 frontal images of training patients"):
+        prepare(PrepareConfig(str(folder), size=64), tmp_path / "out")
+    write_manifest(folder, rows)
+    for row in rows[3:]:
+        row.file.write_bytes(b"no image")
+    with pytest.raises(BadInput, match=r"has [0-3] frontal images of training patients"):
+        prepare(PrepareConfig(str(folder), size=64), tmp_path / "out")
+
+
+def test_the_command_says_what_it_did(radiographs: Path, tmp_path: Path) -> None:
+    table = read_manifest(radiographs)
     few = tmp_path / "few"
     few.mkdir()
-    (few / "x.png").write_bytes((films / "01.png").read_bytes())
+    (few / "x.png").write_bytes((radiographs / "01.png").read_bytes())
     write_manifest(few, [replace(table.rows[1], file=few / "x.png", sha256="")])
     outcome = CliRunner().invoke(data, ["prepare", str(few), "--out", str(tmp_path / "out")])
     assert isinstance(outcome.exception, BadInput)
