@@ -45,6 +45,8 @@ class TrainingConfig:
 
     out: str
     data: str = "${oc.env:CXR_DATA,../shared/data}/cxr"
+    # Another run folder, whose newest checkpoint is the start: a release cools down in a copy, and the run goes on.
+    resume_from: str | None = None
     images: int = number(100_000, above=0)  # to learn from, in all
     batch_size: int = number(32, above=0)  # images a process
     accumulate: int = number(1, above=0)  # batches an optimiser step
@@ -83,6 +85,10 @@ class Session:
         self.precision = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         torch.manual_seed(config.seed)
         self.checkpoint, self._skipped = newest_checkpoint(config.out)  # its folder, where there is one
+        if self.checkpoint is None and config.resume_from is not None:
+            self.checkpoint, self._skipped = newest_checkpoint(config.resume_from)
+            if self.checkpoint is None:
+                raise BadInput(f"resume_from is {config.resume_from}, which has no whole checkpoint")
         self.images = 0  # learnt from, by all processes together
         self._batch = config.batch_size * self.accelerator.num_processes
         self._step_images = self._batch * config.accumulate

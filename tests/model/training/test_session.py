@@ -147,6 +147,24 @@ def test_a_trainer_that_is_stopped_anywhere_ends_as_the_unbroken_one(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_a_copy_of_a_run_goes_on_from_its_newest_checkpoint_and_leaves_it_alone(tmp_path: Path) -> None:
+    steady = SlopeConfig(str(tmp_path / "steady"), images=160, cooldown=0.0)
+    train_slope(steady)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "steady").rglob("*")}
+    release = replace(steady, out=str(tmp_path / "release"), images=240, cooldown=1 / 3, resume_from=steady.out)
+    train_slope(release)
+    rows = [row for row in read_log(tmp_path / "release") if row["event"] == "train"]
+    assert [row["images"] for row in rows] == [240]
+    assert rows[-1]["learning_rate"] < 0.2 * 0.1
+    whole = replace(steady, out=str(tmp_path / "whole"), images=240, cooldown=1 / 3)
+    train_slope(whole)
+    one, other = (state(tmp_path / name, 240) for name in ("release", "whole"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "steady").rglob("*")}
+    with pytest.raises(BadInput, match="no whole checkpoint"):
+        train_slope(replace(release, out=str(tmp_path / "other"), resume_from=str(tmp_path / "nowhere")))
+
+
 def test_nothing_is_due_between_two_batches_of_one_step_and_all_that_is_wanted_at_the_end(tmp_path: Path) -> None:
     config = SlopeConfig(str(tmp_path / "run"), images=90, accumulate=5, validate_every=20, checkpoint_every=1000)
     assert train_slope(config).parent.name == "images-000000100", "whole steps only"
