@@ -109,10 +109,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
 
         # What learns, and how
         if config.refit_encoder or (config.init is None and config.shape.class_name == "AutoencoderTiny"):
-            some = pixels["train"][:: max(1, len(pixels["train"]) // 500)]
-            set_encoder = refit_patch_encoder if config.refit_encoder else set_patch_encoder
-            components = patch_pca(some, shrink_factor(bare), int(bare.config.latent_channels))
-            set_encoder(bare, *components, config.shape.whitening)
+            _fit_encoder(bare, pixels["train"], config)
         linear = freeze_linear_encoder(bare)
         if config.gradient_checkpointing:
             bare.enable_gradient_checkpointing()
@@ -204,6 +201,14 @@ def _start(config: AutoencoderConfig) -> Any:
         num_encoder_blocks=(0,) * stages,
         num_decoder_blocks=tuple(shape.blocks),
     )
+
+
+def _fit_encoder(bare: Any, pixels_u8: np.ndarray, config: AutoencoderConfig) -> None:
+    """Set the linear encoder of ``bare`` to the patch PCA of some 500 images of ``pixels_u8`` (N, H, W)."""
+    some = pixels_u8[:: max(1, len(pixels_u8) // 500)]
+    set_encoder = refit_patch_encoder if config.refit_encoder else set_patch_encoder
+    components = patch_pca(some, shrink_factor(bare), int(bare.config.latent_channels))
+    set_encoder(bare, *components, config.shape.whitening)
 
 
 def _check_shape(shape: AutoencoderShape) -> None:

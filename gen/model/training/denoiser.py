@@ -115,9 +115,6 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     attention = pick_attention(config.attention, training.device, training.precision, training=True)
     vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"], training.checkpoint)
     set_attention(unet, attention)
-    if config.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    text_encoder.requires_grad_(config.train_text_encoder)
 
     data = data_digest({split: rows[split] for split in ("train", "validation")})
     with training.open(command, data=data) as run:
@@ -152,6 +149,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
             training.print(f"shape is not used: the architecture is that of {config.init}")
         if config.captions == "prompt" and (cut := cut_captions(tokenizer, captions["train"])):
             training.print(cut)
+        held_out = captions["validation"].fixed()
         measured = config.preview_every and training.accelerator.is_main_process
         strangers = held_out_distance(vae, latents["validation"], latents["train"]) if measured else None
 
@@ -159,9 +157,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
                 with training.averaged(), training.accelerator.autocast():
-                    value = validation_loss(
-                        bare, process, latents["validation"], captions["validation"].fixed(), tokenizer
-                    )
+                    value = validation_loss(bare, process, latents["validation"], held_out, tokenizer)
                 training.log("validation", loss=value)
                 training.print(f"{training.images} images: validation loss {value:.4f}")
             if training.due(config.preview_every):
@@ -227,8 +223,8 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
             raise BadInput(f"{config.init}: epsilon cannot be learnt at zero terminal SNR, as its scheduler has it")
     else:
         if before is None:
-            shape = config.shape
-            tokenizer = train_tokenizer(caption_corpus(texts, config.seed), shape.vocabulary, shape.text_length)
+            corpus = caption_corpus(texts, config.seed)
+            tokenizer = train_tokenizer(corpus, config.shape.vocabulary, config.shape.text_length)
         else:
             tokenizer = load_tokenizer(before / "model" / "tokenizer")
         with refused_by_the_library("the denoiser"):
@@ -242,6 +238,9 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
             f"{vae.config.latent_channels}"
         )
     unet.register_to_config(sample_size=side)  # a folder tuned at another size samples at that
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    text_encoder.requires_grad_(config.train_text_encoder)
     return vae, (unet, text_encoder, tokenizer, scheduler)
 
 
