@@ -97,7 +97,7 @@ def test_recall_counts_what_is_below_the_threshold_of_the_held_out_films() -> No
     value, low, high = planted_copies.recall_at(control, units, found, 0.01).triple
     assert value == 0.75
     assert 0.5 < low < 0.75 < high < 0.95
-    # All are caught or none on every draw: the films that were planted are few, and the interval says so.
+    # All are caught or none on every draw: the images that were planted are few, and the interval says so.
     value, low, high = planted_copies.recall_at(control, units, np.full(40, 0.5), 0.01).triple
     assert (value, high) == (1, pytest.approx(1))
     assert low == pytest.approx(40 / (40 + 1.96**2), abs=1e-3)  # Wilson's
@@ -136,9 +136,9 @@ def test_shuffled_labels_move_between_images_and_pixels_and_patients_stay() -> N
         Row(file=Path(f"/{k}.png"), file_name=f"{k}.png", patient_id=f"p{k}", age=float(k), prompt=str(k))
         for k in range(40)
     )
-    films = ImageSet(Path("/"), rows, np.arange(40, dtype=np.uint8)[:, None, None], tuple(map(str, range(40))))
-    dealt = ladder.shuffled(films, 0)
-    assert (dealt.pixels_u8 is films.pixels_u8, dealt.sha256, dealt.units) == (True, films.sha256, films.units)
+    images = ImageSet(Path("/"), rows, np.arange(40, dtype=np.uint8)[:, None, None], tuple(map(str, range(40))))
+    dealt = ladder.shuffled(images, 0)
+    assert (dealt.pixels_u8 is images.pixels_u8, dealt.sha256, dealt.units) == (True, images.sha256, images.units)
     assert [row.file_name for row in dealt.rows] == [row.file_name for row in rows]
     assert all(row.age == float(row.prompt) for row in dealt.rows)  # what is said of one image stays together
     assert sorted(row.prompt for row in dealt.rows) == sorted(row.prompt for row in rows)
@@ -170,7 +170,7 @@ def test_what_was_said_is_counted_against_labels_that_are_known() -> None:
     found = describe_calls.figures_of(said, labels, np.array([False, False, False, True]), ("a", "b", "c", "d"))
     assert [figure.value for figure in found.values()] == [1, 1 / 3, 1 / 2, 1]
     nothing = describe_calls.figures_of(said & False, labels, np.zeros(4, bool), ("a", "b", "c", "d"))
-    assert nothing["findings said a film"].triple == (0, 0, 0)
+    assert nothing["findings said an image"].triple == (0, 0, 0)
     assert np.isnan(nothing["of those, there"].triple).all()
 
 

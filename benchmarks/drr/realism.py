@@ -1,8 +1,8 @@
 """Projections beside real radiographs: grey levels, the slope of the power spectrum, and a contact sheet.
 
 Projected as `gen drr` does: every whole chest of the CT pack whose licence lets it be shown, and four phantoms; real:
-PA films of adult NIH test patients, one each. Grey levels are compared by the Wasserstein distance of pooled histograms
-(0 to 1), sharpness and texture by the slope of log power over log frequency in the middle half of the image.
+PA radiographs of adult NIH test patients, one each. Grey levels are compared by the Wasserstein distance of pooled
+histograms (0 to 1), sharpness and texture by the slope of log power over log frequency in the middle half of the image.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def exposed(scene: Scene, name: str, *, twins: bool = False) -> Projection:
 @click.command(help=__doc__)
 @common.data_option
 @common.cts_option
-@click.option("-n", "count", type=click.IntRange(2), default=64, show_default=True, help="Real films.")
+@click.option("-n", "count", type=click.IntRange(2), default=64, show_default=True, help="Real radiographs.")
 def main(data: Path, cts: Path, count: int) -> None:
     rows = [
         row

@@ -1,9 +1,9 @@
 """Do the evaluation's figures climb with damage, and what does it cost: a sanity ladder, and time and memory by N.
 
 The ladder compares half A of the real patients with half B as it is, mildly blurred, with noise added, and replaced by
-noise; a figure that does not get worse from rung to rung measures nothing. Another rung deals the labels of test films
+noise; a figure that does not get worse from rung to rung measures nothing. Another rung deals the labels of test images
 out anew: fidelity must not notice, and agreement with what is said must break. The cost is that of the command on two
-sets of PNG files: real films with a little noise, which come again where N is larger than their number; in the second
+sets of PNG files: real images with a little noise, which come again where N is larger than their number; in the second
 set two to a prompt.
 """
 
@@ -86,21 +86,21 @@ def shuffled(images: ImageSet, seed: int) -> ImageSet:
 
 
 def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str, dict[str, Figure]], dict[str, bool]]:
-    """Agreement of test films with their labels and with shuffled ones (mean, least and most of
-    `DEALT`) in the bundled judge's eyes; and by extractor whether all figures of fidelity beside the validation films
+    """Agreement of test images with their labels and with shuffled ones (mean, least and most of
+    `DEALT`) in the bundled judge's eyes; and by extractor whether all figures of fidelity beside the validation images
     are the same for both, to the last bit."""
-    real, films = (read_images(data, split=split, cache=cache) for split in ("validation", "test"))
+    real, images = (read_images(data, split=split, cache=cache) for split in ("validation", "test"))
     judge = load_judge()
     beside = Side(real.rows, real.units, judge.read(real.pixels_u8))
-    seen, thresholds = judge.read(films.pixels_u8), judge.calibration.thresholds
+    seen, thresholds = judge.read(images.pixels_u8), judge.calibration.thresholds
 
     def agreement(images: ImageSet) -> dict[str, Figure]:
         found = alignment(Side(images.rows, images.units, seen), beside, thresholds)
         return {name: getattr(found, name).synthetic for name in AGREEMENT}
 
-    # All findings are told from the same films without any, so what one dealing does to these moves all of them.
-    dealt = [agreement(shuffled(films, seed)) for seed in range(DEALT)]
-    own, values = agreement(films), {name: np.array([each[name].value for each in dealt]) for name in AGREEMENT}
+    # All findings are told from the same images without any, so what one dealing does to these moves all of them.
+    dealt = [agreement(shuffled(images, seed)) for seed in range(DEALT)]
+    own, values = agreement(images), {name: np.array([each[name].value for each in dealt]) for name in AGREEMENT}
     rows = {
         "labels of their own": own,
         "shuffled labels": {
@@ -108,7 +108,8 @@ def deal_anew(data: Path, specs: tuple[str, ...], cache: Path) -> tuple[dict[str
         },
     }
     same = {
-        spec: fidelity(real, films, spec, cache).synthetic == fidelity(real, shuffled(films, 0), spec, cache).synthetic
+        spec: fidelity(real, images, spec, cache).synthetic
+        == fidelity(real, shuffled(images, 0), spec, cache).synthetic
         for spec in specs
     }
     return rows, same
@@ -193,7 +194,7 @@ def main(data: Path, count: int, specs: tuple[str, ...], sizes: tuple[int, ...],
 
     agreement, same = deal_anew(data, specs, cache)
     print(
-        "\nTest films as the bundled judge sees them: under their own labels [95 %], and under each other's (mean "
+        "\nTest images as the bundled judge sees them: under their own labels [95 %], and under each other's (mean "
         f"[least, most] of {DEALT} dealings)\n"
     )
     common.print_table(["", *AGREEMENT], [[name, *(of[m].text(2) for m in of)] for name, of in agreement.items()])

@@ -1,8 +1,8 @@
-"""Are copies found? Training films, changed as a generator might change them, against films of unseen patients.
+"""Are copies found? Training images, changed as a generator might change them, against images of unseen patients.
 
-The threshold is what lets 1 % of the held-out films (validation and test patients) pass for copies; recall is the share
-of planted copies below it. Its interval draws held-out patients and planted films anew, the threshold with them. Beyond
-what the search is made for, the second table shows where it ends.
+The threshold is what lets 1 % of the held-out images (validation and test patients) pass for copies; recall is the
+share of planted copies below it. Its interval draws held-out patients and planted images anew, the threshold with them.
+Beyond what the search is made for, the second table shows where it ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def further(pixels_u8: np.ndarray, model: Path) -> dict[str, np.ndarray]:
         "through the autoencoder": reconstruct(model, pixels_u8),
         "blurred, 2 px": gaussian_filter(image, (0, 2, 2)),
         "noise of 10 %": image + 0.1 * noise,
-        "half of another film mixed in": (image + np.roll(image, 1, 0)) / 2,
+        "half of another image mixed in": (image + np.roll(image, 1, 0)) / 2,
         "shifted by 12 %": shift(image, (0, 0.12 * SIZE, 0), order=1),
         "turned by 7 degrees": rotate(image, 7, (1, 2), reshape=False, order=1),
         "inverted": 255 - image,
@@ -53,8 +53,8 @@ def further(pixels_u8: np.ndarray, model: Path) -> dict[str, np.ndarray]:
 def recall_at(control: np.ndarray, units: np.ndarray, found: np.ndarray, rate: float) -> Figure:
     """The share of ``found`` below the threshold that ``control`` gives at ``rate``, and its 95 % interval.
 
-    Held-out patients and planted films are drawn anew, together; where all are found on every draw, Wilson's lower end
-    stands for what so many films cannot rule out.
+    Held-out patients and planted images are drawn anew, together; where all are found on every draw, Wilson's lower end
+    stands for what so many images cannot rule out.
     """
     members = members_of(units.tolist())
     generator = np.random.default_rng(0)
@@ -82,7 +82,7 @@ def search(pixels_u8: np.ndarray, training: np.ndarray, extractors: list[str]) -
 @click.command(help=__doc__)
 @common.model_option
 @common.data_option
-@click.option("-n", "count", type=click.IntRange(8), default=300, show_default=True, help="Training films to plant.")
+@click.option("-n", "count", type=click.IntRange(8), default=300, show_default=True, help="Training images to plant.")
 @click.option("--false-alarms", "rate", type=click.FloatRange(0, 0.5, min_open=True), default=0.01, show_default=True)
 @common.json_option
 def main(model: Path | None, data: Path, count: int, rate: float, json_file: Path | None) -> None:
@@ -106,8 +106,8 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
     copies = {**planted(training[source]), **further(training[source], common.chosen_model(model))}
     found = {kind: search(pixels_u8, training, extractors) for kind, pixels_u8 in copies.items()}
     print(
-        f"{len(source)} planted copies of each kind, {len(training)} training films, {len(held_out)} held-out films of "
-        f"{len(set(units))} patients; threshold at {rate:.1%} false alarms; {1000 * seconds:.0f} ms a search\n"
+        f"{len(source)} planted copies of each kind, {len(training)} training images, {len(held_out)} held-out images "
+        f"of {len(set(units))} patients; threshold at {rate:.1%} false alarms; {1000 * seconds:.0f} ms a search\n"
     )
     figures: dict[str, Any] = {}
     for name, control in near.items():
@@ -118,7 +118,7 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
             "rate": its_rate,
             "recall": {kind: recall(found=some[name].distance) for kind, some in found.items()},
             "source": {kind: float((some[name].index == source).mean()) for kind, some in found.items()},
-            # At the distance under which 95 % of all planted copies of a kind are, so many held-out films are too.
+            # At the distance under which 95 % of all planted copies of a kind are, so many held-out images are too.
             "false_alarms_at_95": {
                 kind: float((control.distance < np.percentile(some[name].distance, 95)).mean())
                 for kind, some in found.items()
@@ -131,7 +131,7 @@ def main(model: Path | None, data: Path, count: int, rate: float, json_file: Pat
     ]
     common.print_table(["", *figures], table)
     print(
-        "\nShare whose nearest is the very film they were made of, in %, and false alarms where recall is 95 %, in %\n"
+        "\nShare whose nearest is the very image they were made of, in %, and false alarms where recall is 95 %, in %\n"
     )
     table = [
         [

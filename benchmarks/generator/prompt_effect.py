@@ -1,7 +1,7 @@
 """Does the prompt matter? Pairs of the same seed with one fact changed, as a picture and in numbers.
 
 How far two images of one seed differ, beside how far two seeds differ; and whether small classifiers, trained on real
-NIH films only (so that no source can stand in for a label), tell the two prompts apart as they tell held-out patients.
+NIH images only (so that no source can stand in for a label), tell the two prompts apart as they tell held-out patients.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NORMAL = "45 year old male. PA view. No acute cardiopulmonary abnormality."
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two prompts that differ in one fact, and that fact as a label of a real film (None: the film does not say)."""
+    """Two prompts that differ in one fact, and that fact as a label of a real image (None: the image does not say)."""
 
     name: str
     present: str
@@ -165,13 +165,13 @@ def main(
             "pairs_right": right,
         }
     print(f"model {folder.name} ({model_hash(folder)}), {steps} steps, guidance {guidance:g}, {count} seeds")
-    print(f"NIH only: {len(nih['train'])} training films; {len(unseen)} held-out films (validation and test)\n")
+    print(f"NIH only: {len(nih['train'])} training images; {len(unseen)} held-out images (validation and test)\n")
     header = [
         "fact changed",
         f"pixels changed by > {CHANGED:g}: prompt / seed",
         "mean difference: prompt / seed",
         "AUROC, held-out real [95 %]",
-        "films with / without",
+        "images with / without",
         f"AUROC, prompted with against without, {count} each [95 %]",
         "pairs the right way round",
     ]

@@ -1,7 +1,7 @@
 """A contact sheet of samples beside held-out real radiographs, each labelled which is which; nothing is picked.
 
-The real ones are the first of the NIH test patients in the order of a hash, one film each; the samples have the
-captions of those very films as prompts, and seeds 0, 1, 2 and so on.
+The real ones are the first of the NIH test patients in the order of a hash, one image each; the samples have the
+captions of those very images as prompts, and seeds 0, 1, 2 and so on.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def main(
     figure.parent.mkdir(parents=True, exist_ok=True)
     write_contact_sheet(figure, pictures, captions, columns=columns)
     common.print_table(
-        ["seed", "real film", "prompt"],
+        ["seed", "real image", "prompt"],
         [[k, row.file_name, prompt] for k, (row, prompt) in enumerate(zip(rows, prompts, strict=True))],
     )
-    print(f"\npicture: {figure}; real films: NIH Clinical Center, ChestX-ray14, test patients")
+    print(f"\npicture: {figure}; real images: NIH Clinical Center, ChestX-ray14, test patients")
 
 
 if __name__ == "__main__":

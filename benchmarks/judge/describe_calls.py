@@ -1,4 +1,4 @@
-"""What `gen describe` says of test films, beside what their labels say; and what other rules would have said.
+"""What `gen describe` says of test images, beside what their labels say; and what other rules would have said.
 
 The rules: a finding is said from the threshold of best F1 on; the same, without what the judge was not shown to tell;
 and that of `gen describe`: from even odds on, without these. Labels were mined from reports, so they err too.
@@ -38,10 +38,10 @@ def figures_of(
         return lambda chosen: float(of[chosen].sum() / among[chosen].sum()) if among[chosen].any() else float("nan")
 
     return {
-        "findings said a film": bootstrap(patients, lambda chosen: float(said[chosen].sum(1).mean())),
+        "findings said an image": bootstrap(patients, lambda chosen: float(said[chosen].sum(1).mean())),
         "of those, there": bootstrap(patients, share(said & there, said & known)),
         "of those there, said": bootstrap(patients, share(said & there, there)),
-        "normal films with one": bootstrap(patients, share(said.any(1) & normal, normal)),
+        "normal images with one": bootstrap(patients, share(said.any(1) & normal, normal)),
     }
 
 
@@ -49,11 +49,11 @@ def figures_of(
 @common.data_option
 @common.json_option
 def main(data: Path, json_file: Path | None) -> None:
-    films = read_images(data, split="test", cache=common.CACHE)
+    images = read_images(data, split="test", cache=common.CACHE)
     judge = load_judge()
-    seen = judge.read(films.pixels_u8)
+    seen = judge.read(images.pixels_u8)
     complete = load_config(JudgeConfig, Path("configs/judge.yaml"), []).complete  # sources that name all they have
-    labels = targets_of(films.rows, seen.names, complete).binary[:, : len(seen.names)]
+    labels = targets_of(images.rows, seen.names, complete).binary[:, : len(seen.names)]
     others = [j for j, name in enumerate(seen.names) if name != NORMAL]
     names = [seen.names[j] for j in others]
     normal = labels[:, seen.names.index(NORMAL)] == 1
@@ -65,14 +65,15 @@ def main(data: Path, json_file: Path | None) -> None:
         "the same, if it can be told": (likely >= thresholds) & told,
         "gen describe": (likely >= EVEN) & told,
     }
-    found = {rule: figures_of(said, labels[:, others], normal, films.units) for rule, said in rules.items()}
+    found = {rule: figures_of(said, labels[:, others], normal, images.units) for rule, said in rules.items()}
     print(
-        f"{len(films.rows)} test films of {len(set(films.units))} patients, {int(normal.sum())} of them normal [95 %]"
+        f"{len(images.rows)} test images of {len(set(images.units))} patients, "
+        f"{int(normal.sum())} of them normal [95 %]"
     )
     print(f"cannot be told: {', '.join(name for name, can in zip(names, told, strict=True) if not can)}\n")
     table = [[rule, *(figure.text(2) for figure in of.values())] for rule, of in found.items()]
     common.print_table(["said", *next(iter(found.values()))], table)
-    common.save_json(json_file, {"films": len(films.rows), "rules": found})
+    common.save_json(json_file, {"images": len(images.rows), "rules": found})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The judge on sources that it never saw: trained without one, measured on all films of that one.
+"""The judge on sources that it never saw: trained without one, measured on all images of that one.
 
 Train them first, one a source, about 15 minutes each on one core:
 
     gen train judge configs/judge.yaml leave_out=[SOURCE] out=runs/judge-without-SOURCE
 
-Beside each figure stands that of the bundled judge, which learnt from the source, on the source's test films. Where a
-source knows one sort of film only (all are children, all are AP), the figure is the share that is called so.
+Beside each figure stands that of the bundled judge, which learnt from the source, on the source's test images. Where a
+source knows one sort of image only (all are children, all are AP), the figure is the share that is called so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RUNS = Path("runs")
 
 
 def figures_of(judge: Judge, rows: Sequence[Row], complete: Sequence[str]) -> dict[str, Figure]:
-    """By what is told: AUROC, or where all films are of one sort the share that is called so; and the age error."""
+    """By what is told: AUROC, or where all images are of one sort the share that is called so; and the age error."""
     seen = judge.read([read_radiograph(row.file).pixels for row in rows])
     patients = [patient_of(row) for row in rows]
     targets = targets_of(rows, judge.findings, complete)
@@ -70,18 +70,18 @@ def main(data: Path, json_file: Path | None) -> None:
         folder = RUNS / f"judge-without-{source}" / "judge"
         if not folder.is_dir():
             continue
-        films = [row for row in rows if row.source == source]
+        images = [row for row in rows if row.source == source]
         own = [row for row in splits["test"] if row.source == source]
-        unseen = figures_of(load_judge(folder, device="cpu"), films, complete)
+        unseen = figures_of(load_judge(folder, device="cpu"), images, complete)
         native = figures_of(bundled, own, complete)
         for what, figure in unseen.items():
             beside = native[what].text(2) if what in native else ""
-            table.append([source, what, f"{figure.text(2)}, {figure.n} films", beside])
+            table.append([source, what, f"{figure.text(2)}, {figure.n} images", beside])
         figures[source] = unseen
     if not figures:
         raise BadInput(f"no judge in {RUNS}/judge-without-SOURCE/judge", hint="train them first, see --help")
     common.print_table(
-        ["source, unseen", "what", "trained without it, all its films [95 %]", "with it, test films"], table
+        ["source, unseen", "what", "trained without it, all its images [95 %]", "with it, test images"], table
     )
     common.save_json(json_file, figures)
 

@@ -19,7 +19,7 @@ from gen.data.loader import Augmentation, augment, evenly, pixel_cache, to_model
 STILL = Augmentation(0, 0, 0, 0)
 
 
-def film(folder: Path, name: str, pixels: np.ndarray, sha256: str = "") -> Row:
+def image_row(folder: Path, name: str, pixels: np.ndarray, sha256: str = "") -> Row:
     write_png(folder / name, Radiograph(pixels.astype(np.float32), None, {}))
     return Row(file=folder / name, file_name=name, sha256=sha256)
 
@@ -49,7 +49,7 @@ def test_model_range_is_minus_one_to_one(level: int) -> None:
 
 def test_the_cache_holds_the_images_in_the_order_of_the_rows(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16))
-    rows = [film(tmp_path, f"{i}.png", image / 255) for i, image in enumerate(pixels)]
+    rows = [image_row(tmp_path, f"{i}.png", image / 255) for i, image in enumerate(pixels)]
     cache = pixel_cache(rows[::-1], 16, tmp_path / "cache")
     np.testing.assert_array_equal(cache, pixels[::-1])
     assert cache.dtype == np.uint8
@@ -59,7 +59,7 @@ def test_the_cache_holds_the_images_in_the_order_of_the_rows(tmp_path: Path) -> 
 def test_the_cache_is_built_once_and_anew_when_size_rows_or_files_change(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     ramp = np.linspace(0, 0.5, 256).reshape(16, 16)
-    rows = [film(tmp_path, f"{i}.png", ramp + i / 10) for i in range(3)]
+    rows = [image_row(tmp_path, f"{i}.png", ramp + i / 10) for i in range(3)]
     pixel_cache(rows, 16, folder)
     [first] = folder.iterdir()
     stamp = first.stat().st_mtime_ns
@@ -68,14 +68,14 @@ def test_the_cache_is_built_once_and_anew_when_size_rows_or_files_change(tmp_pat
     pixel_cache(rows, 8, folder)
     pixel_cache(rows[:2], 16, folder)
     assert len(list(folder.iterdir())) == 3
-    film(tmp_path, "0.png", ramp + 0.4)
+    image_row(tmp_path, "0.png", ramp + 0.4)
     os.utime(tmp_path / "0.png", ns=(1, stamp + 10**9))
     assert pixel_cache(rows, 16, folder)[0, 0, 0] == round(0.4 * 255)
 
 
 def test_a_file_that_is_no_image_is_named_and_leaves_no_cache(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
-    rows = [film(tmp_path, "good.png", np.eye(8)), Row(file=tmp_path / "bad.png", file_name="bad.png")]
+    rows = [image_row(tmp_path, "good.png", np.eye(8)), Row(file=tmp_path / "bad.png", file_name="bad.png")]
     with pytest.raises(BadInput, match=r"bad\.png"):
         pixel_cache(rows, 8, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())

@@ -84,11 +84,11 @@ def test_each_epoch_shows_each_patient_as_often_as_the_cap_allows_and_no_film_tw
     patients: list[str], seed: int, cap: int
 ) -> None:
     order = Order(tuple(patients), seed, cap)
-    films = Counter(patients)
+    images = Counter(patients)
     for epoch in range(3):
         shown = [order.index(epoch * order.epoch_length + i) for i in range(order.epoch_length)]
         assert len(set(shown)) == len(shown)
-        expected = {patient: min(count, cap or count) for patient, count in films.items()}
+        expected = {patient: min(count, cap or count) for patient, count in images.items()}
         assert Counter(patients[image] for image in shown) == expected
 
 

@@ -25,7 +25,7 @@ def test_its_card_and_figures_are_its_own() -> None:
     card = (bundled_judge() / "README.md").read_text(encoding="utf-8")
     assert judge.reference is not None
     assert judge.reference.key == judge.fingerprint
-    assert f"a row for each of the {len(judge.reference.codes)} training films" in card
+    assert f"a row for each of the {len(judge.reference.codes)} training images" in card
     assert set(judge.findings) <= set(FINDINGS)
     assert set(judge.figures["findings"]) == set(judge.findings) == set(judge.calibration.thresholds)
     assert judge.figures["split"] == "test"

@@ -57,8 +57,8 @@ def at_toy_size(command: str) -> list[str]:
         return [*("2" if word in ("4", "50") else word for word in words), "--size", "96"]
     if words[0] == "doctor":
         return [*words, "--model", "my-model"]
-    # A page serves until it is stopped, the others want more films than a toy has: their own tests run them for real.
-    if words[0] in ("demo", "evaluate") or words[:2] == ["train", "judge"]:
+    # A page serves until it is stopped, the others want more images than a toy has: their own tests run them for real.
+    if words[0] in ("demo", "evaluate") or words[:2] in (["train", "judge"], ["data", "prepare"]):
         return [*words, "--help"]
     if words[0] == "describe":
         return ["describe", "my-data/images/0.png"]

@@ -52,7 +52,7 @@ def test_the_errors_of_independent_samples_add_up_as_variances() -> None:
 
 
 def test_films_of_one_patient_that_are_copies_leave_every_interval_as_it_was() -> None:
-    """The theorem that a film-by-film interval fails: it would shrink by the root of four."""
+    """The theorem that an image-by-image interval fails: it would shrink by the root of four."""
     values = np.random.default_rng(1).standard_normal(40)
     patients = [str(i) for i in range(40)]
     copies, many = np.repeat(values, 4), list(np.repeat(patients, 4))
