@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gen.core.errors import BadInput
 from gen.core.files import read_json
 from gen.language.study import Study
 
 CAPABILITIES = "capabilities.json"
+DECIDING = ("guidance_interval", "style")  # keys that sampling follows: with others a model makes other images
 
 
 def capabilities_of(
@@ -52,9 +54,21 @@ def capabilities_of(
 
 
 def read_capabilities(folder: Path) -> dict[str, Any] | None:
-    """What the model says that it has learnt; None for a folder that says nothing (a user's own checkpoint)."""
+    """What the model says that it has learnt; None for a folder that says nothing (a user's own checkpoint).
+
+    Raises BadInput where sampling cannot follow it.
+    """
     path = folder / CAPABILITIES
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    told = read_json(path)
+    interval, style = told.get("guidance_interval"), told.get("style", [])
+    numbers = isinstance(interval, list) and len(interval) == 2 and all(isinstance(x, (int, float)) for x in interval)
+    if interval is not None and not (numbers and 0 <= interval[0] < interval[1]):
+        raise BadInput(f"{path}: guidance_interval is {interval}", hint="give two sigmas, such as [0.3, 6]")
+    if not (isinstance(style, list) and all(isinstance(word, str) for word in style)):
+        raise BadInput(f"{path}: style is {style!r}, and should be a list of words")
+    return told
 
 
 def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:

@@ -6,11 +6,13 @@ Pickles are refused, and a missing part is named.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from gen.core.errors import BadInput
 from gen.core.files import newest_verified, read_json, sha256_file
+from gen.model.capabilities import DECIDING, read_capabilities
 
 INDEX, CARD = "model_index.json", "README.md"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -66,11 +68,17 @@ def weight_file(part: Path) -> Path | None:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 over the weights' and the configs' own digests, 16 hexadecimal digits: the fingerprint of a model."""
+    """SHA-256, 16 hexadecimal digits, of all that decides an image: the fingerprint of a model.
+
+    That is the weights' and the configs' own digests, and what the capabilities say that sampling does.
+    """
     files = sorted(
         path for part in PARTS for path in (folder / part).glob("*") if path.suffix in (".json", ".safetensors")
     )
     listed = "\n".join(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files)
+    told = read_capabilities(folder) or {}
+    if deciding := {key: told[key] for key in sorted(DECIDING) if key in told}:
+        listed += f"\n{json.dumps(deciding)}"
     return hashlib.sha256(listed.encode()).hexdigest()[:16]
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput
-from gen.core.files import read_json
+from gen.core.files import read_json, write_json
 from gen.language.prompt import read_prompt
 from gen.language.study import Finding, Study
 from gen.model.capabilities import capabilities_of, capability_warnings, read_capabilities
@@ -128,6 +128,30 @@ def test_the_hash_names_the_model_wherever_it_lies_and_changes_with_any_weight(
     tensors["conv_in.bias"][0] += 1e-3
     save_file(tensors, file)
     assert model_hash(broken_model) != model_hash(toy_model)
+
+
+def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other_word_of_them(
+    toy_model: Path, broken_model: Path
+) -> None:
+    path, before = broken_model / "capabilities.json", model_hash(toy_model)
+    shown = read_json(path)
+    write_json(path, {**shown, "images": 5})
+    hashes = [model_hash(broken_model)]
+    assert hashes == [before]
+    for told in ({"style": ["sharp"]}, {"style": ["soft"]}, {"guidance_interval": [0.3, 6]}):
+        write_json(path, {**shown, **told})
+        hashes.append(model_hash(broken_model))
+    assert len(set(hashes)) == 4
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"guidance_interval": value} for value in (3, [1], [2, 1], ["a", "b"], [0, 1, 2])] + [{"style": "sharp"}],
+)
+def test_what_sampling_cannot_follow_in_the_capabilities_is_refused(broken_model: Path, told: dict) -> None:
+    write_json(broken_model / "capabilities.json", told)
+    with pytest.raises(BadInput, match=next(iter(told))):
+        read_capabilities(broken_model)
 
 
 def test_an_autoencoder_is_found_in_a_model_its_own_folder_and_a_run(toy_model: Path, toy_autoencoder: Path) -> None:

@@ -186,7 +186,7 @@ def sample_each(
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
     if init and len(init) != len(prompts):
         raise BadInput(f"{len(prompts)} prompts and {len(init)} images to start from are given", hint="give one each")
-    if init and not 1 <= round(how.steps * how.strength) <= how.steps:
+    if init and not (0 < how.strength <= 1 and round(how.steps * how.strength)):
         raise BadInput(f"strength is {how.strength}", hint="use a number above 0, at most 1; 0.5 is usual")
     if not math.isfinite(how.guidance):
         raise BadInput(f"guidance is {how.guidance}", hint="use a number such as 1.5; 1 is no guidance")
@@ -280,20 +280,22 @@ def _sample_rows(
     else:
         latents = noise * scheduler.init_noise_sigma
     states = _text_states(pipeline, [with_style(prompt, pipeline.style) for prompt in prompts])
+    everywhere = how.guidance_interval is None  # asked first: not every scheduler knows its sigmas
     least, most = how.guidance_interval or (0.0, math.inf)
     if how.guidance != 1:
         both = torch.cat([_text_states(pipeline, [how.negative] * len(prompts)), states])
-    # Schedulers that add noise as they go take it from us, or a generator, which keeps the low half of a seed only.
+    # Schedulers that add noise as they go take it from us, or a generator. That keeps the low half of its seed only,
+    # so it gets one that all bits of ours decide.
     taken = inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {}
     if "variance_noise" not in taken and "generator" in taken:
-        extra["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
+        extra["generator"] = [torch.Generator().manual_seed(derived_seed(seed, "steps")) for seed in seeds]
     with torch.inference_mode():
         for step, timestep in enumerate(timesteps):
             if "variance_noise" in taken:
                 fresh = _noise(shape, [derived_seed(seed, f"step {step}") for seed in seeds])
                 extra["variance_noise"] = fresh.to(pipeline.device)
-            guided = how.guidance != 1 and least <= _sigma(scheduler, timestep) <= most
+            guided = how.guidance != 1 and (everywhere or least <= _sigma(scheduler, timestep) <= most)
             given = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
             predicted = unet(given.to(pipeline.dtype), timestep, both if guided else states).sample.float()
             if guided:

@@ -57,7 +57,7 @@ def draw_timestep(sigmas: np.ndarray, seed: int, how: NoiseDraw) -> int:
 def ema_decay(step: int, ceiling: float) -> float:
     """Decay of the exponential moving average at optimiser step ``step`` = 1, 2, ...: min(ceiling, step / (step + 9)).
 
-    A function of the step alone, so that nothing about it can be lost on resume. The first step copies a tenth.
+    A function of the step alone, so that nothing about it can be lost on resume. The first step keeps a tenth.
     """
     return min(ceiling, step / (step + 9))
 

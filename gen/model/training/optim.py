@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gen.model.device import cpu_multiplies_bfloat16
+
 BINS = 24  # of timesteps, each with a loss of its own
 _MEMORY = 0.995  # of the loss of a bin, per image that falls into it
 # Newton-Schulz coefficients of Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
@@ -44,10 +46,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """``matrix`` (m, n) with its singular values brought to about 1 by Newton-Schulz iterations, float32."""
+    """``matrix`` (m, n) with its singular values brought to about 1 by Newton-Schulz iterations, float32.
+
+    They run in bfloat16 where that is fast, which is enough for them.
+    """
     a, b, c = _QUINTIC
     turned = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if turned else matrix).bfloat16()
+    fast = matrix.is_cuda or (matrix.device.type == "cpu" and cpu_multiplies_bfloat16())
+    x = (matrix.T if turned else matrix).to(torch.bfloat16 if fast else torch.float32)
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T

@@ -194,7 +194,13 @@ def test_prompt_negative_guidance_and_seed_each_matter(pipeline: Pipeline) -> No
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with NumPy 2
 @pytest.mark.parametrize(
     "name",
-    ["DDPMScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"],
+    [
+        "DDPMScheduler",
+        "DPMSolverMultistepScheduler",
+        "EDMEulerScheduler",  # it knows no alphas
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+    ],
 )
 def test_whatever_the_scheduler_an_image_is_decided_by_its_seed(toy_model: Path, pipeline: Pipeline, name: str) -> None:
     import diffusers
@@ -429,14 +435,24 @@ def test_guidance_acts_inside_its_interval_only(pipeline: Pipeline) -> None:
         picture(guidance_interval=(5.0, 1.0))
 
 
-def test_a_stochastic_solver_is_decided_by_the_seed_alone(pipeline: Pipeline) -> None:
-    from diffusers import DPMSolverMultistepScheduler
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with NumPy 2
+@pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"])
+def test_all_bits_of_a_seed_decide_the_noise_of_the_steps(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import diffusers
 
-    solver = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="sde-dpmsolver++")
+    from gen.model.sampling import pipeline as module
+
+    options = {"algorithm_type": "sde-dpmsolver++"} if name == "DPMSolverMultistepScheduler" else {}
+    solver = getattr(diffusers, name).from_config(pipeline.scheduler.config, **options)
     tuned = dataclasses.replace(pipeline, scheduler=solver)
-    both = pixels(tuned, PROMPTS[:1] * 2, [5, 5 + 2**32])
-    assert not np.array_equal(*both), "the upper half of a seed counts, in the noise of the steps too"
-    assert np.array_equal(pixels(tuned, PROMPTS[:1], [5 + 2**32])[0], both[1])
+    # The initial noise is made the same for both, so that only the steps can tell them apart.
+    drawn = module.standard_normal
+    monkeypatch.setattr(module, "standard_normal", lambda shape, seed: drawn(shape, 5 if seed == 5 + 2**32 else seed))
+    one, other = pixels(tuned, PROMPTS[:1] * 2, [5, 5 + 2**32])
+    assert not np.array_equal(one, other)
+    assert np.array_equal(pixels(tuned, PROMPTS[:1], [5 + 2**32])[0], other)
 
 
 def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: Pipeline) -> None:
@@ -478,7 +494,10 @@ def test_from_images_each_prompt_has_its_own_whatever_the_batch(pipeline: Pipeli
     assert np.array_equal(alone.pixels, together[1].pixels)
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"strength": 0.0}, "strength is 0.0"), ({"strength": 1.5}, "1.5")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"strength": 0.0}, "strength is 0.0"), ({"strength": 1.5}, "1.5"), ({"strength": math.nan}, "nan")],
+)
 def test_from_an_image_a_strength_that_is_no_share_is_refused(
     pipeline: Pipeline, settings: dict[str, float], message: str
 ) -> None:
