@@ -88,7 +88,7 @@ def sample(out: Path, dry_run: bool, as_json: bool, quiet: bool, **options: Any)
 
 @contextmanager
 def _stopped_like_ctrl_c() -> Iterator[None]:
-    """Inside, SIGTERM (a cluster's or a container's stop) ends the work as Ctrl-C does: what is finished is listed."""
+    """Let SIGTERM (a cluster's or a container's stop) end the work as Ctrl-C does: what is finished is listed."""
     import signal
 
     def stop(*_: object) -> None:

@@ -16,7 +16,7 @@ _OLDER = ("vocab.json", "merges.txt")  # of a tokenizer, as transformers 4 saved
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, diffusers and transformers show errors only and no bars of their own; afterwards they are as before.
+    """Let diffusers and transformers show errors only, and no bars of their own; afterwards they are as before.
 
     Also a decorator: ``@quiet()``.
     """

@@ -37,7 +37,7 @@ Log = Callable[[str], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be made: ``count`` images of each prompt, image k decided by ``seed`` and k alone.
+    """Options of a sampling job: ``count`` images of each prompt, image k decided by ``seed`` and k alone.
 
     ``text`` is one prompt, ``prompts_file`` a file with one a line, instead; ``view`` to ``findings`` are added to
     each. ``raw_prompt``: the model gets the text as typed. ``model``: a model's folder, None for the bundled one.

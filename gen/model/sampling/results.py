@@ -94,7 +94,7 @@ def add_rows(out: Path, rows: Sequence[Row]) -> int:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Alone among processes in changing the manifest of ``out``; waits for the others."""
+    """Hold the lock under which one process at a time changes the manifest of ``out``."""
     with (out / ".metadata.lock").open("w") as stream:
         lock(stream)
         yield
