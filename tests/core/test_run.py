@@ -183,3 +183,15 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, record: str) -> None:
     (tmp_path / "run.json").write_text(record)
     with pytest.raises(BadInput, match="not readable as the record of a run"), open_run(tmp_path, {}):
         pass
+
+
+def test_a_key_that_is_newer_than_the_run_is_no_other_config_as_long_as_it_says_nothing(tmp_path: Path) -> None:
+    for config in ({"a": 1}, {"a": 1, "newer": None}):
+        with open_run(tmp_path / "run", config):
+            pass
+    with pytest.raises(BadInput, match=r"newer: \(absent\) -> 2"), open_run(tmp_path / "run", {"a": 1, "newer": 2}):
+        pass
+    with open_run(tmp_path / "other", {"a": 1}):
+        pass
+    with pytest.raises(BadInput, match="a: 1 -> None"), open_run(tmp_path / "other", {"a": None}):
+        pass
