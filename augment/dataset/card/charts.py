@@ -17,7 +17,7 @@ from gen.core.files import write_bytes
 
 BALANCE = "balance.png"
 WIDTH, DPI = 4.2, 200  # inches, and pixels an inch: letters stay legible where the picture is 360 px wide
-ROW, GAP = 0.2, 0.62  # inches of a row, and around the axes of a gate_set
+ROW, GAP = 0.2, 0.62  # inches of a row, and around the axes of a panel
 BEFORE, AFTER, QUOTA = ("#D55E00", "o"), ("#0072B2", "s"), "#555555"
 LETTERS = 7.5  # points
 _LONG = 26  # letters of a label
@@ -37,7 +37,7 @@ def write_balance(out: str | Path, cells: Cells, gates: Sequence[str] = ()) -> P
 
 
 def draw_balance(cells: Cells, gates: Sequence[str] = ()) -> Any:
-    """The figure that `write_balance` saves: a gate_set an attribute, one for the cells and one for the gates."""
+    """The figure that `write_balance` saves: a panel an attribute, one for the cells and one for the gates."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -169,7 +169,7 @@ def fingerprint_of_gates(gates: Gates, *, device: str = "auto") -> str:
 
 
 def gate_set_of(judge: AnyJudge, gates: Gates, images: Sequence[RealImage], source: str) -> GateSet:
-    """The gate_set that ``images`` give, as ``judge`` measured them."""
+    """The gate set that ``images`` give, as ``judge`` measured them."""
     wanted = tuple(
         replace(image, scores={kind: score for kind, score in image.scores.items() if gate_of(kind) in gates.names})
         for image in images
