@@ -26,6 +26,13 @@ def test_bits_are_the_published_ones() -> None:
         "d7e772cee186176b",
         "7e68b68aec7ba23b",
     ]
+    ones = np.random.Philox(key=2**128 - 1, counter=below - np.array([1, 0, 0, 0], np.uint64)).random_raw(4)
+    assert [f"{word:016x}" for word in ones] == [
+        "87b092c3013fe90b",
+        "438c3c67be8d0224",
+        "9cc7d7c69cd777b6",
+        "a09caebf594f0ba0",
+    ]
 
 
 def test_values_are_pinned() -> None:
