@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # Read at import by the libraries, so they are set before any test module is imported.
 os.environ["OMP_NUM_THREADS"] = "1"  # toys are quicker so, and "to the last bit" needs one number everywhere

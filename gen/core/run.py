@@ -117,9 +117,8 @@ def _require_equal(folder: Path, inputs: Mapping[str, Any], new: Mapping[str, An
         old = {**{RENAMED_KEYS.get(key, key): value for key, value in stored.items()}, "inputs": inputs}
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
         raise BadInput(f"{folder / CONFIG} is not readable YAML: {error}") from error
-    new = {
-        key: value for key, value in new.items() if value is not None or key in old
-    }  # newer than the run, and unused
+    # A key that is newer than the run, and says nothing, is no difference.
+    new = {key: value for key, value in new.items() if value is not None or key in old}
     if changes := [f"{key}: {was} -> {now}" for key, (was, now) in changed(old, new).items() if key not in _PLACES]:
         raise BadInput(f"{folder} was started with another config ({', '.join(changes)})", hint="choose another folder")
 

@@ -213,7 +213,7 @@ def test_a_kill_during_a_save_leaves_only_whole_folders(tmp_path: Path, delay_s:
     assert list(tmp_path.iterdir()) == ([newest] if newest else [])
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 9_999), flip=st.integers(1, 255))
 def test_no_changed_byte_escapes_the_digests(tmp_path: Path, place: int, flip: int) -> None:
     folder = tmp_path / "model-1"

@@ -56,7 +56,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=st.lists(FIELDS, min_size=1, max_size=4), splits=st.none() | st.lists(st.sampled_from(["train", "test"])))
 def test_rows_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, fields: list[dict[str, object]], splits: list[str] | None

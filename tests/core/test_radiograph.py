@@ -223,7 +223,7 @@ def test_a_deflated_dicom_is_read_and_a_deflated_bomb_is_not(tmp_path: Path, mon
         read_radiograph(tmp_path / "bomb")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(bits=st.sampled_from([8, 16]), data=st.data())
 def test_png_round_trip_is_exact(tmp_path_factory: pytest.TempPathFactory, bits: int, data: st.DataObject) -> None:
     dtype = np.uint8 if bits == 8 else np.uint16

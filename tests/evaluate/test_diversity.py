@@ -146,7 +146,7 @@ def test_a_prompt_with_many_seeds_weighs_no_more_than_another(tmp_path: Path) ->
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_pairs_share_a_group_or_do_not_and_are_never_of_one_patient(images: list[tuple[str, int]]) -> None:
     groups, units = [group for group, _ in images], [str(unit) for _, unit in images]
     within, apart = module._pairs(groups, units), module._apart(groups, units)

@@ -15,7 +15,7 @@ CASES = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_si
 
 
 @given(CASES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_threshold_has_a_higher_f1_and_none_as_good_is_higher(pairs: list[tuple[int, bool]]) -> None:
     probabilities, labels = (np.array(column, float) for column in zip(*pairs, strict=True))
     threshold = best_f1_threshold(probabilities, labels)

@@ -41,7 +41,7 @@ DOUBTFUL = st.sets(st.sampled_from(NAMES), max_size=4)
 
 
 @given(SEEN, DOUBTFUL, st.floats(0.5, 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_seen_the_prompt_reads_back_to_the_study(seen: Judgement, doubtful: set[str], sure: float) -> None:
     study = predicted_study(seen, doubtful, sure)
     assert read_prompt(render(study)).study == study
@@ -50,7 +50,7 @@ def test_whatever_is_seen_the_prompt_reads_back_to_the_study(seen: Judgement, do
 
 
 @given(SEEN, DOUBTFUL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_finding_stands_in_the_study_if_and_only_if_it_is_likely_and_can_be_told(
     seen: Judgement, doubtful: set[str]
 ) -> None:

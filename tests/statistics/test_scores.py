@@ -22,7 +22,7 @@ def arrays(pairs: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(CASES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_auroc_and_brier_are_scikit_learns(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = arrays(pairs)
     assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
@@ -30,7 +30,7 @@ def test_auroc_and_brier_are_scikit_learns(pairs: list[tuple[int, bool]]) -> Non
 
 
 @given(CASES, st.floats(0.2, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_unknown_labels_and_a_temperature_leave_auroc_alone(pairs: list[tuple[int, bool]], temperature: float) -> None:
     scores, labels = arrays(pairs)
     more = np.append(scores, [0.0, 1.0]), np.append(labels, [np.nan, np.nan])

@@ -71,7 +71,7 @@ def test_a_set_of_which_nothing_could_be_made_lacks_no_table(tmp_path: Path) -> 
     assert verify_dataset(make(tmp_path / "set", missing=range(ROWS), formats=FORMATS)) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_byte_that_changed_is_found_wherever_it_is(plain: Path, data: st.DataObject) -> None:
     names = [path for path in plain.rglob("*") if path.is_file() and path.name != "commit.lock"]

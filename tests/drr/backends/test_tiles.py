@@ -25,7 +25,7 @@ def ball(n: int = 96) -> np.ndarray:
 
 
 @given(sparse(), st.sampled_from([0, 1, 2]), st.sampled_from([1, 2, 4, 8]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tiles_hold_the_sums_of_neighbouring_slabs(numbers: np.ndarray, axis: int, most: int) -> None:
     stack = prepare(numbers, (1.0, 1.0, 1.0))
     assert np.array_equal(stack.numbers(), numbers)

@@ -11,7 +11,7 @@ from torch import nn
 from gen.model.training.optim import BINS, LossByNoise, Muon, orthogonal, split_weights
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 1000), st.floats(1e-4, 1e4))
 def test_singular_values_are_brought_to_about_one(rows: int, columns: int, seed: int, size: float) -> None:
     generator = torch.Generator().manual_seed(seed)

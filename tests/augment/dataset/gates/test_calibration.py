@@ -51,7 +51,7 @@ def weight_at(scores: Sequence[float], patients: Sequence[str], threshold: float
     return total
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images(), RATES, st.integers(1, 40))
 def test_every_listed_group_passes_at_the_stated_rate_on_any_scores(
     some: list[RealImage], rate: float, least_images: int
@@ -67,7 +67,7 @@ def test_every_listed_group_passes_at_the_stated_rate_on_any_scores(
             assert key == ALL or limit.images >= least_images
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images(), RATES)
 def test_patients_left_out_in_turn_pass_at_the_stated_rate_on_average(some: list[RealImage], rate: float) -> None:
     # Of exchangeable patients any may be the new one: the rate of conformal prediction is this very average.
@@ -81,7 +81,7 @@ def test_patients_left_out_in_turn_pass_at_the_stated_rate_on_average(some: list
     assert np.mean(shares) >= rate - 1e-9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images(), RATES)
 def test_no_higher_threshold_would_have_the_rate(some: list[RealImage], rate: float) -> None:
     scores, patients = [image.scores["a"] for image in some], [image.patient for image in some]
@@ -91,14 +91,14 @@ def test_no_higher_threshold_would_have_the_rate(some: list[RealImage], rate: fl
     assert weight_at(scores, patients, threshold + 0.5) < needed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(SCORES, min_size=20, max_size=60), RATES)
 def test_with_one_image_each_it_is_the_rule_that_copies_are_told_by(scores: list[float], rate: float) -> None:
     threshold, _ = copy_threshold(np.array(scores), 1 - rate)
     assert conformal(scores, [str(k) for k in range(len(scores))], rate) == threshold
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images(), RATES, st.randoms(use_true_random=False))
 def test_neither_order_nor_names_nor_a_patients_repeated_images_decide(
     some: list[RealImage], rate: float, random: Random
@@ -115,7 +115,7 @@ def test_neither_order_nor_names_nor_a_patients_repeated_images_decide(
         }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images(), RATES, st.integers(1, 40))
 def test_every_group_of_images_is_listed_or_pooled_or_has_the_images_of_a_wider_one(
     some: list[RealImage], rate: float, least_images: int
@@ -135,7 +135,7 @@ def test_every_group_of_images_is_listed_or_pooled_or_has_the_images_of_a_wider_
 
 
 @given(images(), RATES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_knowing_more_of_an_image_never_makes_it_harder(some: list[RealImage], rate: float) -> None:
     limits, _ = limits_by_group(some, rate, 5, 1)
     for image in some:
@@ -174,7 +174,7 @@ def test_a_group_that_the_judge_is_worse_at_is_not_rejected_more() -> None:
     assert rejected(apart, "F") <= 0.1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(images(fewest=30), SCORES)
 def test_an_image_is_judged_once_and_never_by_images_of_its_own_patient(some: list[RealImage], other: float) -> None:
     def fit(chosen: Sequence[RealImage]) -> dict[str, Limits]:

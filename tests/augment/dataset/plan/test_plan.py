@@ -80,7 +80,7 @@ targets = st.builds(
 ).filter(lambda target: any((target.sex, target.age, target.view, target.finding)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(targets, st.integers(1, 150), st.integers(0, 3))
 def test_the_rows_are_the_quotas_and_each_shows_its_cell(target, images, seed):
     plan = plan_of(DatasetConfig("out", images, target, seed=seed), CAPABILITIES, never)
@@ -103,7 +103,7 @@ def test_the_rows_are_the_quotas_and_each_shows_its_cell(target, images, seed):
         assert (row.source, row.substitute) == (MODEL, 0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(targets, st.integers(1, 60), st.randoms(use_true_random=False))
 def test_the_order_of_the_values_in_the_config_changes_no_row(target, images, random):
     def shuffled(values):
@@ -141,7 +141,7 @@ def test_what_is_asked_of_the_images_alone_decides_the_digest():
     assert plan_of(elsewhere, CAPABILITIES, never).digest == plan.digest
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(100, 3000), st.integers(0, 5), st.data())
 def test_any_stretch_of_rows_is_spread_over_the_cells_as_the_quotas_are(images, seed, data):
     plan = planned(images, seed=seed)
@@ -218,7 +218,7 @@ def test_what_neither_can_make_is_refused_with_both_reasons():
         planned(race=["Asian"], projections=Projections("when_needed"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(20, 300), st.integers(1, 100))
 def test_a_share_of_projections_is_exact_in_all_and_within_one_in_every_cell_that_both_can_make(images, percent):
     def upright(cell):

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from augment.dataset.plan import quotas
 
-FEW = settings(max_examples=25, deadline=None)  # each solves an integer programme
+FEW = settings(max_examples=25)  # each solves an integer programme
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple).filter(lambda shape: math.prod(shape) <= 100)
 
 

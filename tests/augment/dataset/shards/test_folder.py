@@ -64,7 +64,7 @@ def other(made: list[Made]) -> list[Made]:
 # What a shard is
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(order=st.permutations(range(6)), twins=st.sampled_from([(), ("soft",), ("bone", "soft")]))
 def test_the_bytes_of_a_shard_are_a_function_of_its_images(order: list[int], twins: tuple[str, ...]) -> None:
     made = made_of(0, twins)
