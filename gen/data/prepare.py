@@ -59,7 +59,10 @@ def prepare(
     given = None if config.like is None else _read_like(Path(config.like), config.size)
     if given is None:
         _require_enough(config, [row for row in source.rows if row.view != "lateral" and _is_learnt(row)])
-    with open_run(out, config, command=command, data=_digest(source)) as run:
+    inputs = {"data": _digest(source)}
+    if config.like is not None:
+        inputs["like"] = ", ".join(sha256_file(Path(config.like) / name)[:16] for name in (FRAME, SCALES))
+    with open_run(out, config, command=command, **inputs) as run:
         small, inside, refused = _read_small(source.rows)
         rows = [row for row in source.rows if _name(row) not in refused]
         if given is None:

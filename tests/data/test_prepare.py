@@ -205,6 +205,12 @@ def test_other_images_are_brought_to_the_frame_of_a_prepared_set(
     mine, theirs = read_radiograph(again.rows[0].file).pixels, read_radiograph(row.file).pixels
     np.testing.assert_allclose(mine, theirs, atol=0.01)
     assert again.rows[0].extra["sharpness"] == row.extra["sharpness"]
+    other = shutil.copytree(manifest.folder, tmp_path / "other")
+    prepare(PrepareConfig(str(few), size=64, like=str(other)), tmp_path / "twice")
+    frame = Frame.load(other / "frame.npz")
+    replace(frame, residual=2 * frame.residual).save(other / "frame.npz")
+    with pytest.raises(BadInput, match="like: "):
+        prepare(PrepareConfig(str(few), size=64, like=str(other)), tmp_path / "twice")
 
 
 def test_a_like_of_another_kind_or_size_is_refused_before_any_work(

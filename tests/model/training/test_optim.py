@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from gen.model.training import optim
 from gen.model.training.optim import BINS, LossByNoise, Muon, orthogonal, split_weights
 
 
@@ -25,6 +26,19 @@ def test_singular_values_are_brought_to_about_one(rows: int, columns: int, seed:
     # The directions stay: what is made orthogonal is as near to the polar factor as its singular values are to 1.
     nearest = left[:, :rank] @ right[:rank]
     assert float((orthogonal(matrix) - nearest).norm() / nearest.norm()) < 0.5
+
+
+def test_the_iterations_run_in_float32_where_the_processor_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = torch.randn(12, 20, generator=torch.Generator().manual_seed(0))
+    exact = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        gram = exact @ exact.T
+        exact = 3.4445 * exact + (-4.7750 * gram + 2.0315 * gram @ gram) @ exact
+    errors = []
+    for has in (False, True):
+        monkeypatch.setattr(optim, "cpu_multiplies_bfloat16", lambda has=has: has)
+        errors.append(float((orthogonal(matrix) - exact).abs().max()))
+    assert errors[0] < 1e-5 < 1e-3 < errors[1] < 0.1
 
 
 def test_an_update_does_not_depend_on_the_size_of_the_gradient() -> None:
