@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 TWINS = ("soft", "bone")  # that a projection has of itself
 SIZE = 256  # pixels a side where the config names none
 
-_FINER, _FINEST = (
-    2,
-    4096,
-)  # pixels of the detector to one of the image, as a radiograph is finer than what becomes of it
+# Pixels of the detector to one of the image, as a radiograph is finer than what becomes of it; and at most so many.
+_FINER, _FINEST = 2, 4096
 _COARSEST_MM = 6.0  # of the phantom's grid, at which findings still find their place
 _TOGETHER = 32  # rows whose CTs are read in one go, so that each is read once for several of them
 

@@ -23,10 +23,8 @@ MOST_NUMBER = 4095  # what the projector can sum over eight slabs in int16
 
 BLOCK_MM = 2.05  # at most
 FLOOR_HU = 100  # the flood ends here: half way from soft tissue to the faintest bone and blood
-DENSE_HU, DENSE_PEAK_HU = (
-    1100,
-    2000,
-)  # cortical bone of the chest stays below the peak; undiluted contrast and metal do not
+# Cortical bone of the chest stays below the peak; undiluted contrast and metal do not.
+DENSE_HU, DENSE_PEAK_HU = 1100, 2000
 SPINE_MM = 58  # from the back of the lungs to the front of the spine, at the least
 STERNUM_MM = 15  # from the front of the lungs to the back of the sternum
 COURSE_HU, THICK_VEIN_HU = 600, 450

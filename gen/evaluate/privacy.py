@@ -34,9 +34,8 @@ PROPOSED = 4  # candidates for the registration from each embedding
 RARE = 3  # training captions at most that hold a rare word or pair of words
 _TOP = 20  # rare words and pairs that are listed
 
-OnProgress = Callable[
-    [str, int], Callable[[int], object]
-]  # begins a stage of so many images (0: not counted), gives its progress
+# Begins a stage of so many images (0: not counted), and gives its progress.
+OnProgress = Callable[[str, int], Callable[[int], object]]
 
 
 @dataclass(frozen=True)
