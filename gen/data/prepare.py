@@ -81,8 +81,8 @@ def prepare(
             if coverage < LEAST_COVERAGE:
                 refused[_name(row)] = f"shows {coverage:.0%} of the chest, and {LEAST_COVERAGE:.0%} are needed"
                 continue
-            name = Path("images") / Path(row.split or "") / Path(row.file_name).with_suffix(".png")
-            path = out / (row.split or "") / name
+            name = Path(row.file_name).with_suffix(".png")
+            path = out / (row.split or "") / ("" if name.parts[0] == "images" else "images") / name
             while path in taken:  # a.png and a.jpg stood in one folder
                 path = path.with_name(f"{path.stem}-{Path(row.file_name).suffix[1:]}.png")
             taken.add(path)
