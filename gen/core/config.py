@@ -131,7 +131,8 @@ def _describe(error: Exception, key: str | None) -> str:
     """OmegaConf's first line with the full key before it, where it knows one; ``key`` otherwise."""
     name = getattr(error, "full_key", None) or key
     message = _first_line(error)
-    if message.startswith("Key ") and (new := RENAMED_KEYS.get(str(name).rpartition(".")[2])):
+    new = RENAMED_KEYS.get(str(name).rpartition(".")[2])
+    if message.startswith("Key ") and new in getattr(getattr(error, "object_type", None), "__dataclass_fields__", ()):
         return f"key '{name}' is now called '{new}'"
     if "$VALUE" in message:  # OmegaConf leaves its own template unfilled for the items of a list
         message = "an item has the wrong type and " + "".join(message.rpartition("could not be ")[1:])

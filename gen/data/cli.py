@@ -64,6 +64,11 @@ def prepare(folder: Path, out: Path, size: int, like: Path | None, as_json: bool
     if as_json:
         click.echo(json.dumps({"images": len(manifest.rows), "left_out": len(left), "out": str(out)}))
     else:
+        if like is None and len(manifest.rows) < 500:
+            click.echo(
+                f"warning: {len(manifest.rows)} images are few to learn a frame from: look at them, or use --like",
+                err=True,
+            )
         click.echo(f"{len(manifest.rows)} images in {out}; {len(left)} left out, named in {preparation.LEFT_OUT}")
 
 

@@ -97,5 +97,8 @@ def texts_of(rows: Sequence[Row], source: str, caption_dropout: float, fact_drop
         raise BadInput(f"captions is {source!r}", hint=f"use {' or '.join(SOURCES)}")
     silent = [row.file_name for row in rows if not row.prompt]
     if source == "prompt" and silent:
-        raise BadInput(f"captions=prompt, and {len(silent)} rows have no prompt, the first of them {silent[0]}")
+        raise BadInput(
+            f"captions=prompt, and {len(silent)} rows have no prompt, the first of them {silent[0]}",
+            hint="fill the column prompt, or use captions=study to write captions from the labels",
+        )
     return Texts(rows, [study_of(row) for row in rows], source, caption_dropout, fact_dropout)

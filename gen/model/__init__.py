@@ -1,4 +1,5 @@
 """The generator: a latent diffusion model in stock diffusers and transformers classes, its training and sampling."""
 
 DEFAULT_STEPS = 20
+DEFAULT_STRENGTH = 0.5  # of sampling that starts from an image
 DEFAULT_GUIDANCE = 1.5  # of the bundled model; RESULTS.md compares it with 3

@@ -30,15 +30,17 @@ DEFAULT_OUT = Path("outputs/samples")
 )
 @click.option("--guidance", type=click.FloatRange(0, 50), default=DEFAULT_GUIDANCE, show_default=True, help="1: none.")
 @click.option(
-    "--guidance-interval", type=float, nargs=2, metavar="LOW HIGH", help="Sigmas between which guidance acts."
+    "--guidance-interval",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Noise levels between which guidance acts, e.g. 0.3 6.",
 )
 @click.option("--init", type=click.Path(path_type=Path), help="An image to start from, instead of noise alone.")
 @click.option(
     "--strength",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="With --init: how far to go from it; 1 keeps nearly nothing.",
+    help="With --init: how far to go from it; 1 keeps nearly nothing [default: 0.5].",
 )
 @click.option("--negative", default="", help="What the images should not show.")
 @click.option("--view", type=click.Choice(VIEWS, case_sensitive=False), help="Added to the prompt, like what follows.")

@@ -25,7 +25,11 @@ def check_model_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder", hint="a model is a folder in the layout of diffusers")
     if not (folder / INDEX).is_file():
-        raise BadInput(f"{folder} holds no {INDEX}", hint="a model is a folder in the layout of diffusers")
+        newest, _ = newest_verified(folder / "checkpoints", "images-*")
+        hint = "a model is a folder in the layout of diffusers"
+        if newest is not None and (newest / "model").is_dir():
+            hint = f"it is the run folder of a training, whose newest model is {newest / 'model'}"
+        raise BadInput(f"{folder} holds no {INDEX}", hint=hint)
     index = read_json(folder / INDEX)
     for part in PARTS:
         if part not in index or not (folder / part).is_dir():

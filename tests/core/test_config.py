@@ -150,6 +150,12 @@ def test_the_old_name_of_a_key_is_refused_with_its_new_one(override: str) -> Non
         load_config(Renamed, None, [override])
 
 
+def test_a_renamed_key_is_not_offered_where_the_new_one_is_unknown_too() -> None:
+    with pytest.raises(BadInput) as refusal:
+        load_config(Training, None, ["films_per_patient=4"])
+    assert "now called" not in str(refusal.value)
+
+
 def test_a_missing_file_a_folder_and_bytes_are_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
     for name in ("missing.yaml", ".", "bytes.yaml"):

@@ -214,6 +214,7 @@ def test_what_the_model_was_never_shown_is_warned_of(sample: Gen) -> None:
         (("--prompt", "63 yo F", "--init", "/nowhere.png"), "/nowhere.png: No such file or directory"),
         (("--prompt", "63 yo F", "--init", __file__), "not a PNG, JPEG or DICOM file"),
         (("--prompt", "63 yo F", "--init", "x.png", "--strength", 0), "--strength"),
+        (("--prompt", "63 yo F", "--strength", 0.3), "--strength is given without --init"),
         (("--prompt", "63 yo F", "--guidance-interval", 5, 1), "guidance_interval is (5.0, 1.0)"),
     ],
 )

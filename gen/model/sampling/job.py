@@ -18,7 +18,7 @@ from gen.core.radiograph import Radiograph, read_radiograph, write_png
 from gen.core.run import derived_seed
 from gen.language.study import Study
 from gen.language.tokens import token_counter
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 from gen.model.capabilities import read_capabilities
 from gen.model.folder import check_model_folder
 from gen.model.sampling.requests import Request, flags_to_study, read_request
@@ -54,7 +54,7 @@ class Job:
     guidance_interval: tuple[float, float] | None = None
     negative: str = ""
     init: Path | None = None
-    strength: float = 0.5
+    strength: float | None = None  # None: DEFAULT_STRENGTH
     view: str | None = None
     age: int | None = None
     sex: str | None = None
@@ -120,7 +120,8 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
     rows: list[Row] = []
     listed = 0
     bar = tqdm(
-        total=len(read.items) * (job.steps if job.init is None else round(job.steps * job.strength)),
+        total=len(read.items)
+        * (job.steps if job.init is None else round(job.steps * (job.strength or DEFAULT_STRENGTH))),
         unit="step",
         disable=log is None,
         leave=False,
@@ -156,6 +157,8 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     """
     if not math.isfinite(job.guidance):  # nan lies in every range
         raise BadInput(f"--guidance {job.guidance} is not a number", hint="1 is no guidance")
+    if job.strength is not None and job.init is None:
+        raise BadInput("--strength is given without --init", hint="name an image to start from")
     if job.prompts_file is not None and job.text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
     texts = {"": job.text} if job.prompts_file is None else _read_prompts(job.prompts_file)
@@ -182,8 +185,9 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
             log(f"{name}: {request.prompt}")
             for warning in request.warnings:
                 log(f"warning: {warning}")
-        if negative and job.guidance == 1:
-            log("warning: --negative has no effect with --guidance 1")
+        for option, value in (("negative", negative), ("guidance-interval", job.guidance_interval)):
+            if value and job.guidance == 1:
+                log(f"warning: --{option} has no effect with --guidance 1")
     wanted = [request for request in requests for _ in range(job.count)]
     items = [Item(k, derived_seed(job.seed, k), request) for k, request in enumerate(wanted)]
     init = None if job.init is None else read_radiograph(job.init)
@@ -208,7 +212,7 @@ def sample_job(
         guidance_interval=read.job.guidance_interval,
         negative=read.negative,
         size=read.job.size,
-        strength=read.job.strength,
+        strength=read.job.strength or DEFAULT_STRENGTH,
         on_step=on_step,
     )
     return zip(read.items, images, strict=True)

@@ -26,7 +26,7 @@ from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed
 from gen.data.texts import with_style
 from gen.language.tokens import token_limit
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 from gen.model.capabilities import read_capabilities
 from gen.model.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
 from gen.model.folder import check_model_folder, load_autoencoder, model_hash
@@ -142,7 +142,7 @@ class Settings:
     guidance_interval: tuple[float, float] | None = None
     negative: str = ""
     size: int | None = None  # pixels; None: what the model was trained at
-    strength: float = 0.5  # with ``init``: the share of the steps that are taken, 0 to 1
+    strength: float = DEFAULT_STRENGTH  # with ``init``: the share of the steps that are taken, 0 to 1
 
 
 def sample(

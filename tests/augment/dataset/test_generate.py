@@ -174,7 +174,7 @@ def test_a_score_that_is_no_number_is_refused_and_on_record(config: DatasetConfi
 
 
 def test_a_shard_is_reopened_only_once_its_better_self_is_made(config: DatasetConfig) -> None:
-    worker = worker_of(config, 235)
+    worker = worker_of(config, 245)
     before = make_shard(worker, 0).entry
     assert before.missing
     assert not is_open(worker.out, config, 0)

@@ -175,7 +175,7 @@ def test_a_substitute_is_another_study_of_the_same_cell():
 
 def test_the_wording_varies_only_for_a_model_that_learnt_the_language():
     narrow = {"sex": ["F"], "age": ["40-40"], "view": ["PA"], "finding": ["Pneumonia"]}
-    assert len({row.prompt for row in rows_of(planned(50, **narrow))}) > 20
+    assert len({row.prompt for row in rows_of(planned(200, **narrow))}) > 20
     assert {row.prompt for row in rows_of(planned(50, None, **narrow))} == {"40 year old female. PA view. Pneumonia."}
 
 
