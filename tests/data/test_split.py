@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gen.core.errors import BadInput
 from gen.core.manifest import SPLITS, Manifest, Row, split_of
-from gen.data.split import Order, data_digest, order_of, patient_of, split_rows
+from gen.data.split import Order, balance, data_digest, order_of, patient_of, split_rows
 
 PATIENTS = st.lists(st.integers(0, 8).map(str), min_size=1, max_size=40)
 
@@ -132,3 +132,39 @@ def test_the_digest_of_the_data_changes_with_image_label_and_split_and_not_with_
     first = data_digest({"train": [without]})
     without.file.write_bytes(b"12")
     assert data_digest({"train": [without]}) != first
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8).map(str), st.floats(0.3, 3)), min_size=1, max_size=40),
+    st.integers(0, 3),
+    st.integers(0, 99),
+)
+def test_weights_change_how_often_an_image_is_seen_and_not_how_long_an_epoch_is(
+    images: list[tuple[str, float]], cap: int, seed: int
+) -> None:
+    patients, weights = zip(*images, strict=True)
+    plain, weighted = Order(patients, seed, cap), Order(patients, seed, cap, weights)
+    length = plain.epoch_length
+    assert weighted.epoch_length == length
+    seen = Counter(weighted.index(position) for position in range(length))
+    if cap == 0:  # every image is in the draw: systematic resampling is within one of what is expected
+        total = sum(weights)
+        for image, weight in enumerate(weights):
+            assert abs(seen[image] - length * weight / total) <= 1 + 1e-9
+    again = Order(patients, seed, cap, weights)
+    assert [again.index(position) for position in reversed(range(length))] == [
+        weighted.index(position) for position in reversed(range(length))
+    ]
+
+
+def test_balance_lifts_what_is_rare_within_its_bounds() -> None:
+    def image(sex: str, view: str, *findings: str) -> Row:
+        return Row(file=Path("/a"), sex=sex, view=view, findings=findings)
+
+    rows = [image("M", "PA", "No Finding")] * 90 + [image("F", "PA", "No Finding")] * 9 + [image("", "", "Hernia")]
+    common, female, hernia = (balance(rows)[i] for i in (0, 95, 99))
+    assert 1 / 3 <= common < female <= 3
+    assert hernia == 3.0
+    # Where all is equally common, or nothing is known, nothing is lifted.
+    assert balance([image("M", "PA"), image("F", "AP")]) == [1.0, 1.0]
+    assert balance([image("", "")] * 3) == [1.0] * 3

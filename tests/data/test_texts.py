@@ -100,3 +100,16 @@ def test_what_a_model_is_shown_is_what_its_captions_say() -> None:
     studies, unread = texts_of(reports, "prompt", 0, 0).shown()
     assert [list(study.findings) for study in studies] == [["Pleural Effusion"]]
     assert unread == 1
+
+
+def test_words_on_the_look_follow_a_caption_each_left_out_as_often_as_asked() -> None:
+    row = replace(ROWS[0], source="toy", extra={"sharpness": "high", "contrast": "low"})
+    looks = texts_of([row], "study", 0.0, 0.0)
+    assert looks.fixed()[0].endswith("Source toy, high sharpness, low contrast.")
+    assert looks.styles() == [("source toy", "high sharpness", "low contrast")]
+    drawn = [looks.draw(0, seed).lower() for seed in range(1000)]
+    for words in looks.style(0):
+        assert sum(words in text for text in drawn) == pytest.approx(700, abs=60)
+    assert read_prompt(looks.draw(0, 3).partition(" Source")[0]).study == STUDY
+    # Where nothing was measured, nothing is said.
+    assert texts().styles() == [(), ()]
