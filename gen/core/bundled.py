@@ -1,4 +1,4 @@
-"""What travels with the package: the folder of the bundled model, and that of the bundled judge."""
+"""What travels with the package: the folders of the bundled model, of the bundled judge and of the canonical frame."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def bundled_model() -> Path:
 def bundled_judge() -> Path:
     """The folder of the judge that travels with the package, the last by name; BadInput where there is none."""
     return _last_with("judge.json", "judge", "name a judge's folder")
+
+
+def bundled_frame() -> Path:
+    """The folder of the canonical frame that travels with the package; BadInput where there is none."""
+    return _last_with("frame.npz", "frame", "learn one with --new-frame")
 
 
 def _last_with(marker: str, what: str, hint: str) -> Path:

@@ -47,26 +47,32 @@ def check(folder: Path, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the prepared data set.")
 @click.option("--size", default=256, show_default=True, help="Side of the prepared images, in pixels.")
-@click.option("--like", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Prepared set to match.")
+@click.option(
+    "--like",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A prepared set whose frame is used [default: the package's].",
+)
+@click.option("--new-frame", is_flag=True, help="Learn a frame from these images; some hundreds are needed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def prepare(folder: Path, out: Path, size: int, like: Path | None, as_json: bool) -> None:
+def prepare(folder: Path, out: Path, size: int, like: Path | None, new_frame: bool, as_json: bool) -> None:
     """Bring the radiographs of DIR into one frame and one exposure, without borders and burnt-in marks.
 
-    Chests are aligned with each other, or with those of --like. What does not fit (laterals, other body parts, images
-    cut too tight) is listed in left_out.csv with the reason. What was begun is finished by the same command.
+    Chests are aligned with the frame of the package, with that of --like, or with each other (--new-frame). What does
+    not fit (laterals, other body parts, images cut too tight) is listed in left_out.csv with the reason. What was begun
+    is finished by the same command.
     """
     import sys
 
     from gen.data import prepare as preparation
 
-    config = preparation.PrepareConfig(str(folder), size, str(like) if like else None)
+    config = preparation.PrepareConfig(str(folder), size, str(like) if like else None, new_frame)
     manifest, left = preparation.prepare(config, out, sys.argv)
     if as_json:
         click.echo(json.dumps({"images": len(manifest.rows), "left_out": len(left), "out": str(out)}))
     else:
-        if like is None and len(manifest.rows) < 500:
+        if new_frame and len(manifest.rows) < 500:
             click.echo(
-                f"warning: {len(manifest.rows)} images are few to learn a frame from: look at them, or use --like",
+                f"warning: {len(manifest.rows)} images are few to learn a frame from: look at them",
                 err=True,
             )
         click.echo(f"{len(manifest.rows)} images in {out}; {len(left)} left out, named in {preparation.LEFT_OUT}")

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from gen.core.bundled import bundled_frame
 from gen.core.errors import BadInput
 from gen.core.files import read_json, sha256_file, write_json, write_text
 from gen.core.manifest import Manifest, Row, read_manifest, split_of, write_manifest
@@ -29,6 +30,7 @@ Scales = dict[str, list[float]]  # by measure, the two bounds between its levels
 FRAME, SCALES, LEFT_OUT = "frame.npz", "scales.json", "left_out.csv"
 PREPARED = "canonical frame, normalised exposure"  # what a prepared image says of itself
 MEASURES = ("sharpness", "contrast")
+MEASURED_AT = 256  # pixels a side: neighbours differ less in larger images
 LEVELS = ("low", "medium", "high")  # terciles of both
 FEWEST = 32  # images that a frame can be learnt from
 MOST = 900  # that it is learnt from
@@ -41,7 +43,8 @@ class PrepareConfig:
 
     data: str
     size: int = 256  # pixels
-    like: str | None = None  # a prepared data set, whose frame and scales are used instead of new ones
+    like: str | None = None  # a prepared data set, whose frame and scales are used; None: those of the package
+    new_frame: bool = False  # learn frame and scales from these images instead
 
 
 def prepare(
@@ -49,14 +52,16 @@ def prepare(
 ) -> tuple[Manifest, list[tuple[str, str]]]:
     """Prepare the data set ``config.data`` in the folder ``out``; its manifest, and what was left out and why.
 
-    The same command may be given again. The frame is learnt from training patients only. The columns
+    The same command may be given again. A new frame is learnt from training patients only. The columns
     ``coverage``, ``sharpness`` and ``contrast`` are added. Raises BadInput for data or a folder that cannot be used.
     """
     if config.size < SIDE or config.size % 8:
         raise BadInput(f"size is {config.size}", hint=f"use a multiple of 8, {SIDE} or more")
     source = read_manifest(config.data)
     out = Path(out)
-    given = None if config.like is None else _read_like(Path(config.like), config.size)
+    if config.new_frame and config.like is not None:
+        raise BadInput("like and new_frame are both given", hint="use one of them")
+    given = None if config.new_frame else _read_like(Path(config.like or bundled_frame()))
     if given is None:
         _require_enough(config, [row for row in source.rows if row.view != "lateral" and _is_learnt(row)])
     inputs = {"data": _digest(source)}
@@ -89,7 +94,8 @@ def prepare(
             path.parent.mkdir(parents=True, exist_ok=True)
             marks = {key: image.provenance[key] for key in ("synthetic", "notice") if key in image.provenance}
             write_png(path, Radiograph(pixels, None, {**marks, "prepared": PREPARED}))
-            measures.append((clean.sharpness(pixels), clean.contrast(pixels)))
+            compared = resize(pixels, MEASURED_AT)
+            measures.append((clean.sharpness(compared), clean.contrast(compared)))
             made.append(
                 replace(
                     row,
@@ -146,17 +152,11 @@ def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, 
     return np.reshape(small, shape).astype(np.float32), np.reshape(inside, shape).astype(np.float32), refused
 
 
-def _read_like(folder: Path, size: int) -> tuple[Frame, Scales]:
+def _read_like(folder: Path) -> tuple[Frame, Scales]:
     """The frame and the scales of the prepared data set in ``folder``. Raises BadInput for any other folder."""
     frame, scales = Frame.load(folder / FRAME), read_json(folder / SCALES)
     if not all(np.shape(scales.get(name, 0)) == (2,) for name in MEASURES):
         raise BadInput(f"{folder / SCALES} does not hold the terciles of {' and '.join(MEASURES)}")
-    widths = {row.width for row in read_manifest(folder).rows}
-    if widths != {size}:  # neighbours differ less in larger images
-        raise BadInput(
-            f"size is {size}, and the images of {folder} have {', '.join(map(str, widths))} pixels a side",
-            hint="sharpness can be compared among images of one size only",
-        )
     return frame, scales
 
 
@@ -164,7 +164,7 @@ def _require_enough(config: PrepareConfig, learnt: Sequence[Row]) -> None:
     if len(learnt) < FEWEST:
         raise BadInput(
             f"{config.data} has {len(learnt)} frontal images of training patients, and a frame needs {FEWEST}",
-            hint="rows count that have weights_may_learn = yes; with --like, the frame of a prepared data set is used",
+            hint="rows count that have weights_may_learn = yes; without --new-frame, the frame of the package is used",
         )
 
 

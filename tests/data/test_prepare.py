@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gen.core.bundled import bundled_frame
 from gen.core.errors import BadInput
 from gen.core.manifest import Manifest, Row, read_manifest, write_manifest
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, read_radiograph, resize, write_png
 from gen.data import clean
 from gen.data.cli import data
 from gen.data.frame import LIMITS, SIDE, Frame, align, fit_frame, matrices
-from gen.data.prepare import LEFT_OUT, PrepareConfig, prepare, small_image
+from gen.data.prepare import LEFT_OUT, MEASURED_AT, PrepareConfig, prepare, small_image
 
 
 def chest(seed: int, side: int = 96) -> np.ndarray:
@@ -62,7 +63,9 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(radiographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, list[tuple[str, str]]]:
-    return prepare(PrepareConfig(str(radiographs), size=64), tmp_path_factory.mktemp("runs") / "prepared")
+    return prepare(
+        PrepareConfig(str(radiographs), size=64, new_frame=True), tmp_path_factory.mktemp("runs") / "prepared"
+    )
 
 
 @given(st.tuples(*[st.integers(0, 12)] * 4), st.booleans())
@@ -185,9 +188,9 @@ def test_the_same_command_gives_the_same_and_another_is_refused(
     radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]]
 ) -> None:
     manifest, _ = prepared
-    assert prepare(PrepareConfig(str(radiographs), size=64), manifest.folder)[0] == manifest
+    assert prepare(PrepareConfig(str(radiographs), size=64, new_frame=True), manifest.folder)[0] == manifest
     with pytest.raises(BadInput, match="size: 64 -> 48"):
-        prepare(PrepareConfig(str(radiographs), size=48), manifest.folder)
+        prepare(PrepareConfig(str(radiographs), size=48, new_frame=True), manifest.folder)
 
 
 def test_other_images_are_brought_to_the_frame_of_a_prepared_set(
@@ -199,7 +202,7 @@ def test_other_images_are_brought_to_the_frame_of_a_prepared_set(
     write_png(few / "a.png", read_radiograph(radiographs / "05.png"))
     write_manifest(few, [Row(file=few / "a.png", patient_id="q", view="PA")])
     with pytest.raises(BadInput, match="a frame needs"):
-        prepare(PrepareConfig(str(few), size=64), tmp_path / "alone")
+        prepare(PrepareConfig(str(few), size=64, new_frame=True), tmp_path / "alone")
     again, _ = prepare(PrepareConfig(str(few), size=64, like=str(manifest.folder)), tmp_path / "like")
     [row] = [row for row in manifest.rows if row.file.name == "05.png"]
     mine, theirs = read_radiograph(again.rows[0].file).pixels, read_radiograph(row.file).pixels
@@ -217,8 +220,6 @@ def test_a_like_of_another_kind_or_size_is_refused_before_any_work(
     radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
 ) -> None:
     folder = prepared[0].folder
-    with pytest.raises(BadInput, match="have 64 pixels a side"):
-        prepare(PrepareConfig(str(radiographs), size=96, like=str(folder)), tmp_path / "out")
     with pytest.raises(BadInput, match="no canonical frame"):
         prepare(PrepareConfig(str(radiographs), size=64, like=str(radiographs)), tmp_path / "out")
     without = tmp_path / "without"
@@ -274,12 +275,12 @@ def test_a_frame_learns_from_what_weights_may_learn_and_what_can_be_read(radiogr
     rows = read_manifest(folder).rows
     write_manifest(folder, [replace(row, weights_may_learn=False) for row in rows])
     with pytest.raises(BadInput, match="has 0 frontal images of training patients"):
-        prepare(PrepareConfig(str(folder), size=64), tmp_path / "out")
+        prepare(PrepareConfig(str(folder), size=64, new_frame=True), tmp_path / "out")
     write_manifest(folder, rows)
     for row in rows[3:]:
         row.file.write_bytes(b"no image")
     with pytest.raises(BadInput, match=r"has [0-3] frontal images of training patients"):
-        prepare(PrepareConfig(str(folder), size=64), tmp_path / "out")
+        prepare(PrepareConfig(str(folder), size=64, new_frame=True), tmp_path / "out")
 
 
 def test_the_command_says_what_it_did(radiographs: Path, tmp_path: Path) -> None:
@@ -288,7 +289,33 @@ def test_the_command_says_what_it_did(radiographs: Path, tmp_path: Path) -> None
     few.mkdir()
     (few / "x.png").write_bytes((radiographs / "01.png").read_bytes())
     write_manifest(few, [replace(table.rows[1], file=few / "x.png", sha256="")])
-    outcome = CliRunner().invoke(data, ["prepare", str(few), "--out", str(tmp_path / "out")])
+    outcome = CliRunner().invoke(data, ["prepare", str(few), "--out", str(tmp_path / "out"), "--new-frame"])
     assert isinstance(outcome.exception, BadInput)
     assert "a frame needs 32" in outcome.exception.message
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_word_the_frame_of_the_package_is_used(radiographs: Path, tmp_path: Path) -> None:
+    table = read_manifest(radiographs)
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "x.png").write_bytes((radiographs / "01.png").read_bytes())
+    write_manifest(few, [replace(table.rows[1], file=few / "x.png", sha256="")])
+    manifest, left = prepare(PrepareConfig(str(few), size=64), tmp_path / "out")
+    assert len(manifest.rows) + len(left) == 1
+    assert (tmp_path / "out" / "frame.npz").read_bytes()
+    stored, shipped = Frame.load(tmp_path / "out" / "frame.npz"), Frame.load(bundled_frame() / "frame.npz")
+    assert (stored.mean == shipped.mean).all()
+    # Its basis is orthonormal, and the mean is what a chest looks like: two dark lungs beside a bright mediastinum.
+    flat = shipped.basis.reshape(len(shipped.basis), -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-4)
+    row = shipped.mean[SIDE // 3]
+    assert row[SIDE // 4 : SIDE // 3].mean() + 0.2 < row[SIDE // 2 - 2 : SIDE // 2 + 2].mean()
+    with pytest.raises(BadInput, match="both given"):
+        prepare(PrepareConfig(str(few), like=str(few), new_frame=True), tmp_path / "both")
+
+
+def test_sharpness_is_compared_at_one_size() -> None:
+    pixels = chest(3, 512)
+    large, small_ = (clean.sharpness(resize(resize(pixels, side), MEASURED_AT)) for side in (512, 256))
+    assert large == pytest.approx(small_, rel=0.1)
