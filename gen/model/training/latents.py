@@ -100,7 +100,7 @@ def freeze_linear_encoder(vae: Any) -> bool:
 def linear_encoder(vae: Any) -> Any:
     """The encoder of ``vae`` as one convolution of images (N, 1, H, W) in [-1, 1], where `set_patch_encoder` made it.
 
-    None for any other. It gives the same numbers to rounding, some thirty times sooner.
+    None for any other. It gives the same numbers to rounding, in a small part of the time.
     """
     import torch
 
