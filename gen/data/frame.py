@@ -128,6 +128,8 @@ def to_canonical(pixels: np.ndarray, pose: np.ndarray, side: int) -> tuple[np.nd
     fine = 2 * side  # sampled twice as fine and averaged, against aliasing
     grid = functional.affine_grid(matrix[None], [1, 1, fine, fine], align_corners=False)
     source = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
+    if (shrink := 2 * fine / max(pixels.shape)) < 1:  # a detector's full resolution would alias
+        source = functional.interpolate(source, scale_factor=shrink, mode="bilinear", antialias=True)
     moved = functional.grid_sample(source, grid, mode="bicubic", padding_mode="border", align_corners=False)
     halved = functional.avg_pool2d(moved, 2)[0, 0].clamp(0, 1)
     inside = (grid[0, ::2, ::2].abs() < 0.99).all(-1)

@@ -21,7 +21,7 @@ from gen.core.manifest import Manifest, Row, read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, read_radiograph, resize, write_png
 from gen.data import clean
 from gen.data.cli import data
-from gen.data.frame import LIMITS, SIDE, Frame, align, fit_frame, matrices
+from gen.data.frame import LIMITS, SIDE, Frame, align, fit_frame, matrices, to_canonical
 from gen.data.prepare import LEFT_OUT, MEASURED_AT, PrepareConfig, prepare, small_image
 
 
@@ -313,6 +313,14 @@ def test_without_a_word_the_frame_of_the_package_is_used(radiographs: Path, tmp_
     assert row[SIDE // 4 : SIDE // 3].mean() + 0.2 < row[SIDE // 2 - 2 : SIDE // 2 + 2].mean()
     with pytest.raises(BadInput, match="both given"):
         prepare(PrepareConfig(str(few), like=str(few), new_frame=True), tmp_path / "both")
+
+
+def test_detail_too_fine_for_the_prepared_size_is_averaged_and_makes_no_pattern() -> None:
+    down, across = np.mgrid[:1536, :1536]
+    stripes = np.asarray((across // 3 + down // 3) % 2, np.float32)
+    pixels, inside = to_canonical(stripes, np.zeros(5, np.float32), 64)
+    assert inside.all()
+    assert float(np.abs(pixels - 0.5).max()) < 0.05
 
 
 def test_sharpness_is_compared_at_one_size() -> None:
