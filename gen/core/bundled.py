@@ -1,4 +1,4 @@
-"""What travels with the package: the folders of the bundled model, of the bundled judge and of the canonical frame."""
+"""What travels with the package: the folders of the bundled model, judge, anatomy network and canonical frame."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def bundled_model() -> Path:
 def bundled_judge() -> Path:
     """The folder of the judge that travels with the package, the last by name; BadInput where there is none."""
     return _last_with("judge.json", "judge", "name a judge's folder")
+
+
+def bundled_anatomy() -> Path:
+    """The folder of the anatomy network that travels with the package; BadInput where there is none."""
+    return _last_with("anatomy.json", "anatomy network", "name the folder of one")
 
 
 def bundled_frame() -> Path:

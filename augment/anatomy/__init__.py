@@ -1,0 +1,1 @@
+"""Training of the anatomy network: projections with exact masks, made to look like films."""
