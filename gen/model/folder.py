@@ -13,6 +13,7 @@ from typing import Any
 from gen.core.errors import BadInput
 from gen.core.files import newest_verified, read_json, sha256_file
 from gen.model.capabilities import DECIDING, read_capabilities
+from gen.model.scheduler import check_scheduler
 
 INDEX, CARD = "model_index.json", "README.md"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -21,7 +22,10 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise BadInput, naming the culprit, for a folder that is not a whole text-to-image folder in safetensors."""
+    """Raise BadInput, naming the culprit, for a folder that is not a whole text-to-image folder in safetensors.
+
+    So is one whose scheduler cannot be run.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder", hint="a model is a folder in the layout of diffusers")
     if not (folder / INDEX).is_file():
@@ -34,6 +38,7 @@ def check_model_folder(folder: Path) -> None:
     for part in PARTS:
         if part not in index or not (folder / part).is_dir():
             raise BadInput(f"{folder}: the part '{part}' is missing", hint="copy the model again, whole")
+    check_scheduler(folder / "scheduler")
     for part in WEIGHTED:
         check_weights(folder / part)
 

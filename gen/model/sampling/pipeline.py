@@ -31,6 +31,7 @@ from gen.model.capabilities import read_capabilities
 from gen.model.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
 from gen.model.folder import check_model_folder, load_autoencoder, model_hash
 from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
+from gen.model.scheduler import check_scheduler
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,7 @@ def load_pipeline(
     place = pick_device(device)
     number = pick_dtype(dtype, place)
     kernel = pick_attention(attention, place, number)
+    scheduler = _load_scheduler(folder / "scheduler")  # first: it costs nothing, and may be refused
     unet, text_encoder = _load_unet(folder / "unet"), _load_text_encoder(folder / "text_encoder")
     vae = load_autoencoder(folder)
     if unet.config.in_channels != vae.config.latent_channels:
@@ -114,7 +116,7 @@ def load_pipeline(
         vae=vae.to(place, torch.float32),
         text_encoder=text_encoder.to(place, torch.float32),
         tokenizer=tokenizer,
-        scheduler=_load_scheduler(folder / "scheduler"),
+        scheduler=scheduler,
         device=place,
         dtype=number,
         attention=kernel,
@@ -196,6 +198,9 @@ def sample_each(
         how = replace(how, guidance_interval=tuple(told) if told else None)
     if how.guidance_interval and not 0 <= how.guidance_interval[0] < how.guidance_interval[1]:
         raise BadInput(f"guidance_interval is {how.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
+    if how.guidance_interval and not hasattr(pipeline.scheduler, "alphas_cumprod"):
+        sampler = type(pipeline.scheduler).__name__
+        raise BadInput(f"guidance_interval is not possible with {sampler}", hint="leave it out")
     for start in range(0, len(prompts), pipeline.rows):
         wanted = slice(start, start + pipeline.rows)
         texts, numbers, images = list(prompts[wanted]), list(seeds[wanted]), list(init[wanted])
@@ -412,12 +417,5 @@ def _load_text_encoder(part: Path) -> Any:
 
 
 def _load_scheduler(part: Path) -> Any:
-    config = read_json(part / "scheduler_config.json")
-    name, prediction = config.get("_class_name", ""), config.get("prediction_type", "epsilon")
-    try:
-        scheduler = getattr(importlib.import_module("diffusers.schedulers"), name)
-    except (AttributeError, ImportError) as error:
-        raise BadInput(f"{part}: scheduler class {name!r} is not one of diffusers'") from error
-    if prediction not in ("epsilon", "v_prediction"):
-        raise BadInput(f"{part}: prediction_type {prediction!r} is not supported", hint="epsilon and v_prediction are")
-    return load_part(scheduler, part)
+    name = check_scheduler(part)["_class_name"]
+    return load_part(getattr(importlib.import_module("diffusers.schedulers"), name), part)

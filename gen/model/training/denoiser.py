@@ -24,8 +24,8 @@ from gen.model.capabilities import capabilities_of
 from gen.model.device import pick_attention, set_attention
 from gen.model.folder import check_model_folder, load_autoencoder
 from gen.model.parts import load_tokenizer
+from gen.model.scheduler import check_scheduler
 from gen.model.training.denoiser_network import (
-    PREDICTIONS,
     Denoiser,
     DenoiserShape,
     cut_captions,
@@ -212,15 +212,12 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
         raise BadInput("neither init nor autoencoder is given", hint="a new denoiser needs autoencoder=FOLDER")
     if config.init is not None:
         check_model_folder(Path(config.init))
+        check_scheduler(Path(config.init) / "scheduler", training=True)
     vae = load_autoencoder(before / "model" if before else Path(config.autoencoder or config.init or ""))
     vae.requires_grad_(False).eval()
     side, rest = divmod(config.size, shrink_factor(vae))
     if config.init is not None:
         unet, text_encoder, tokenizer, scheduler = load_parts(Path(config.init))
-        if scheduler.config.prediction_type not in PREDICTIONS:
-            raise BadInput(f"{config.init}: prediction type {scheduler.config.prediction_type!r} is not supported")
-        if scheduler.config.prediction_type == "epsilon" and scheduler.config.get("rescale_betas_zero_snr"):
-            raise BadInput(f"{config.init}: epsilon cannot be learnt at zero terminal SNR, as its scheduler has it")
     else:
         if before is None:
             corpus = caption_corpus(texts, config.seed)

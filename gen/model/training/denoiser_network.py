@@ -12,15 +12,13 @@ from torch import nn
 
 from gen.core.config import number
 from gen.core.errors import BadInput
+from gen.model.scheduler import PREDICTIONS
 from gen.model.training.losses import rho_schedule
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
     from gen.data.texts import Texts
-
-
-PREDICTIONS = ("v_prediction", "epsilon")
 
 
 @dataclass(frozen=True)

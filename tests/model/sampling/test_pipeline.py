@@ -343,7 +343,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
         (
             "scheduler",
             lambda part: change(part / "scheduler_config.json", "DDIMScheduler", "QuickScheduler"),
-            "scheduler class 'QuickScheduler' is not one of diffusers'",
+            "scheduler class 'QuickScheduler' is not supported; supported are solvers",
         ),
         (
             "scheduler",

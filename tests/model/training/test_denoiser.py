@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, EDMEulerScheduler
 from safetensors.torch import load_file
 
 from augment.dataset.config import DatasetConfig
@@ -26,7 +26,7 @@ from gen.core.run import read_log
 from gen.data.texts import Texts
 from gen.judge.train import JudgeConfig
 from gen.model.capabilities import read_capabilities
-from gen.model.folder import load_autoencoder
+from gen.model.folder import check_model_folder, load_autoencoder
 from gen.model.sampling.pipeline import load_pipeline, sample
 from gen.model.training.autoencoder import AutoencoderConfig
 from gen.model.training.denoiser import DenoiserConfig, train_denoiser, validation_loss
@@ -204,7 +204,7 @@ def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(
         ("shape.head_channels=12", "shape.block_out_channels has 32, no multiple of head_channels"),
         ("shape.head_channels=0", "shape.head_channels is 0; it must be above 0"),
         ("shape.text_heads=3", "shape.text_channels is 32, no multiple of text_heads"),
-        ("shape.prediction_type=sample", "shape.prediction_type is 'sample'; use v_prediction or epsilon"),
+        ("shape.prediction_type=sample", "shape.prediction_type is 'sample'; use epsilon or v_prediction"),
         ("captions=report", "captions is 'report'; use study or prompt"),
         ("size=30", "size is 30; use a multiple of 8 pixels"),
         ("attention=flash", "unknown attention 'flash'"),
@@ -234,12 +234,21 @@ def test_a_folder_to_start_from_that_lacks_a_part_is_refused(
     assert part in str(refusal.value) or "autoencoder" in str(refusal.value)
 
 
+def test_a_scheduler_that_samples_and_cannot_be_trained_with_is_refused(
+    broken_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    EDMEulerScheduler(prediction_type="v_prediction").save_pretrained(broken_model / "scheduler")
+    check_model_folder(broken_model)
+    with pytest.raises(BadInput, match="'EDMEulerScheduler' cannot be trained with"):
+        train_denoiser(tuning_config(tmp_path / "run", toy_data, broken_model))
+
+
 def test_epsilon_at_zero_terminal_snr_is_refused_in_a_folder_too(
     broken_model: Path, toy_data: Path, tmp_path: Path
 ) -> None:
     path = broken_model / "scheduler" / "scheduler_config.json"
     path.write_text(path.read_text().replace("v_prediction", "epsilon"))
-    with pytest.raises(BadInput, match="epsilon cannot be learnt at zero terminal SNR"):
+    with pytest.raises(BadInput, match="'epsilon' at zero terminal SNR"):
         train_denoiser(tuning_config(tmp_path / "run", toy_data, broken_model))
 
 
