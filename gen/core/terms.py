@@ -1,6 +1,6 @@
 """The standard terms that prompts, labels, manifests and models share: findings, devices, views, sides, severities.
 
-CheXpert spelling throughout; where another data set spells a label differently, `STANDARD_NAMES` maps it. What is no
+CheXpert spelling throughout; where another data set spells a label differently, `standard_name` maps it. What is no
 term, nor another choice that there is, is refused with the nearest one.
 """
 
@@ -83,7 +83,7 @@ DEVICES = (
     "ECG leads",
 )
 
-# Other data sets' spellings of the same labels (NIH, PadChest-style British spelling, VinDr).
+# Other data sets' names of the same labels (NIH, PadChest-style British spelling, VinDr), in any letter case.
 STANDARD_NAMES = {
     "Effusion": "Pleural Effusion",
     "Pleural_Thickening": "Pleural Thickening",
@@ -93,7 +93,22 @@ STANDARD_NAMES = {
     "Infiltrate": "Infiltration",
     "Nodule/Mass": "Lung Lesion",
     "Pulmonary fibrosis": "Fibrosis",
+    "Infiltrates": "Infiltration",
+    "Rib fracture": "Fracture",
+    "Normal": "No Finding",
 }
+
+
+def standard_name(label: str) -> str | None:
+    """The finding that ``label`` means in any vocabulary, letter case or writing of its spaces; None for no finding."""
+    return _FOLDED.get(_folded(label))
+
+
+def _folded(label: str) -> str:
+    return " ".join(label.replace("_", " ").casefold().split())
+
+
+_FOLDED = {_folded(name): name for name in FINDINGS} | {_folded(name): term for name, term in STANDARD_NAMES.items()}
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:

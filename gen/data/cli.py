@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import click
 from gen.core.errors import BadInput, GenError
 from gen.core.files import sha256_file
 from gen.core.manifest import SPLITS, Manifest, Row, scan_manifest
-from gen.core.terms import FINDINGS, SEXES, STATES, VIEWS, did_you_mean
+from gen.core.terms import FINDINGS, SEXES, STATES, VIEWS, did_you_mean, standard_name
 from gen.data.split import patient_of
 from gen.statistics.groups import AGE_BANDS, age_band
 
@@ -118,9 +119,14 @@ def check_folder(folder: Path) -> Report:
 def count_rows(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
     """Images by finding (a table for each state), sex, age band, view, split, source and whether weights may learn."""
     by_state = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}
-    counts = {state: _ordered([n for row in rows for n in getattr(row, by_state[state])], FINDINGS) for state in STATES}
+    named = {
+        state: [
+            term for row in rows for term in {standard_name(name) or name for name in getattr(row, by_state[state])}
+        ]
+        for state in STATES
+    }
     return {
-        **{f"findings {state}": count for state, count in counts.items()},
+        **{f"findings {state}": _ordered(terms, FINDINGS) for state, terms in named.items()},
         "sex": _ordered([row.sex for row in rows], SEXES),
         "age": _ordered(["" if row.age is None else age_band(row.age) for row in rows], tuple(AGE_BANDS)),
         "view": _ordered([row.view for row in rows], VIEWS),
@@ -140,13 +146,20 @@ def _ordered(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, int]
 def _label_problems(row: Row) -> Iterator[str]:
     from gen.data.rows import study_of
 
-    names = (*row.findings, *row.absent, *row.uncertain)
-    unknown = [name for name in dict.fromkeys(names) if name not in FINDINGS]
+    names = list(dict.fromkeys((*row.findings, *row.absent, *row.uncertain)))
+    unknown = [name for name in names if standard_name(name) is None]
     for name in unknown:
         near = did_you_mean(name, FINDINGS)
-        yield f"label {name!r} is not a standard term" + (f"; did you mean {near!r}?" if near else "")
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"label {name!r} is given more than once"
+        apart = [standard_name(part) for part in re.split(r"[|,/]", name)]
+        hint = f"; did you mean {near!r}?" if near else ""
+        if len(apart) > 1 and all(apart):
+            hint = "; write ';' between labels"
+        yield f"label {name!r} is not a standard term{hint}"
+    given = Counter(standard_name(name) or name for name in (*row.findings, *row.absent, *row.uncertain))
+    for term in sorted(term for term, times in given.items() if times > 1):
+        spellings = [name for name in names if standard_name(name) == term and name != term]
+        also = f", also as {' and '.join(map(repr, spellings))}" if spellings else ""
+        yield f"label {term!r} is given more than once{also}"
     if unknown:
         return
     try:

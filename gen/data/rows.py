@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gen.core.errors import BadInput
-from gen.core.terms import FINDINGS, STANDARD_NAMES
+from gen.core.terms import standard_name
 from gen.language.study import Finding, Study
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def study_of(row: Row) -> Study:
             view=view,
             position=position,
             findings={
-                name if name in FINDINGS else STANDARD_NAMES.get(name, name): Finding(state)
+                standard_name(name) or name: Finding(state)
                 for state, column in STATE_COLUMNS.items()
                 for name in getattr(row, column)
             },

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gen.core.errors import BadInput
 from gen.core.manifest import SPLITS, Manifest, Row, split_of
 from gen.core.run import derived_seed
+from gen.core.terms import standard_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +139,8 @@ def balance(rows: Sequence[Row], most: float = 3.0) -> list[float]:
     weights = np.ones(len(rows))
     for column in ("sex", "view", "findings"):
         values = [(value,) if isinstance(value, str) else value for value in (getattr(row, column) for row in rows)]
+        if column == "findings":
+            values = [tuple(standard_name(name) or name for name in names) for names in values]
         counts = Counter(name for names in values for name in set(names) if name)
         if counts:
             mean = sum(counts.values()) / len(counts)

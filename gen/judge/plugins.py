@@ -18,7 +18,7 @@ import numpy as np
 
 from gen.core.errors import BadInput, EnvironmentLacks
 from gen.core.files import read_json, sha256_file
-from gen.core.terms import FINDINGS, STANDARD_NAMES
+from gen.core.terms import standard_name
 from gen.judge.folder import JUDGE
 from gen.judge.judge import Judge, load_judge
 from gen.judge.readings import AnyJudge, Readings, batches, blank, join
@@ -198,16 +198,6 @@ def _columns(labels: Sequence[str]) -> dict[str, int]:
         if (name := standard_name(label)) is not None:
             columns.setdefault(name, i)
     return columns
-
-
-def standard_name(label: str) -> str | None:
-    """The finding that a model's ``label`` means, whatever its letter case and underscores, or None."""
-    folded = {name.casefold(): name for name in FINDINGS}
-    folded |= {name.casefold(): standard for name, standard in STANDARD_NAMES.items()}
-    for spelling in (label, label.replace("_", " ")):
-        if spelling.casefold().strip() in folded:
-            return folded[spelling.casefold().strip()]
-    return None
 
 
 def _hash(*files: Path) -> str:

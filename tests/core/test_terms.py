@@ -19,6 +19,16 @@ def test_every_mapping_ends_in_standard_names():
     assert not set(terms.STANDARD_NAMES) & set(terms.FINDINGS)
 
 
+@pytest.mark.parametrize(("name", "term"), [*((name, name) for name in terms.FINDINGS), *terms.STANDARD_NAMES.items()])
+def test_a_name_is_known_in_any_letter_case_and_with_any_spaces(name: str, term: str):
+    for spelling in (name, name.lower(), name.upper(), name.replace(" ", "_"), f" {name.replace(' ', '  ')} "):
+        assert terms.standard_name(spelling) == term
+
+
+def test_what_is_no_finding_has_no_standard_name():
+    assert [terms.standard_name(name) for name in ("", "xylophone", "Edema;Nodule", "Edema|Nodule")] == [None] * 4
+
+
 @pytest.mark.parametrize("name", terms.FINDINGS)
 def test_a_slip_of_spelling_is_guessed(name):
     slip = name[:2] + name[3:]

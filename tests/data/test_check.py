@@ -16,7 +16,9 @@ from gen.core.errors import BadInput
 from gen.core.files import sha256_file
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
+from gen.core.terms import FINDINGS, STANDARD_NAMES
 from gen.data.cli import check_folder, data
+from gen.data.rows import study_of
 from gen.language.study import Finding, Study
 
 
@@ -167,3 +169,38 @@ def test_a_missing_decoder_is_one_line_and_the_other_images_are_checked(
     assert len(problems) == 2
     assert "a.png: no decoder for RLE Lossless is installed" in problems[0]
     assert "b.png: the table says 9 x 6" in problems[1]
+
+
+def spelt(tmp_path: Path, **labels: tuple[str, ...]) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """The counts of a set with one image that has these labels, and its problems without the file's name."""
+    write_manifest(tmp_path, [row(tmp_path / "train" / "images" / "a.png", **labels)])
+    report = check_folder(tmp_path)
+    return report.counts, [problem.partition(": ")[2] for problem in report.problems]
+
+
+@pytest.mark.parametrize(("name", "term"), [*STANDARD_NAMES.items(), *((name.lower(), name) for name in FINDINGS)])
+def test_every_name_that_a_row_may_have_is_accepted_and_counted_as_its_standard_term(
+    tmp_path: Path, name: str, term: str
+) -> None:
+    counts, problems = spelt(tmp_path, findings=(name,))
+    assert problems == []
+    assert counts["findings present"] == {term: 1}
+    assert list(study_of(row(tmp_path / "train" / "images" / "a.png", findings=(name,))).findings) == [term]
+
+
+def test_labels_of_three_vocabularies_are_one_and_what_they_say_twice_is_named(tmp_path: Path) -> None:
+    mixed = ("Pleural Effusion", "Pleural_Thickening", "Nodule/Mass", "infiltrates")  # CheXpert, NIH, VinDr, PadChest
+    counts, problems = spelt(tmp_path, findings=mixed)
+    assert problems == []
+    assert list(counts["findings present"]) == ["Lung Lesion", "Pleural Effusion", "Infiltration", "Pleural Thickening"]
+    counts, problems = spelt(tmp_path, findings=("Effusion", "Pleural effusion"), absent=("Edema",))
+    assert problems == ["label 'Pleural Effusion' is given more than once, also as 'Effusion' and 'Pleural effusion'"]
+    assert counts["findings present"] == {"Pleural Effusion": 1}
+
+
+def test_labels_with_another_mark_between_them_say_which_one_to_write(tmp_path: Path) -> None:
+    _, problems = spelt(tmp_path, findings=("Atelectasis|Infiltration",), absent=("Edema|Wheeze",))
+    assert problems == [
+        "label 'Atelectasis|Infiltration' is not a standard term; write ';' between labels",
+        "label 'Edema|Wheeze' is not a standard term",
+    ]

@@ -26,7 +26,7 @@ from augment.dataset.config import (
 )
 from augment.dataset.plan.real import NORMAL, Further, RealSet, Sets, Values, read_real
 from gen.core.errors import BadInput
-from gen.core.terms import FINDINGS, RACES, SEXES, STANDARD_NAMES, VIEWS, require_choice
+from gen.core.terms import FINDINGS, RACES, SEXES, VIEWS, require_choice, standard_name
 from gen.language.study import Finding, Study
 
 ORDER = {"sex": SEXES, "race": RACES, "view": VIEWS, "finding": FINDINGS}
@@ -210,9 +210,9 @@ def _check_value(name: str, value: str, where: str | None = None) -> None:
     """BadInput, saying ``where``, unless ``value`` is a standard term of the attribute."""
     if name == "age":
         band(value)
-    elif name == "finding" and value in STANDARD_NAMES:
+    elif name == "finding" and standard_name(value) not in (None, value):
         raise BadInput(
-            f"{where or 'target.finding'}: unknown finding {value!r}", hint=f"write {STANDARD_NAMES[value]!r}"
+            f"{where or 'target.finding'}: unknown finding {value!r}", hint=f"write {standard_name(value)!r}"
         )
     else:
         study: dict[str, Any] = {"findings": {value: Finding()}} if name == "finding" else {name: value}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gen.core.errors import BadInput
-from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STANDARD_NAMES, STATES, ZONES, suggestion
+from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STATES, ZONES, standard_name, suggestion
 from gen.language.prompt import read_prompt, token_budget_warning
 from gen.language.render import render
 from gen.language.study import Finding, Study
@@ -70,10 +70,9 @@ def parse_finding(text: str) -> tuple[str, Finding]:
     Raises BadInput, with a suggestion, for a name or a word that is not a standard term.
     """
     name, _, words = text.partition(":")
-    wanted = STANDARD_NAMES.get(name.strip(), name.strip())
-    standard = {finding.casefold(): finding for finding in FINDINGS}.get(wanted.casefold())
+    standard = standard_name(name)
     if standard is None:
-        raise BadInput(f"unknown finding {name.strip()!r}", hint=suggestion(wanted, FINDINGS))
+        raise BadInput(f"unknown finding {name.strip()!r}", hint=suggestion(name.strip(), FINDINGS))
     kinds = {"state": STATES, "side": SIDES, "severity": SEVERITIES, "zone": ZONES}
     chosen: dict[str, str] = {}
     for word in filter(None, (part.strip().casefold() for part in words.split(","))):
