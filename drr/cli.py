@@ -62,7 +62,7 @@ DEFAULT_OUT = Path("outputs/drr")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
 def drr(phantom: bool, views: tuple[str, ...], out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Make radiographs from CTs (NIfTI, NRRD, MHA, or a folder of DICOM) by physics, with masks, twins and labels.
+    """Make radiographs from CTs (NIfTI, NRRD, MHA, DICOM folders or multi-frame files), with masks, twins and labels.
 
     The folder that they are written to is a data set: metadata.csv lists every image, truth/ tells where source and
     detector stood and what was inserted. The same command goes on where it was stopped. For research use only, not for
@@ -83,7 +83,11 @@ def drr(phantom: bool, views: tuple[str, ...], out: Path, as_json: bool, quiet: 
     def print_image(path: Path, truth: Mapping[str, Any]) -> None:
         click.echo(json.dumps({"file": str(path), **truth}, ensure_ascii=False) if as_json else str(path))
 
-    done = run_job(job, out, command=sys.argv, on_image=print_image, quiet=quiet)
+    def print_remark(text: str) -> None:
+        if not quiet:
+            click.echo(f"warning: {text}", err=True)
+
+    done = run_job(job, out, command=sys.argv, on_image=print_image, on_remark=print_remark, quiet=quiet)
     if not quiet:
         click.echo(f"{done.images} image(s) in {out}, listed in {out / 'metadata.csv'}", err=True)
     if done.failures:

@@ -92,12 +92,14 @@ def run_job(
     *,
     command: Sequence[str] = (),
     on_image: Callable[[Path, Mapping[str, Any]], None],
+    on_remark: Callable[[str], None] = lambda _: None,
     quiet: bool = False,
 ) -> Done:
     """Make what is missing of ``job`` in ``out``; ``on_image`` gets the path and the truth of each image made.
 
-    A patient that cannot be read and a view that shows too little are listed, and the rest goes on; where there is
-    one patient and one view, its own error is raised. BadInput where ``out`` holds another job.
+    ``on_remark`` gets what the user should know of how a CT was read; it is in the truth too. A patient that
+    cannot be read and a view that shows too little are listed, and the rest goes on; where there is one patient and one
+    view, its own error is raised. BadInput where ``out`` holds another job.
     """
     from tqdm import tqdm
 
@@ -124,10 +126,15 @@ def run_job(
     with open_run(out, job, command=command, **inputs) as run:
         made = {line["stem"]: line for line in read_log(out) if "stem" in line and is_whole(out, line)}
         bar = tqdm(total=len(wanted), initial=len(made), unit="image", disable=quiet, leave=False)
+
+        def remark(text: str) -> None:
+            bar.clear()
+            on_remark(text)
+
         try:
             for patient in patients:
                 todo = [(k, text) for k in patient.variants for text in views if _stem(patient, text, k) not in made]
-                for stem, projection in _projections(job, patient, views, requests, todo, failures):
+                for stem, projection in _projections(job, patient, views, requests, todo, failures, remark):
                     made[stem] = write_projection(
                         out, stem, projection, bits=job.bits, photometric=job.dicom, paths=job.paths
                     )
@@ -165,6 +172,7 @@ def _projections(
     requests: Sequence[LesionRequest],
     todo: Sequence[tuple[int, str]],
     failures: list[str],
+    on_remark: Callable[[str], None],
 ) -> Iterator[tuple[str, Projection]]:
     """The projections of one patient that are still to be made; what cannot be made is added to ``failures``."""
     if not todo:
@@ -172,7 +180,10 @@ def _projections(
     alone = len(job.cts or range(job.variants)) * len(views) * len(patient.variants) == 1
     scenes: dict[tuple[int, str], Scene] = {}
     try:
-        plain = load_scene(patient.read(), patient.key)
+        volume = patient.read()
+        for remark in volume.facts.get("remarks", ()):
+            on_remark(f"{patient.key}: {remark}")
+        plain = load_scene(volume, patient.key)
     except Exception as error:  # whatever one CT does to a library, the others are projected
         if alone:
             raise
@@ -321,7 +332,9 @@ def _rng(job: Job, key: str) -> np.random.Generator:
 def _key(path: Path) -> str:
     """The name of a CT without the suffix of its format: images are named after it."""
     name = path.absolute().name  # the user's own, where it is a link
-    return name if path.is_dir() else re.sub(r"(\.nii)?(\.gz)?$|\.(nrrd|nhdr|mha|mhd)$", "", name, flags=re.IGNORECASE)
+    return (
+        name if path.is_dir() else re.sub(r"(\.nii)?(\.gz)?$|\.(nrrd|nhdr|mha|mhd|dcm)$", "", name, flags=re.IGNORECASE)
+    )
 
 
 def _stem(patient: Patient, view: str, k: int) -> str:

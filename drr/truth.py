@@ -91,4 +91,4 @@ def _notes(scene: Scene, view: View) -> list[str]:
         f"the lungs are cut at the {' and '.join(field.lungs_cut)}": bool(field.lungs_cut),
         f"the CT ends at {facts.get('clipped_at_hu')} HU, so bone is too faint": "clipped_at_hu" in facts,
     }
-    return [note for note, holds in notes.items() if holds]
+    return [*facts.get("remarks", ()), *(note for note, holds in notes.items() if holds)]

@@ -164,15 +164,15 @@ def with_infinity(values: np.ndarray) -> np.ndarray:
 def test_no_format_hides_what_is_not_a_number(
     change: Callable[[np.ndarray], np.ndarray], suffix: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInput, match="NaN or infinite"):
+    with pytest.raises(BadInput, match=r"NaN inside the scan|infinite values"):
         read_volume(save(tmp_path / f"ct{suffix}", picture(change(anatomy()))))
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (with_nan, "NaN or infinite"),
-        (with_infinity, "NaN or infinite"),
+        (with_nan, r"NaN inside the scan \(1 place"),
+        (with_infinity, "infinite values"),
         (lambda hu: np.maximum(hu + 1024, 0).astype(np.uint16), "add -1024 to every voxel"),
         (lambda hu: hu + np.int16(1000), "the rescale intercept is missing"),
         (lambda hu: hu - np.int16(1024), "applied twice; add 1024"),
@@ -296,8 +296,10 @@ def test_what_is_no_volume_is_refused(tmp_path: Path, name: str, image: sitk.Ima
 
 
 def test_a_single_dicom_file_asks_for_its_folder_and_a_missing_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "1.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    with pytest.raises(BadInput, match=r"1\.dcm: a single DICOM file; name the folder"):
+    image = picture(anatomy())[:, :, 3]
+    image.SetMetaData("0008|0060", "CT")
+    save(tmp_path / "1.dcm", image)
+    with pytest.raises(BadInput, match=r"1\.dcm: .*name the folder"):
         read_volume(tmp_path / "1.dcm")
     with pytest.raises(BadInput, match=r"2\.nii: No such file"):
         read_volume(tmp_path / "2.nii")
