@@ -1,0 +1,129 @@
+"""What the anatomy network sees in an image: masks, measurements, a confidence, and a reason where it is no chest.
+
+Masks of something that is not one upright frontal chest are wrong in ways that no number shows, so such an image is
+refused in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gen.anatomy.measure import Measurements, measure
+from gen.anatomy.network import ORGANS
+from gen.core.radiograph import pad_to_square, resize
+
+if TYPE_CHECKING:
+    from gen.anatomy.folder import Anatomy
+
+SIDE = 256  # pixels a side at which images are measured
+EVEN = 0.5  # the probability from which a pixel belongs to an organ
+WIDEST = 2.0  # sides of a picture of one chest
+LATERAL = 0.5  # of the smaller lung behind the other one: seen from the side
+LEAST_CONFIDENCE = 0.8
+LEAST_IN_FRAME = 0.75
+LEAST_SYMMETRY = 0.2
+HEART = (0.2, 0.85)  # cardiothoracic ratios that are possible
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One image as the network sees it. ``masks`` bool (10, H, W) in the order of ORGANS.
+
+    ``confidence`` in [0, 1] is how clearly lungs and heart are outlined. ``refused`` is "" for one upright frontal
+    chest, or else says what it is not; its measurements are then not to be trusted.
+    """
+
+    masks: np.ndarray
+    measurements: Measurements
+    confidence: float
+    refused: str
+
+
+def read_anatomy(
+    anatomy: Anatomy, pixels: np.ndarray | Sequence[np.ndarray], on_images: Callable[[int], object] = lambda count: None
+) -> Iterator[Reading]:
+    """The reading of each of ``pixels``: (H, W), float in [0, 1] or uint8, of any size; masks are SIDE a side.
+
+    A picture that is not square is padded. ``on_images`` is called with the number of images after each batch.
+    """
+    step = 16
+    for start in range(0, len(pixels), step):
+        batch = [pixels[k] for k in range(start, min(start + step, len(pixels)))]
+        square = np.stack([_square(image) for image in batch])
+        for image, probabilities, whole in zip(batch, anatomy.probabilities(square), square, strict=True):
+            yield interpret(probabilities, whole, image.shape)
+        on_images(len(batch))
+
+
+def interpret(probabilities: np.ndarray, image: np.ndarray, shape: tuple[int, ...] | None = None) -> Reading:
+    """The reading of ``probabilities`` (10, H, W) of ``image`` (H, W) in [0, 1]; ``shape`` is that before padding."""
+    masks = probabilities >= EVEN
+    measured = measure(masks)
+    confidence = clearness(probabilities)
+    return Reading(masks, measured, confidence, refusal(masks, image, measured, confidence, shape or image.shape))
+
+
+def clearness(probabilities: np.ndarray) -> float:
+    """The least clear of both lungs and the heart: soft Dice of its probabilities with its own mask; 0 without one."""
+    scores = []
+    for organ in ("right lung", "left lung", "heart"):
+        soft = probabilities[ORGANS.index(organ)]
+        mask = soft >= EVEN
+        scores.append(2 * float(soft[mask].sum()) / max(float(soft.sum() + mask.sum()), 1e-9))
+    return min(scores)
+
+
+def refusal(
+    masks: np.ndarray, image: np.ndarray, measured: Measurements, confidence: float, shape: Sequence[int]
+) -> str:
+    """Why ``masks`` (10, H, W) of ``image`` (H, W) are not those of one upright frontal chest; "" where they may be."""
+    organ = dict(zip(ORGANS, masks, strict=True))
+    right, left, heart = organ["right lung"], organ["left lung"], organ["heart"]
+    if max(shape) > WIDEST * min(shape):
+        return f"the picture is {shape[1]} x {shape[0]} pixels: several panels, or part of a chest"
+    if not (right.any() and left.any()):
+        return "no lung was found" if not (right.any() or left.any()) else "only one lung was found"
+    if (right & left).sum() > LATERAL * min(right.sum(), left.sum()):
+        return "the lungs lie behind each other: a lateral view"
+    if not heart.any():
+        return "no heart was found"
+    if measured.lungs != 2:
+        return f"{measured.lungs:.0f} lungs were found: several chests, or none"
+    if measured.hearts != 1:
+        return f"{measured.hearts:.0f} hearts were found: several chests, or none"
+    if _middle(right)[1] > _middle(left)[1]:
+        return "the right lung is on the left: turned or mirrored"
+    if _middle(heart)[0] < _middle(right | left)[0]:
+        return "the heart is above the middle of the lungs: upside down"
+    dense = (heart | organ["spine"] | organ["abdomen"]) & ~(right | left)
+    bright = float(image[dense].mean() - image[(right | left) & ~heart].mean()) if dense.any() else 0.0
+    if bright < 0:
+        return "the lungs are brighter than heart and spine: inverted"
+    if confidence < LEAST_CONFIDENCE:
+        return f"lungs and heart are not clear (confidence {confidence:.2f})"
+    if measured.share_in_frame < LEAST_IN_FRAME:
+        return f"the picture cuts the lungs ({measured.share_in_frame:.0%} of their outline is in it)"
+    if measured.lung_symmetry < LEAST_SYMMETRY:
+        return f"one lung has {measured.lung_symmetry:.0%} of the other's area"
+    if not HEART[0] <= measured.cardiothoracic_ratio <= HEART[1]:
+        return f"the heart has {_percent(measured.cardiothoracic_ratio)} of the thorax's width"
+    return ""
+
+
+def _percent(ratio: float) -> str:
+    return "an unknown part" if math.isnan(ratio) else f"{ratio:.0%}"
+
+
+def _middle(mask: np.ndarray) -> tuple[float, float]:
+    rows, columns = np.nonzero(mask)
+    return float(rows.mean()), float(columns.mean())
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    unit = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32)
+    return unit if unit.shape == (SIDE, SIDE) else resize(pad_to_square(unit), SIDE)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gen.anatomy.network import ORGANS
+from gen.anatomy.reading import LEAST_CONFIDENCE, Reading, clearness, interpret
+from tests.anatomy.conftest import Project
+from tests.anatomy.drawn import Drawn, mirrored
+
+SIDE = 256
+
+
+def _film(masks: np.ndarray) -> np.ndarray:
+    """Dark lungs, bright heart and spine on a grey body."""
+    organ = dict(zip(ORGANS, masks, strict=True))
+    film = 0.4 * organ["body"].astype(np.float32)
+    film[organ["right lung"] | organ["left lung"]] = 0.2
+    film[organ["heart"] | organ["spine"]] = 0.8
+    return film
+
+
+def _seen(masks: np.ndarray, image: np.ndarray | None = None) -> Reading:
+    return interpret(masks.astype(np.float32), _film(masks) if image is None else image)
+
+
+def test_a_whole_chest_is_found() -> None:
+    seen = _seen(Drawn().masks(SIDE))
+    assert (seen.refused, seen.confidence) == ("", pytest.approx(1))
+
+
+def test_frontal_phantoms_are_found_and_lateral_ones_are_not(project: Project) -> None:
+    assert _seen(project()).refused == ""
+    assert _seen(project("severe", "AP")).refused == ""
+    assert "lateral" in _seen(project(view="lateral")).refused
+
+
+def _without(organ: str) -> Callable[[np.ndarray], np.ndarray]:
+    def call(masks: np.ndarray) -> np.ndarray:
+        masks = masks.copy()
+        masks[ORGANS.index(organ)] = False
+        return masks
+
+    return call
+
+
+def _twice(masks: np.ndarray) -> np.ndarray:
+    small = masks[:, ::2, ::2]
+    both = np.concatenate([small, small], axis=2)
+    return np.pad(both, ((0, 0), (0, SIDE // 2), (0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_without("left lung"), "only one lung"),
+        (_without("heart"), "no heart"),
+        (np.zeros_like, "no lung"),
+        (_twice, "4 lungs"),
+        (lambda masks: masks[:, ::-1], "upside down"),
+        (lambda masks: masks[:, :, ::-1], "mirrored"),
+        (lambda masks: np.roll(masks, 80, axis=2) & (np.arange(SIDE) >= 80), "cuts the lungs"),
+    ],
+)
+def test_what_is_not_one_upright_frontal_chest_is_refused_in_words(
+    change: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    assert words in _seen(change(Drawn().masks(SIDE))).refused
+
+
+def test_an_inverted_film_is_refused() -> None:
+    masks = Drawn().masks(SIDE)
+    assert "inverted" in _seen(masks, 1 - _film(masks)).refused
+    assert _seen(mirrored(masks)).refused == ""
+
+
+def test_a_strip_of_panels_is_refused_by_its_shape() -> None:
+    masks = Drawn().masks(SIDE).astype(np.float32)
+    assert "panels" in interpret(masks, _film(masks > 0), (256, 1024)).refused
+
+
+def test_confidence_falls_with_the_doubt_of_the_network() -> None:
+    masks = Drawn().masks(SIDE)
+    scores = [clearness(np.clip(masks * (1 - doubt) + ~masks * doubt, 0, 1)) for doubt in (0.0, 0.1, 0.3, 0.45)]
+    assert scores == sorted(scores, reverse=True)
+    doubtful = interpret(np.where(masks, 0.55, 0.45).astype(np.float32), _film(masks))
+    assert doubtful.confidence < LEAST_CONFIDENCE
+    assert "not clear" in doubtful.refused
