@@ -21,6 +21,7 @@ LEAST_SHARE = 5e-4  # of the picture: a smaller patch is no organ
 LEAST_PART = 0.1  # of the largest piece of an organ: a smaller one is no lung and no heart
 CORNER = 0.15  # of a lung's height: the radius around the costophrenic tip in which its angle is taken
 RIB_COUNTS = (6.0, 14.0)  # ribs above the diaphragm that are looked for
+OCTAVE = 0.75  # of the highest peak: a shorter lag that reaches it is the period
 LEAST_PERIODICITY = 0.2  # autocorrelation of the rib mask at its period; below it there is no period
 
 
@@ -161,7 +162,8 @@ def costophrenic_degrees(lung: np.ndarray, outward: int) -> float:
 def rib_count(ribs: np.ndarray, lung: np.ndarray) -> float:
     """Ribs that cross the mid-line of ``lung``: its height over the period of the mask ``ribs`` along that line.
 
-    The period is the lag of the highest autocorrelation between those of RIB_COUNTS; NaN where none stands out.
+    The period is the lag of the highest autocorrelation between those of RIB_COUNTS, or the first that is nearly as
+    high, for twice a period is one as well; NaN where none stands out.
     """
     rows = np.flatnonzero(lung.any(1))
     if len(rows) < 5 * RIB_COUNTS[1] or not ribs.any():  # a rib and its gap are five pixels at the least
@@ -177,9 +179,11 @@ def rib_count(ribs: np.ndarray, lung: np.ndarray) -> float:
         return math.nan
     similar = np.correlate(detail, detail, "full")[len(rows) - 1 :] / energy
     least, most = (int(len(rows) / count) for count in reversed(RIB_COUNTS))
-    lag = least + int(np.argmax(similar[least : most + 1]))
-    if similar[lag] < LEAST_PERIODICITY or not least < lag < most:
+    peaks = [k for k in range(max(least, 1), most + 1) if similar[k - 1] <= similar[k] > similar[k + 1]]
+    highest = max((similar[k] for k in peaks), default=0.0)
+    if highest < LEAST_PERIODICITY:
         return math.nan
+    lag = next(k for k in peaks if similar[k] >= OCTAVE * highest)
     before, at, after = similar[lag - 1 : lag + 2]
     return float(len(rows) / (lag + (before - after) / (2 * (before - 2 * at + after))))  # the parabola's top
 

@@ -32,6 +32,7 @@ def bodies() -> dict[str | None, Scene]:
 @pytest.fixture(scope="session")
 def project(bodies: dict[str | None, Scene]) -> Project:
     """``project(grade, view, **pose)``: the organ masks, bool (10, 256, 256)."""
+
     def call(grade: str | None = None, view: str = "PA", **pose: float) -> np.ndarray:
         scene = bodies[grade]
         geometry = place(replace(VIEWS[view], **pose), scene.centre_mm, 256, 430.0)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen.anatomy.frame import BOX, DOWN, from_canonical, lung_pose
@@ -33,6 +33,7 @@ def _lungs(masks: np.ndarray) -> np.ndarray:
     return (masks[0] | masks[1]).astype(np.float32)
 
 
+@settings(max_examples=25)
 @given(chests)
 def test_the_lungs_come_to_the_standard_box(chest: Drawn) -> None:
     masks = chest.masks(SIDE)
@@ -48,6 +49,7 @@ def test_the_lungs_come_to_the_standard_box(chest: Drawn) -> None:
         assert wide == pytest.approx(BOX[0], rel=0.05)
 
 
+@settings(max_examples=25)
 @given(chests)
 def test_back_again_the_lungs_are_where_they_were(chest: Drawn) -> None:
     before = _lungs(chest.masks(SIDE))
@@ -56,6 +58,7 @@ def test_back_again_the_lungs_are_where_they_were(chest: Drawn) -> None:
     assert 2 * (after & (before > 0)).sum() / (after.sum() + before.sum()) > 0.98
 
 
+@settings(max_examples=25)
 @given(chests, st.floats(0.8, 1.0), st.floats(-0.1, 0.1))
 def test_one_chest_has_one_canonical_picture(chest: Drawn, scale: float, turn: float) -> None:
     """However large, wherever and however tilted it is in the picture."""
