@@ -74,7 +74,7 @@ def test_the_mirror_image_exchanges_right_and_left(chest: Drawn) -> None:
 
 @given(st.floats(-0.15, 0.15))
 def test_the_tilt_is_the_turn_of_the_picture(turn: float) -> None:
-    assert measure(Drawn(turn=turn).masks(SIDE)).tilt_degrees == pytest.approx(math.degrees(turn), abs=0.3)
+    assert measure(Drawn(turn=turn).masks(SIDE)).tilt_degrees == pytest.approx(math.degrees(turn), abs=0.5)
 
 
 @given(st.floats(25, 80), st.sampled_from((-1, 1)))
