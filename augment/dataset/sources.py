@@ -24,6 +24,7 @@ from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json
 from gen.core.radiograph import Radiograph
 from gen.language.prompt import token_budget_warning
+from gen.language.render import with_style
 from gen.language.tokens import token_counter
 from gen.model.capabilities import read_capabilities
 from gen.model.folder import check_model_folder, model_hash
@@ -195,8 +196,9 @@ def prompt_warnings(config: DatasetConfig, prompts: Collection[str]) -> list[str
     words = sorted({word.strip(".,") for prompt in prompts for word in prompt.split()})
     if unread := [word for word in words if word and count(word) <= nothing]:
         raise BadInput(f"{folder}: its tokenizer has no token for {', '.join(unread[:5])}", hint="use another model")
-    lines = [token_budget_warning(prompt, count, limit) for prompt in dict.fromkeys(prompts)]
     capabilities = read_capabilities(folder)
+    style = (capabilities or {}).get("style", ())
+    lines = [token_budget_warning(with_style(prompt, style), count, limit) for prompt in dict.fromkeys(prompts)]
     if capabilities is None or not capabilities.get("canonical_language"):
         lines.append(f"{folder.resolve().name} does not say that it learnt prompts in these words")
     trained = _trained_at(folder)

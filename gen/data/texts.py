@@ -12,7 +12,7 @@ from gen.core.manifest import Row
 from gen.data.captions import write_caption
 from gen.data.rows import study_of
 from gen.language.prompt import read_prompt
-from gen.language.render import render, sentence
+from gen.language.render import render, with_style
 from gen.language.study import Study
 
 SOURCES = ("study", "prompt")
@@ -82,13 +82,6 @@ def style_of(row: Row) -> tuple[str, ...]:
     if not all(measured.values()):
         return ()
     return (*([f"source {row.source}"] if row.source else []), *(f"{level} {name}" for name, level in measured.items()))
-
-
-def with_style(text: str, words: Sequence[str]) -> str:
-    """``text`` and then the words of a style: "... Source x, high sharpness, low contrast."."""
-    if not words:
-        return text
-    return " ".join(part for part in (text, sentence(", ".join(words))) if part)
 
 
 def texts_of(rows: Sequence[Row], source: str, caption_dropout: float, fact_dropout: float) -> Texts:

@@ -1,7 +1,16 @@
 """One sentence of items -> what it says of each finding: state, side, severity and zone.
 
-A sentence is cut at its connectives into chunks. A cue ("no", "possible") holds from its chunk through the list that
-follows and ends at a turning point ("but", "with"); a closing cue ("has resolved", "?") reaches back over its list.
+    sentence = chunk {connective chunk}           cut at ",", "and", "or", "nor", "/", "but", "with", "except" ...
+    chunk    = [cue] {modifier} finding {modifier} [closing cue | assertion]
+             | adjective part | part adjective    "enlarged heart", "lungs are clear"
+             | cue modifiers | modifiers cue      an aside on the finding before: "none on the left", "not large"
+    denial   = ("no" | "without" ...) list        holds to the end of its list (`gen.language.lists`), or to a turn
+    closing  = list ("has resolved" | "?" ...)    reaches back over its list, a singular verb over one finding only
+    scope    ends at a turn ("but", "with"), at a finding that is asserted ("is present", "unchanged", "at the left
+             base"), at a statement on a part ("the heart is ..."), and where its list ends
+    aside    a denial that has a side, a place or a size only denies that one and never the finding
+
+Absence of a large one, an acute one or another one denies no other one: such a denial is `beyond` what is affirmed.
 """
 
 from __future__ import annotations
@@ -9,17 +18,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gen.language.chunks import CUES, DENIALS, MENTIONED, MODIFIERS, STRONGLY, WEAKLY, Chunk, cut
 from gen.language.findings import READINGS
-from gen.language.patient import ABOUT_THE_IMAGE, ABOUT_THE_PATIENT
+from gen.language.lists import FACTS, ILL, begins_new, continues
 from gen.language.study import MIDLINE
 from gen.language.words import Item
 
-# Connectives, the stronger one winning where several stand together (", but", "and there is").
-STRENGTH = {"comma": 1, "slash": 1, "and": 2, "or": 3, "versus": 4, "nor": 5, "turn": 6, "except": 7}
-MENTIONED = frozenset({"finding", "device", "no term", "abnormality"})
 TARGETS = MENTIONED | {"adjective"}
-MODIFIERS = frozenset({"place", "severity"})
-FACTS = ABOUT_THE_PATIENT | ABOUT_THE_IMAGE
 BEYOND = frozenset({"other", "further", "additional", "new"})  # "no other opacity" denies only what was not named
 OPPOSING = frozenset({"but", "however", "although", "though", "yet", "–"})
 # Finite singular verbs close only over the nearest finding: "effusion, pneumothorax has resolved".
@@ -39,18 +44,15 @@ class Mention:
     acute: bool = False  # "no acute ..."
     beyond: bool = False  # "no other ...", or "... except for"
     implied: bool = False  # by an adjective of a part: "clear lungs"
+    aside: bool = False  # "..., none on the left": denies a place of what was said
+    cue: str = ""  # the words before it that made it absent or uncertain
+    closing: str = ""  # those after it
 
-
-@dataclass
-class Chunk:
-    """The items from one connective to the next."""
-
-    connective: str
-    items: list[Item]
-    word: str = ""  # of the connective
-
-    def has(self, *kinds: str) -> bool:
-        return any(item.kind in kinds for item in self.items)
+    @property
+    def phrase(self) -> str:
+        """What the text says, in short: "no left effusion"."""
+        words = (self.cue, *(x.text for x in self.modifiers), self.text, self.closing)
+        return " ".join(filter(None, words)).replace(" : ", ": ")
 
 
 @dataclass
@@ -67,25 +69,9 @@ class Adjective:
 
 def read_clauses(items: Sequence[Item]) -> tuple[list[Mention], list[str]]:
     """The mentions of one sentence and the warnings about what in it could not be placed."""
-    reader = _Reader(_chunks(items))
+    reader = _Reader(cut(items))
     reader.read()
     return reader.mentions, reader.warnings
-
-
-def _chunks(items: Sequence[Item]) -> list[Chunk]:
-    chunks = [Chunk("start", [])]
-    for item in items:
-        if item.kind not in STRENGTH:
-            if item.kind not in ("filler", "colon", "deny nothing"):
-                chunks[-1].items.append(item)
-        elif any(x.kind != "article" for x in chunks[-1].items):
-            chunks.append(Chunk(item.kind, [], item.text))
-        else:
-            last = chunks[-1]
-            if STRENGTH.get(last.connective, 0) < STRENGTH[item.kind]:
-                last.connective, last.word = item.kind, item.text
-            last.items.clear()
-    return chunks
 
 
 class _Reader:
@@ -97,6 +83,9 @@ class _Reader:
         self.warnings: list[str] = []
         self.mode = "present"
         self.cue: Item | None = None  # of the mode, until it has met a target
+        self.said = ""  # the words of the cue that made the mode
+        self.start = 0  # the chunk of that cue
+        self.listed = False  # whether this chunk is one more item under the mode
         self.pending: list[Item] = []  # modifiers that wait for their finding
         self.parts: list[Item] = []  # parts of the chest that wait for their adjective
         self.adjective: Adjective | None = None
@@ -108,6 +97,8 @@ class _Reader:
         for at, chunk in enumerate(self.chunks):
             self.at = at
             self._enter(chunk)
+            if self._is_aside(chunk) and self._take_aside(chunk):
+                continue
             for i, item in enumerate(chunk.items):
                 self._take(item, chunk.items[:i], chunk.items[i + 1 :])
             self._leave(chunk)
@@ -120,6 +111,9 @@ class _Reader:
 
     def _enter(self, chunk: Chunk) -> None:
         connective = chunk.connective
+        self.listed = False
+        if connective == "aside":
+            return
         if connective == "turn" and self.cue is not None and chunk.word not in OPPOSING:
             return  # "may be consistent with ..."
         if connective in ("start", "turn", "except"):
@@ -129,17 +123,30 @@ class _Reader:
             if connective == "except":
                 for mention in self.mentions:
                     mention.beyond = True
+            self._look_ahead(chunk)
             return
-        self.locative = self.locative and not chunk.has(*MENTIONED)
+        self.locative = self.locative and not chunk.has(*TARGETS)
         if connective == "nor":
-            self.mode = "absent"
+            self.mode, self.said, self.start, self.listed = "absent", chunk.word, self.at, True
         elif connective == "versus" or (connective == "or" and self.mode == "present" and self._is_alternative(chunk)):
-            self.mode = "uncertain"
+            self.mode, self.said, self.start = "uncertain", chunk.word, self.at
             for mention in self.mentions[-1:]:
                 if mention.chunk == self.at - 1 and mention.state == "present":
                     mention.state = "uncertain"
-        elif self.mode != "present" and connective != "or":
-            self._keep_or_end(chunk)
+        elif self.mode != "present":
+            self.listed = connective == "or" or self._keeps(chunk)
+            if not self.listed:
+                self._drop_cue()
+                self.mode = "present"
+
+    def _look_ahead(self, chunk: Chunk) -> None:
+        """ "Right but no left effusion": what waits belongs to the finding that is denied elsewhere."""
+        findings = [x for x in chunk.items if x.kind == "finding"]
+        before = self.chunks[self.at - 1].items if self.at else []
+        waits = self.pending == before and all(x.kind == "place" for x in before)
+        if before and waits and findings and chunk.items[0].kind == "deny" and chunk.has("place"):
+            first = findings[0]
+            self._add(Mention("finding", first.value, first.text, self.at - 1, "present", self.pending))
 
     def _is_alternative(self, chunk: Chunk) -> bool:
         """ "atelectasis or pneumonia": neither is certain."""
@@ -147,52 +154,96 @@ class _Reader:
         before = last is not None and last.chunk == self.at - 1 and last.kind == "finding" and not last.implied
         return before and chunk.has("finding") and not chunk.has("deny", "adjective")
 
-    def _keep_or_end(self, chunk: Chunk) -> None:
-        """After "and" or a comma, a cue goes on through a list and ends where something new begins."""
-        content = [x for x in chunk.items if x.kind not in ("article", "qualifier")]
-        first_finding = next((i for i, x in enumerate(content) if x.kind in MENTIONED), len(content))
-        graded = first_finding < len(content) and any(x.kind == "severity" for x in content[:first_finding])
-        new = graded or chunk.has("adjective") or any(x.kind in FACTS for x in chunk.items)
-        new = new or (bool(content) and content[0].kind == "device") or chunk.items[0:1] != content[0:1]
-        new = new and not (chunk.has("qualifier") and chunk.items[0].kind == "qualifier")
-        if new:
-            self._end_mode()
-            return
-        if chunk.connective == "and" or self._list_is_closed():
-            return
-        if chunk.has("deny", "doubt") or not chunk.has(*MENTIONED):
-            return
+    def _keeps(self, chunk: Chunk) -> bool:
+        """Whether a cue goes on over this chunk, after "and" or a comma."""
+        denied = {(m.names, m.text.split()[-1]) for m in self.mentions if m.chunk >= self.start}
+        named_ones = {(x.value, x.text.split()[-1]) for x in chunk.items if x.kind == "finding"}
+        if self.mode == "absent" and named_ones & denied and not chunk.has("place"):
+            return False  # "no effusion, effusion" says both, which `gen.language.prompt` refuses
+        least = WEAKLY if self.mode == "absent" else STRONGLY
+        if continues(self.chunks, self.at, self.start, least):
+            return True
+        if begins_new(chunk, self.cue is not None, least):
+            return False
+        if chunk.connective == "and" or chunk.has("deny", "doubt") or not chunk.has(*MENTIONED):
+            return True
         word = {"absent": "no", "uncertain": "possible"}[self.mode]
         named = next(x.text for x in chunk.items if x.kind in MENTIONED)
         # A prompt's list of facts, each with its own "no", or of places, is no list under one "no".
         enumerated = sum(c.has("deny") for c in self.chunks) > 1 or any(c.has(*FACTS) for c in self.chunks)
-        placed = any(x.kind == "place" for x in content[:first_finding])
+        placed = next(x.kind for x in chunk.content if x.kind in (*MENTIONED, "place")) == "place"
         beyond = any(m.beyond for m in self.mentions[-1:])
-        if self.mode == "absent" and not (enumerated or placed or beyond):
-            self.warnings.append(
-                f"{word!r} before the comma is read to cover {named!r}; end it with a full stop if not"
-            )
-        else:
-            self.warnings.append(f"{word!r} before the comma is not read to cover {named!r}; repeat it if it should")
-            self._end_mode()
-
-    def _list_is_closed(self) -> bool:
-        """Whether the commas from here on end in "and" or "or": "no a, b, or c"."""
-        for chunk in self.chunks[self.at + 1 :]:
-            if chunk.connective in ("or", "and", "nor"):
-                return True
-            if chunk.connective not in ("comma", "slash"):
-                return False
+        headed = self.chunks[self.start].items[0].value == "heading"  # "Absent: a, b"
+        if headed or (self.mode == "absent" and not (enumerated or placed or beyond)):
+            if not headed:
+                line = f"{word!r} before the comma is read to cover {named!r}; end it with a full stop if not"
+                self.warnings.append(line)
+            return True
+        self.warnings.append(f"{word!r} before the comma is not read to cover {named!r}; repeat it if it should")
         return False
-
-    def _end_mode(self) -> None:
-        self._drop_cue()
-        self.mode = "present"
 
     def _drop_cue(self) -> None:
         if self.cue is not None and not any(x.kind == "unknown" for c in self.chunks for x in c.items):
             self.warnings.append(f"{self.cue.text!r} is left out: nothing that it could refer to was understood")
         self.cue = None
+
+    # Asides: a cue or a grade without a finding, after one
+
+    def _is_aside(self, chunk: Chunk) -> bool:
+        """Whether the chunk has nothing but modifiers and what denies, doubts or clears them."""
+        small = (*MODIFIERS, *CUES, "locative", "article")
+        kinds = [x.kind for x in chunk.items]
+        if not chunk.has(*MODIFIERS):
+            return False
+        if chunk.has("adjective"):
+            return chunk.has("place") and all(
+                x.kind in small or (x.kind == "adjective" and x.value in ("normal", "clear")) for x in chunk.items
+            )
+        inside = chunk.has(*DENIALS) and "locative" in kinds  # "none in the left lung"
+        return all(kind in small or (inside and kind == "part") for kind in kinds)
+
+    def _take_aside(self, chunk: Chunk) -> bool:
+        """Read an aside; False where the chunk has to be read like any other."""
+        last = self.mentions[-1] if self.mentions and self.mentions[-1].kind == "finding" else None
+        places = [x for x in chunk.items if x.kind == "place"]
+        grades = [x for x in chunk.items if x.kind == "severity"]
+        adjective = next((x for x in chunk.items if x.kind == "adjective"), None)
+        takes_places = last is not None and not set(last.names) <= MIDLINE
+        if adjective is not None:
+            if self.parts or self.pending or self.adjective or chunk.has(*CUES):
+                return False
+            if takes_places and last is not None and last.state != "absent" and not last.implied:
+                self._add_aside(last, "absent", places, adjective.text)
+            else:  # "the bases are clear"
+                said = Adjective(adjective.value, adjective.text, "present", [], self.at)
+                self._imply("Lung Opacity", "absent", said, adjective.text, places)
+            return True
+        cue = next((x for x in chunk.items if x.kind in CUES), None)
+        if cue is not None and cue.kind in DENIALS and (last is not None or self.pending):
+            if grades:
+                words = " ".join([cue.text, *(x.text for x in grades)])
+                self.warnings.append(f"{words!r} is left out: a prompt cannot say how severe a finding is not")
+            if places and takes_places and last is not None:
+                self._add_aside(last, "absent", places, cue.text)
+            self.cue = self.cue if self.cue is not None and self.cue.kind not in DENIALS else None
+            return bool(grades or (places and takes_places))
+        if last is None or not takes_places or not places or self.pending:
+            return False
+        if cue is not None:
+            sides = {x.value[0] for x in last.modifiers if x.kind == "place"} - {None}
+            if cue.kind == "doubt" and sides and not sides & {x.value[0] for x in places}:
+                self._add_aside(last, "uncertain", places + grades, cue.text)
+                return True
+        elif last.state == "absent" and (chunk.connective == "turn" or (grades and chunk.connective == "comma")):
+            self.mode = "present"  # "no effusion on the right, small on the left"
+            self._add_aside(last, "present", places + grades, "")
+            return True
+        return False
+
+    def _add_aside(self, last: Mention, state: str, modifiers: list[Item], cue: str) -> None:
+        said = Mention("finding", last.names, last.text, self.at, state, modifiers, aside=True, cue=cue)
+        self.mode, self.said = ("present", "") if state == "present" else (self.mode, self.said)
+        self._add(said)
 
     # One item
 
@@ -206,8 +257,11 @@ class _Reader:
                 self.mentions[-1].modifiers.append(item)
             else:
                 self.pending.append(item)
+        elif item.kind == "label":
+            self._label(item)
         elif item.kind == "locative":
-            self.locative = bool(self.mentions) and not self.pending
+            of_next = any(x.kind in MENTIONED for x in after) and not any(m.chunk == self.at for m in self.mentions)
+            self.locative = bool(self.mentions) and not self.pending and not of_next
             if self.mentions and self.pending and self.mentions[-1].chunk == self.at:
                 self.mentions[-1].modifiers += self.pending  # "effusion, small, on the right"
                 self.pending, self.locative = [], True
@@ -236,8 +290,20 @@ class _Reader:
             self.weakly = True  # "no suspicious nodule" is absent, and says nothing of an old one
             return
         if state == "uncertain" or self.mode != "uncertain" or self.cue is None:  # "probably no ..." stays a doubt
-            self.mode = state
-        self.cue = item
+            self.mode, self.start = state, self.at
+        self.cue, self.said = item, item.text
+
+    def _label(self, item: Item) -> None:
+        """ "Effusion: 0" says it of the finding before, and of no other."""
+        for mention in self.mentions[-1:]:
+            if mention.kind == "abnormality" and mention.state == "absent":  # "No Finding: 0"
+                if item.value == "absent":
+                    mention.kind, mention.names, mention.cue = "finding", ("No Finding",), ""
+            else:
+                mention.state, mention.cue, mention.closing = item.value, "", item.text
+
+    def _next_is(self, *connectives: str) -> bool:
+        return any(c.connective in connectives for c in self.chunks[self.at + 1 : self.at + 2])
 
     def _next_turns(self) -> bool:
         following = self.chunks[self.at + 1 : self.at + 2]
@@ -254,21 +320,24 @@ class _Reader:
             if any(c.connective in ("and", "or", "nor") for c in self.chunks[first + 1 : last.chunk + 1]):
                 reached = [m for m in self.mentions if m.chunk >= first and not m.implied]
         for mention in reached or [last]:
-            mention.state = state
+            mention.state, mention.cue, mention.closing = state, "", item.text
         if self.cue is not None and self.mode == "absent":
             self.cue = None
 
     def _mention(self, item: Item, before: list[Item]) -> None:
         second = any(m.chunk == self.at for m in self.mentions)
         if second and self.mode != "present" and self.cue is None:
-            if self.pending:
+            if self.pending and not self._next_is("or", "nor"):
                 self.mode = "present"  # "no effusion large pneumothorax": a new statement without its full stop
+            elif self.pending:
+                pass  # "no consolidation large effusion or pneumothorax": a list without its commas
             else:
                 word = "no" if self.mode == "absent" else "possible"
                 self.warnings.append(f"{word!r} is read to cover {item.text!r} too; write a full stop to end it")
         names = (item.value,) if item.kind == "device" else item.value or ()
+        said = "" if self.mode == "present" else self.said
         words = {x.text for x in before}
-        mention = Mention(item.kind, names, item.text, self.at, self.mode, self.pending)
+        mention = Mention(item.kind, names, item.text, self.at, self.mode, self.pending, cue=said)
         mention.acute = any(x.kind == "qualifier" for x in before)
         # "No acute fracture", "no large effusion", "no lobar consolidation": other ones are not denied.
         qualified = mention.acute or any(x.kind == "not carried" for x in before)
@@ -305,6 +374,8 @@ class _Reader:
         severities = [x for x in self.pending if x.kind == "severity"]
         self.pending = [x for x in self.pending if x.kind != "severity"]
         adjective = Adjective(item.value, item.text, self.mode if self.cue else "present", severities, self.at)
+        if self.listed and item.value in ILL:
+            adjective.mode = self.mode  # "no effusion or enlarged heart"
         if self.mode == "uncertain":
             adjective.mode = "uncertain"
         self.cue = None
@@ -337,7 +408,8 @@ class _Reader:
             state = "uncertain"
         one_sided = [x for x in places if x.value[0] != "bilateral" and name not in MIDLINE]
         severities = adjective.severities if state != "absent" else []
-        self._add(Mention("finding", (name,), text, self.at, state, [*one_sided, *severities], implied=True))
+        said = self.said if adjective.mode != "present" else ""
+        self._add(Mention("finding", (name,), text, self.at, state, [*one_sided, *severities], implied=True, cue=said))
 
     def _refuse_adjective(self, adjective: Adjective, item: Item) -> None:
         """An adjective of a finding, "normal pacemaker", says nothing of the chest."""

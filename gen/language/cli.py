@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -16,8 +16,9 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
     """Show how each TEXT is read: the study, the canonical prompt, warnings and the number of tokens."""
     from gen.core.errors import BadInput
     from gen.language.prompt import read_prompt, token_budget_warning
+    from gen.language.render import with_style
 
-    count_tokens, limit = _bundled_counter()
+    count_tokens, limit, style = _bundled_counter()
     failed = 0
     for text in texts:
         try:
@@ -27,8 +28,9 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
             failed += 1
             continue
         warnings = list(reading.warnings)
-        tokens = count_tokens(reading.prompt) if count_tokens else None
-        if count_tokens and (cut := token_budget_warning(reading.prompt, count_tokens, limit)):
+        whole = with_style(reading.prompt, style)
+        tokens = count_tokens(whole) if count_tokens else None
+        if count_tokens and (cut := token_budget_warning(whole, count_tokens, limit)):
             warnings.append(cut)
         study = reading.study.to_json_dict()
         if as_json:
@@ -50,14 +52,17 @@ def prompt(texts: tuple[str, ...], as_json: bool) -> None:
         raise SystemExit(BadInput.exit_code)
 
 
-def _bundled_counter() -> tuple[Callable[[str], int] | None, int]:
-    """The `token_counter` of the bundled model; a text is read without one too."""
+def _bundled_counter() -> tuple[Callable[[str], int] | None, int, Sequence[str]]:
+    """The `token_counter` of the bundled model, and the words on its style; a text is read without a model too."""
     from gen.core.bundled import bundled_model
     from gen.core.errors import BadInput
+    from gen.core.files import read_json
     from gen.language.tokens import token_counter
 
     try:
         folder = bundled_model()
     except BadInput:
-        return None, 0
-    return token_counter(folder / "tokenizer")
+        return None, 0, ()
+    told = folder / "capabilities.json"
+    style = read_json(told).get("style", ()) if told.is_file() else ()
+    return *token_counter(folder / "tokenizer"), style

@@ -214,7 +214,7 @@ PART_WORDS = {
 ADJECTIVE_WORDS = {
     "normal": "normal|unremarkable|within normal limit|wnl|normal in size|normal sized|healthy|not remarkable|"
     "unremarkable in appearance|normal in appearance|normal in size and contour|preserved|normally aerated",
-    "clear": "clear|sharp|clear of any abnormality",
+    "clear": "clear|sharp|clear of any abnormality|spared|free",
     "enlarged": "enlarged|enlargement|enlargement of|widened|widening|widening of|prominent|dilated|increased in size",
     "borderline": "borderline enlarged|upper limit of normal|top normal|at the upper limit of normal|"
     "borderline in size|borderline|upper normal|upper limit of normal in size|top normal in size",
@@ -293,7 +293,7 @@ WITHOUT_TERM = (
 DENIES_BEFORE = (
     "no|without|not|neither|free of|free from|negative for|absence of|lack of|lacks|clear of|denies|excludes|"
     "rather than|instead of|resolution of|interval resolution of|disappearance of|no longer|removal of|"
-    "interval removal of|never|non|no evidence of|no sign of|no evidence for|no finding of|no finding to suggest|"
+    "interval removal of|never|no evidence of|no sign of|no evidence for|no finding of|no finding to suggest|"
     "no finding suggestive of|no evidence to suggest|no suggestion of|no suspicion of|no radiographic evidence of|"
     "no indication of|unlikely to represent|no abnormality such as|zero"
 )
@@ -305,7 +305,7 @@ SEEN = (
 DENIES_AFTER = (
     "resolved|has resolved|have resolved|completely resolved|absent|excluded|ruled out|has cleared|have cleared|"
     "cleared|has gone|gone|removed|removal|has been removed|have been removed|not the case|is negative|are negative|"
-    "negative|none|has disappeared|have disappeared|disappeared|was removed|were removed|is absent|are absent"
+    "negative|none|nothing|has disappeared|have disappeared|disappeared|was removed|were removed|is absent|are absent"
 )
 DOUBTS_BEFORE = (
     "possible|possibly|probable|probably|likely|suspicion of|suspicion for|suspicious for|suspicious|"
@@ -339,8 +339,28 @@ TURNS = (
     "but|however|although|though|with|which|while|whereas|yet|now|showing|shows|show|showed|demonstrates|"
     "demonstrate|reveals|reveal|demonstrating|revealing|there is|there are|there was|there were|consistent with|"
     "compatible with|in keeping with|due to|secondary to|caused by|because of|representing|represents|has|have|"
-    "having|but also|but there is|associated with|along with|together with|then|still|persists|instead|after|before|"
-    "following|followed by|when|where|if|because|since|plus|indicating|indicates|reflecting|reflects"
+    "having|but also|but there is|associated with|along with|together with|then|still|instead|after|before|"
+    "following|followed by|when|where|if|because|since|plus|indicating|indicates|reflecting|reflects|positive for|"
+    "nonetheless"
+)
+# What says that a finding is there. The weak ones close a denied list as well: "no effusion or mass is seen".
+BEING = ("is ", "are ", "was ", "were ", "is again ", "are again ", "is also ", "are also ", "is still ", "are still ")
+ASSERTS = {
+    "weak": "seen|identified|visualized|demonstrated|evident|detected|appreciated|observed|shown|found|apparent",
+    "strong": "present|noted|there|known|confirmed",
+}
+ASSERTS_ALONE = (
+    "present|noted|again seen|again noted|again demonstrated|again identified|still seen|still present|still noted|"
+    "persist|persists|remain|remains|known|in place|in situ|in position|positive"
+)
+# Words of a course: what is unchanged or old is there; what is worsening may be part of what is denied.
+ASSERTING = (
+    "stable|unchanged|persistent|persisting|residual|chronic|old|known|again|healed|healing|previous|previously|"
+    "long standing"
+)
+COMPARING = (
+    "worsening|worsened|improving|improved|increased|increasing|increase|decreased|decreasing|decrease|resolving|"
+    "progressive|recurrent|interval increase|interval decrease"
 )
 EXCEPTIONS = "except for|except|other than|apart from|aside from|besides|save for|with the exception of|excepting"
 
@@ -350,16 +370,16 @@ FILLERS = (
     "patient|pt|person|individual|subject|case|presence|evidence|evidence of|sign|sign of|finding of|"
     "finding suggestive of|finding consistent with|finding compatible with|finding in keeping with|"
     "finding concerning for|finding to suggest|indication|definite|definitely|obvious|convincing|any|other|further|"
-    "known|clinically|radiographic|radiographically|radiological|overt|frank|visible|seen|identified|present|"
-    "visualized|demonstrated|evident|detected|appreciated|noted|observed|shown|found|apparent|appear|appears|"
-    "appearing|remain|remains|as|for|by|through|also|again|well|view|projection|size|sized|type|age|aged|old|years|"
+    "clinically|radiographic|radiographically|radiological|overt|frank|visible|seen|identified|"
+    "visualized|demonstrated|evident|detected|appreciated|observed|shown|found|apparent|appear|appears|"
+    "appearing|as|for|by|through|also|again|well|view|projection|size|sized|type|age|aged|old|years|"
     "year|yo|yr|y|seen today|today|impression|indication|zone|lobe|field|side|"
     "sided|region|area|aspect|contour|limit|structure|level|cardiopulmonary|pulmonary|cardiac|pleural|"
-    "thoracic|synthetic|please|generate|create|make|draw|give|me|of the|in place|in situ|"
-    "in position|clearly|so|do|does|did|who|whose|grossly|overall|otherwise|specific|particular|obviously|"
+    "thoracic|synthetic|please|generate|create|make|draw|give|me|of the|"
+    "clearly|so|do|does|did|who|whose|grossly|overall|otherwise|specific|particular|obviously|"
     "additional|such|some|one|least|at least|position|positioned|placed|"
     "taken|performed|obtained|acquired|exposure|technique|comparison|none available|digital|plain|conventional|"
-    "clinical|information|history|presenting|presents|gender|sex|race|ethnicity|identifying|"
+    "clinical|information|history|presenting|gender|sex|race|ethnicity|identifying|"
     "self reported|self identified|report|reports|diagnosis|diagnosed|label|labelled|labeled|including|include|"
     "includes|status post|bony|osseous|amount|change|suggestion|into|out|up|entire|whole|placement|hemithorax|"
     "hemithoraces|body|human|real|realistic|well expanded|well aerated|well inflated|expanded|inflated|from|"
@@ -368,7 +388,13 @@ FILLERS = (
     "thought|believed|comparison|consists|all|every|each|new finding|no prior"
 )
 # Synonyms that say more than the standard term does, which matters most where they are denied.
-NARROWER = frozenset({"hydrothorax", "hemothorax", "hemothoraces", "empyema", "chylothorax"})
+NARROWER = (
+    "hydrothorax|hemothorax|hemothoraces|empyema|chylothorax|tension|parapneumonic|lobar|interstitial|alveolar|"
+    "aspiration|bacterial|viral|jirovecii|cavity|cavitary|bronchogenic|carcinoma|cancer|metastasis|metastases|"
+    "malignancy|neoplasm|tumor|compression|vertebral|clavicle|clavicular|humeral|scapular|sternal|calcified|"
+    "solitary|coin|nodular|reticular|reticulonodular|bandlike|honeycombing|bullous|paraesophageal|mesothelioma|"
+    "plaque|calcification|kerley|hypertrophy|peribronchial|bronchial"
+)
 
 # Understood, but not part of the language of studies: named in a warning.
 NOT_CARRIED = (
@@ -388,7 +414,9 @@ NOT_CARRIED = (
     "crowding|bronchovascular|surgical|postsurgical|distal|proximal|inferior|superior|adjacent|underlying|subtle|"
     "vertebral|joint|shoulder|abdomen|elevation|cardiomediastinal|parenchymal|previously|numerous|airway|junction|"
     "mediastinal node|bacterial|viral|fungal|low|high|elevated|tortuous|poor|good|inspiration|expiration|rotated|"
-    "rotation|suboptimal|limited|expiratory|inspiratory|decubitus|oblique|lordotic|underpenetrated|overpenetrated"
+    "rotation|suboptimal|limited|expiratory|inspiratory|decubitus|oblique|lordotic|underpenetrated|overpenetrated|"
+    "cardiogenic|obstructive|dependent|parapneumonic|persisting|increase|decrease|interval increase|"
+    "interval decrease|long standing|sizeable|hemorrhagic|infectious|united"
 )
 
 # Who and how.

@@ -128,7 +128,8 @@ def _age_at(items: Sequence[Item], i: int) -> tuple[int | None, int]:
 def _stands_alone(items: Sequence[Item], i: int) -> bool:
     """Whether the word at `i` has no neighbour that it could describe, so that it can only be the view."""
     alone = ABOUT_THE_PATIENT | ABOUT_THE_IMAGE | {"comma", "and", "slash", "number", "turn"}
-    return (i == 0 or items[i - 1].kind in alone) and (i + 1 == len(items) or items[i + 1].kind in alone)
+    headed = i > 1 and items[i - 1].kind == "colon" and items[i - 2].kind not in ("finding", "device")
+    return (i == 0 or headed or items[i - 1].kind in alone) and (i + 1 == len(items) or items[i + 1].kind in alone)
 
 
 def _only_one(what: str, values: list[Any], why: str) -> Any:

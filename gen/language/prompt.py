@@ -10,12 +10,14 @@ from gen.core.errors import BadInput
 from gen.core.terms import SEVERITIES, did_you_mean
 from gen.language.clauses import Mention, read_clauses
 from gen.language.findings import ACUTE, FOREIGN, NARROWER, PARENTS
+from gen.language.labels import read_labels
 from gen.language.patient import ABOUT_THE_IMAGE, ABOUT_THE_PATIENT, read_patient, settle
 from gen.language.render import render
 from gen.language.study import COMPATIBLE_WITH_NORMAL, MIDLINE, Finding, Study
 from gen.language.words import Item, known_words, sentences
 
 FOREIGN_WORDS = frozenset(FOREIGN.split("|"))
+NARROWER_WORDS = frozenset(NARROWER.split("|"))
 LONGEST_TEXT = 4000  # characters; a long report has about 2,000
 EXAMPLE = "describe a chest radiograph in English, e.g. '63 year old female, AP view, moderate right pleural effusion'"
 MARKUP = re.compile(r"<\s*[/!?]?\s*[a-zA-Z][^<>]*>|<!--|\$\{|\{\{|\{%|&[a-zA-Z]{2,8};|&#\d+;")
@@ -38,7 +40,7 @@ def read_prompt(text: str) -> Reading:
     Raises BadInput when the text is empty, too long, markup, not English, about something else, or contradicts itself.
     """
     _check_text(text)
-    parsed = [settle(items) for items in sentences(text)]
+    parsed = [settle(read_labels(items)) for items in sentences(text)]
     items = [item for sentence in parsed for item in sentence]
     _check_understood(text, items)
     patient = read_patient(items)
@@ -112,7 +114,7 @@ def _findings(mentions: list[Mention], warnings: list[str]) -> dict[str, Finding
 def _resolve(mention: Mention, warnings: list[str]) -> list[tuple[str, Finding]]:
     """The findings that one mention states."""
     if mention.kind == "finding":
-        if narrow := NARROWER & set(mention.text.split()):
+        if narrow := NARROWER_WORDS & set(mention.text.split()):
             warnings.append(f"{min(narrow)!r} is read as {' and '.join(mention.names)}, which says less")
         return [(name, _finding(name, mention, warnings)) for name in mention.names]
     if mention.kind == "abnormality":
@@ -145,10 +147,10 @@ def _merge(name: str, entries: list[tuple[Mention, Finding]], warnings: list[str
     if not affirmed:
         return _join(name, "absent", by_state["absent"], warnings)
     # "Right effusion, no left effusion" and "clear except for ..." deny what was not claimed.
-    denials = [f for m, f in entries if f.state == "absent" and not m.beyond]
-    denied = any(not all(_elsewhere(f, a) for a in affirmed) for f in denials)
+    denied = next((m for m, f in entries if f.state == "absent" and any(_denies(m, f, a) for a in affirmed)), None)
     if denied and by_state["present"]:
-        raise BadInput(f"{name} is said to be both present and absent", hint="leave one of them out")
+        claimed = next(m for m, f in entries if f.state == "present")
+        raise BadInput(f"{name} is said to be {_both(claimed, denied)}", hint="leave one of them out")
     if denied:
         warnings.append(f"{name} is said to be both possible and absent; read as possible")
     if by_state["present"] and by_state["uncertain"]:
@@ -163,6 +165,20 @@ def _join(name: str, state: str, findings: list[Finding], warnings: list[str]) -
     if state == "absent" and any(f == Finding("absent") for f in findings):
         return Finding("absent")  # denied altogether, whatever is denied in part
     return Finding(state, _side(sides), severity, _zone(name, zones, warnings))
+
+
+def _denies(mention: Mention, denied: Finding, affirmed: Finding) -> bool:
+    """Whether the denial speaks of what is affirmed, and not of another side, zone, size or one."""
+    if mention.aside:  # "none on the left" denies the left alone
+        sides = affirmed.side in (denied.side, "bilateral") if denied.side else bool(denied.zone)
+        return sides and denied.zone in (None, affirmed.zone)
+    acute = mention.kind == "abnormality" and mention.acute  # "cardiomegaly, no acute cardiac abnormality"
+    return not (acute or mention.beyond or _elsewhere(denied, affirmed))
+
+
+def _both(claimed: Mention, denied: Mention) -> str:
+    """The two phrases that contradict each other."""
+    return f"both present ({claimed.phrase!r}) and absent ({denied.phrase!r})"
 
 
 def _elsewhere(denied: Finding, affirmed: Finding) -> bool:
@@ -210,9 +226,11 @@ def _devices(mentions: list[Mention], findings: dict[str, Finding], warnings: li
         if mention.state != "present":
             warnings.append(f"{mention.text!r} is said to be {mention.state}, which a prompt cannot carry; left out")
     present = tuple(m.names[0] for m in named if m.state == "present")
-    clash = set(present) & {m.names[0] for m in named if m.state == "absent"}
-    if clash:
-        raise BadInput(f"{min(clash)} is said to be both present and absent", hint="leave one of them out")
+    absent = {m.names[0]: m for m in named if m.state == "absent"}
+    for mention in named:
+        if mention.state == "present" and (denied := absent.get(mention.names[0])):
+            said = _both(mention, denied)
+            raise BadInput(f"{mention.names[0]} is said to be {said}", hint="leave one of them out")
     generic = findings.get("Support Devices")
     if present and generic is not None:
         if generic.state == "absent":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gen.core.terms import ADULT_FROM_YEARS
 from gen.language.findings import DEVICE_NOUNS, NOUNS, SEVERITY_WORDS, SIZE_WORDS, SIZED
 from gen.language.study import Finding, Study
@@ -66,3 +68,10 @@ def sentence(*parts: str | None) -> str:
     """The parts joined, the first letter upper case, a full stop at the end."""
     text = " ".join(part for part in parts if part)
     return text[:1].upper() + text[1:] + "."
+
+
+def with_style(text: str, words: Sequence[str]) -> str:
+    """``text`` and then the words of a style: "... Source x, high sharpness, low contrast."."""
+    if not words:
+        return text
+    return " ".join(part for part in (text, sentence(", ".join(words))) if part)

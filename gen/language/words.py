@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -34,6 +35,8 @@ UNFOLD = tuple(
         (r"\bcan not\b|\bcann?ot\b", " cannot "),
         (r"\band\s*/\s*or\b", " or "),
         (r"['’]s\b", " "),
+        (r"_", " "),
+        (r"\bnon[-\u2010\u2011\s]+(?=[^\W\d_])", "non"),  # "non-displaced" is one word, as "nondisplaced" is
         (r"[\u2010\u2011]", "-"),
         (r"\s[-–—]{1,2}\s", " – "),
         (r"(?<=\w)-(?=\w)", " "),
@@ -43,8 +46,9 @@ UNFOLD = tuple(
     )
 )
 TOKEN = re.compile(r"[-−]?\d+(?:\.\d+)?|[^\W\d_]+|[.;,:?!/()&]|\S", re.UNICODE)
+ADJECTIVE_ENDINGS = ("able", "al", "ant", "ar", "ary", "ed", "ent", "ible", "ic", "ing", "ive", "ous", "oid")
 MARKS = {".": "end", ";": "end", "!": "end", ",": "comma", "(": "comma", ")": "comma", ":": "colon", "&": "and"}
-MARKS |= {"/": "slash", "–": "turn"}  # a dash between blanks divides more than a comma
+MARKS |= {"/": "slash", "=": "colon", "–": "turn"}  # a dash between blanks divides more than a comma
 
 
 @dataclass(frozen=True)
@@ -82,20 +86,19 @@ def sentences(text: str) -> list[list[Item]]:
     for pattern, plain in UNFOLD:
         folded = pattern.sub(plain, folded)
     words = _tokens(folded)
-    phrases, longest = _phrases()
     result: list[list[Item]] = [[]]
     i = 0
     while i < len(words):
         word = words[i]
-        for length in range(min(longest, len(words) - i), 0, -1):
-            entry = phrases.get(tuple(singular(w) for w in words[i : i + length]))
-            if entry is not None:
-                result[-1].append(Item(*entry, " ".join(words[i : i + length])))
-                i += length
-                break
+        entry, length = _phrase_at(words, i)
+        if entry is not None:
+            result[-1].append(Item(*entry, " ".join(words[i : i + length])))
+            i += length
         else:
             i += 1
-            if MARKS.get(word) == "end":
+            if word.startswith("non") and (read := _non(word, words, i)):
+                result[-1] += read
+            elif MARKS.get(word) == "end":
                 result.append([])
             elif word in MARKS:
                 result[-1].append(Item(MARKS[word], None, word))
@@ -106,6 +109,39 @@ def sentences(text: str) -> list[list[Item]]:
             elif not re.fullmatch(r"['\"’‘“”\-–—*_`]", word):
                 result[-1].append(Item("unknown", None, word))
     return [s for s in result if s]
+
+
+def _phrase_at(words: Sequence[str], i: int) -> tuple[tuple[str, Any] | None, int]:
+    """The longest phrase of the lexicon that begins at word ``i``, and its number of words; None without one."""
+    phrases, longest = _phrases()
+    for length in range(min(longest, len(words) - i), 0, -1):
+        entry = phrases.get(tuple(singular(w) for w in words[i : i + length]))
+        if entry is not None:
+            return entry, length
+    return None, 1
+
+
+def _non(word: str, words: Sequence[str], after: int) -> list[Item]:
+    """ "Nondisplaced": "non" belongs to an adjective and denies no noun; "nonvisualized" and "nonenlarged" deny.
+
+    What denies by itself, "nonconsolidated lungs", is an adjective like others before a finding of another name.
+    """
+    rest = word.removeprefix("non")
+    kind, value = _phrase_at([rest], 0)[0] or ("unknown", None)
+    if kind in ("finding", "adjective") and not _finding_follows(words, after):
+        return [Item("deny", None, "non"), Item(kind, value, rest)]
+    if rest in lexicon.SEEN.split("|") or rest.startswith("visualiz"):
+        return [Item("deny", None, word)]
+    return [Item("not carried", None, word)] if kind != "unknown" or rest.endswith(ADJECTIVE_ENDINGS) else []
+
+
+def _finding_follows(words: Sequence[str], i: int) -> bool:
+    while i < len(words):
+        entry, length = _phrase_at(words, i)
+        if entry is None or entry[0] not in ("place", "severity", "not carried", "filler", "qualifier"):
+            return entry is not None and entry[0] == "finding"
+        i += length
+    return False
 
 
 @cache
@@ -164,6 +200,7 @@ def _phrases() -> tuple[dict[tuple[str, ...], tuple[str, Any]], int]:
     for ruled_out, words in lexicon.ABNORMALITIES.items():
         add("abnormality", ruled_out, words)
     add("qualifier", None, "acute|active|new|significant|focal|discrete")
+    add("place", (None, None), "elsewhere|anywhere else|else")
     for place, words in lexicon.PLACES.items():
         add("place", place, words)
     for severity, words in lexicon.SEVERITY_WORDS.items():
@@ -188,6 +225,9 @@ def _phrases() -> tuple[dict[tuple[str, ...], tuple[str, Any]], int]:
         add("deny after", None, "|".join(f"{negation} {seen}" for seen in lexicon.SEEN.split("|")))
     add("deny after", None, lexicon.DENIES_AFTER)
     add("doubt after", None, lexicon.DOUBTS_AFTER)
+    for strength, words in lexicon.ASSERTS.items():
+        add("assert", strength, "|".join(f"{be}{word}" for be in lexicon.BEING for word in words.split("|")))
+    add("assert", "strong", lexicon.ASSERTS_ALONE)
     add("deny nothing", None, lexicon.DENIES_NOTHING)
     for name, words in (*lexicon.SYNONYMS.items(), *lexicon.NOUNS.items()):
         add("finding", (name,), words)

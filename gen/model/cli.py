@@ -22,7 +22,11 @@ DEFAULT_OUT = Path("outputs/samples")
 
 @click.command()
 @click.option("--prompt", "text", default="", help='For example "63 year old female. AP view. Pleural effusion."')
-@click.option("--prompts-file", type=click.Path(path_type=Path), help="A text file with one prompt a line, instead.")
+@click.option(
+    "--prompts-file",
+    type=click.Path(path_type=Path),
+    help="A text file with one prompt a line, instead; # is for comments.",
+)
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Images a prompt.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides the noise.")
 @click.option(

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import example, given
+from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
 from gen.core.errors import BadInput
@@ -18,6 +18,8 @@ from gen.language.render import render
 from gen.language.study import Finding, Study
 
 from .phrases import READ_AS, REFUSED, WARNS
+from .report_sentences import SENTENCES
+from .reports import reports
 from .strategies import studies
 
 DENIABLE = [name for name in FINDINGS if name != "No Finding"]
@@ -29,6 +31,15 @@ def test_reading_inverts_rendering(study):
     reading = read_prompt(render(study))
     assert reading.study == study
     assert reading.prompt == render(study)
+
+
+@seed(24)
+@settings(max_examples=1000)
+@given(st.data())
+def test_a_study_written_as_a_report_reads_back_equal(data):
+    study = data.draw(studies())
+    text = data.draw(reports(study))
+    assert read_prompt(text).study == study, text
 
 
 @given(studies(), st.randoms(use_true_random=False))
@@ -106,6 +117,11 @@ def test_phrases_read_as_meant(text, canonical):
     reading = read_prompt(text)
     assert reading.prompt == canonical
     assert read_prompt(canonical).study == reading.study
+
+
+@pytest.mark.parametrize(("text", "canonical"), SENTENCES.items())
+def test_sentences_of_reports_read_as_a_radiologist_means_them(text, canonical):
+    assert read_prompt(text).study == read_prompt(canonical).study
 
 
 @pytest.mark.parametrize(("text", "said"), WARNS.items())

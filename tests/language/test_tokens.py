@@ -72,7 +72,7 @@ def test_prompt_and_sample_take_the_same_bundled_model(
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "bundled")
     with pytest.raises(BadInput, match="no bundled model in this installation; name a model folder with --model"):
         bundled_model()
-    assert _bundled_counter() == (None, 0)
+    assert _bundled_counter() == (None, 0, ())
     for name, length in (("a", 20), ("b", 30)):
         part = shutil.copytree(tokenizer, tmp_path / "bundled" / name / "tokenizer")
         (part / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))

@@ -114,7 +114,7 @@ def test_a_dry_run_makes_nothing(sample: Gen, tmp_path: Path) -> None:
 
 
 def test_a_prompts_file_gives_each_line_its_images(sample: Gen, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("\ufeff63 yo F\n\n  Normal chest. \n", encoding="utf-8")
+    (tmp_path / "prompts.txt").write_text("\ufeff63 yo F\n\n # two kinds\n  Normal chest. \n#Mass.\n", encoding="utf-8")
     ended = sample("--prompts-file", tmp_path / "prompts.txt", "-n", 2, "--json")
     assert [json.loads(line)["prompt"] for line in ended.out.splitlines()] == [
         *["63 year old female."] * 2,

@@ -6,7 +6,7 @@ The command line runs the whole of it (`run_job`); the page reads a job and samp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,14 +168,15 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     capabilities = read_capabilities(folder)
     count_tokens, limit = token_counter(folder / "tokenizer")
 
-    def read(text: str, added: Study, where: str) -> Request:
-        settings: dict[str, Any] = {"count_tokens": count_tokens, "limit": limit, "raw": job.raw_prompt}
+    def read(text: str, added: Study, where: str, style: Sequence[str] = ()) -> Request:
+        settings: dict[str, Any] = {"count_tokens": count_tokens, "limit": limit, "raw": job.raw_prompt, "style": style}
         try:
             return read_request(text, added, capabilities=capabilities, **settings)
         except BadInput as error:
             raise BadInput(f"{where}{error.message}", hint=error.hint) from error
 
-    requests = [read(text, flags, where) for where, text in texts.items()]
+    style = (capabilities or {}).get("style", ())  # behind each prompt, and not behind the negative one
+    requests = [read(text, flags, where, style) for where, text in texts.items()]
     remarks = [("prompt", request) for request in dict.fromkeys(requests)]
     if job.negative.strip():
         remarks.append(("negative prompt", read(job.negative, Study(), "--negative: ")))
@@ -227,14 +228,15 @@ def _require_usable(out: Path, images: int) -> None:
 
 
 def _read_prompts(path: Path) -> dict[str, str]:
-    """The prompts of a file, one a line, by where they stand in it; blank lines count and hold none."""
+    """The prompts of a file, one a line, by where they stand in it; blank lines and "#" lines count and hold none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not text in UTF-8", hint="write one prompt a line") from error
-    prompts = {f"{path}, line {i}: ": line.strip() for i, line in enumerate(lines, 1) if line.strip()}
+    stripped = {f"{path}, line {i}: ": line.strip() for i, line in enumerate(lines, 1)}
+    prompts = {where: line for where, line in stripped.items() if line and not line.startswith("#")}
     if not prompts:
         raise BadInput(f"{path} holds no prompt", hint="write one prompt a line")
     return prompts

@@ -24,7 +24,7 @@ from gen.core.files import read_json
 from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed
-from gen.data.texts import with_style
+from gen.language.render import with_style
 from gen.language.tokens import token_limit
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 from gen.model.capabilities import read_capabilities

@@ -14,7 +14,7 @@ from typing import Any
 from gen.core.errors import BadInput
 from gen.core.terms import FINDINGS, SEVERITIES, SIDES, STATES, ZONES, standard_name, suggestion
 from gen.language.prompt import read_prompt, token_budget_warning
-from gen.language.render import render
+from gen.language.render import render, with_style
 from gen.language.study import Finding, Study
 from gen.model.capabilities import capability_warnings
 
@@ -36,8 +36,11 @@ def read_request(
     count_tokens: Callable[[str], int],
     limit: int,
     raw: bool = False,
+    style: Sequence[str] = (),
 ) -> Request:
     """Read ``text`` and add ``flags``, a Study of what was said by flags, which may say everything.
+
+    ``style`` are the words that sampling puts behind the prompt; they count among its tokens.
 
     Raises BadInput for a flag that contradicts the text, and, where the model gets the canonical rendering, for what
     `read_prompt` refuses.
@@ -59,7 +62,7 @@ def read_request(
         prompt = render(study)
     if study is not None:
         warnings += capability_warnings(capabilities, study)
-    if cut := token_budget_warning(prompt, count_tokens, limit):
+    if cut := token_budget_warning(with_style(prompt, style), count_tokens, limit):
         warnings.append(cut)
     return Request(prompt, study, tuple(warnings))
 

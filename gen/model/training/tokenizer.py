@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gen.core import terms
 from gen.data.captions import write_caption
-from gen.data.texts import Texts, with_style
-from gen.language.render import render
+from gen.data.texts import Texts
+from gen.language.render import render, with_style
 from gen.language.study import MIDLINE, Finding, Study
 from gen.language.tokens import CLIP_LENGTH
 

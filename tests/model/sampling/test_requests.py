@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -165,6 +166,14 @@ def test_a_prompt_over_the_budget_is_warned_of_with_what_is_cut() -> None:
     for request in (ask(long), ask(long, raw=True)):
         [warning] = [warning for warning in request.warnings if "token" in warning]
         assert request.prompt.split()[-2] in warning
+
+
+def test_the_words_on_the_style_count_among_the_tokens() -> None:
+    style = ["source a", "high sharpness"]
+    asked = partial(read_request, "Pneumonia.", Study(), capabilities=None, style=style)
+    assert asked(count_tokens=lambda text: len(text.split()), limit=5).warnings == ()
+    [line] = asked(count_tokens=lambda text: len(text.split()), limit=4).warnings
+    assert line.endswith("5 tokens and the model reads 4; cut off: Source a, high sharpness.")
 
 
 def test_what_the_model_was_never_shown_is_warned_of() -> None:

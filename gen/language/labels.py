@@ -1,0 +1,54 @@
+"""Label notation, "effusion: 0" or "mass = -1", and headings, "Absent: effusion, mass", as items of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gen.language.chunks import MENTIONED, STRENGTH
+from gen.language.words import Item
+
+# CheXpert's values, and the words that tables have for them.
+VALUES = {
+    "present": ("1", "yes", "y", "true", "positive", "pos", "present", "+"),
+    "absent": ("0", "no", "n", "false", "negative", "neg", "absent", "none", "not present", "not seen"),
+    "uncertain": ("-1", "possible", "uncertain", "equivocal", "maybe", "questionable", "unclear"),
+}
+STATES = {word: state for state, words in VALUES.items() for word in words}
+PRESENT_HEADINGS = frozenset({"positive", "present"})
+
+
+def read_labels(items: Sequence[Item]) -> list[Item]:
+    """The sentence with each value of a finding as one item of the kind "label", whose value is a state.
+
+    A value stands behind a colon or "=", a number also right behind its finding, and nothing else belongs to it.
+    """
+    items, read = _headed(list(items)), list[Item]()
+    i = 0
+    while i < len(items):
+        item = items[i]
+        at = i + 2 if i + 1 < len(items) and items[i + 1].kind == "colon" else i + 1
+        read.append(item)
+        if item.kind in MENTIONED and (state := _state(items, at)) is not None:
+            read.append(Item("label", state, f": {items[at].text}"))
+            i = at
+        i += 1
+    return read
+
+
+def _headed(items: list[Item]) -> list[Item]:
+    """The sentence without a heading that says nothing ("Findings:"); "Absent:" becomes the cue of what follows."""
+    if len(items) < 3 or items[1].kind != "colon" or _state(items, 2) is not None:
+        return items
+    if items[0].kind == "deny after":
+        return [Item("deny", "heading", items[0].text), *items[2:]]
+    return items[2:] if items[0].text in PRESENT_HEADINGS or items[0].kind == "abnormality" else items
+
+
+def _state(items: Sequence[Item], at: int) -> str | None:
+    """What the item ``at`` says as a value that stands alone, None where it is no value."""
+    if at >= len(items) or (at + 1 < len(items) and items[at + 1].kind not in STRENGTH):
+        return None
+    item = items[at]
+    if item.kind == "number":
+        return STATES.get(f"{item.value:g}")
+    return STATES.get(item.text) if items[at - 1].kind == "colon" or item.text == "+" else None
