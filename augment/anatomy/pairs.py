@@ -1,0 +1,262 @@
+"""Pairs of a projection and its masks, made once: many bodies, each in many poses, with and without findings.
+
+A body leaves one file of RECORDS, which is memory-mapped. What is done to an image while the network learns is in
+films.py; here is what takes physics.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from augment.anatomy.atlas import carry_over, with_labels
+from augment.anatomy.config import AnatomyConfig
+from augment.anatomy.organs import organ_masks, organ_stacks, project_organs
+from drr.backends.tiles import Stack
+from drr.ct.reader import read_labels, read_volume
+from drr.ct.volume import Volume
+from drr.geometry import VIEWS, View
+from drr.insert.request import parse_lesion
+from drr.phantom.chest import AGES, HABITUS, SEXES, make_phantom
+from drr.physics.technique import technique_of
+from drr.projection import render
+from drr.scene import Scene, insert, load_scene
+from gen.anatomy.network import ORGANS
+from gen.core.errors import BadInput, GenError
+from gen.core.files import atomic_file, read_json, write_json
+from gen.core.run import derived_seed
+
+_POOL = "pool.json"
+_DECIDING = (
+    "data",
+    "unknown",
+    "atlas",
+    "size",
+    "spacing_mm",
+    "scenes",
+    "ct_scenes",
+    "poses",
+    "seed",
+)  # what decides a record
+MARGIN = 1.125  # pixels of a record beside those that the network sees, so that moving it keeps detail
+
+# What a scene is given, by draw: texts of `parse_lesion`. The first row hides a lung, and its mask stays a lung.
+_FINDINGS = (
+    ("Pleural Effusion:{side},severe", "Consolidation:{side},severe"),
+    ("Pleural Effusion:{side}",),
+    ("Pleural Effusion:bilateral",),
+    ("Consolidation:{side},severe",),
+    ("Consolidation:{side}",),
+    ("Atelectasis:{side},severe",),
+    ("Edema:severe",),
+    ("Mass:{side}",),
+    ("Pneumothorax:{side}",),
+)
+_DEVICES = ("pacemaker", "central venous catheter", "endotracheal tube", "chest tube")
+_ENLARGED = 0.4  # of the phantoms' scenes with findings have a large heart
+# The chance of each view, and the half ranges of its angles in degrees (primary, secondary, roll).
+_VIEWS = ((0.5, "PA", (10, 8, 5)), (0.36, "AP", (12, 14, 7)), (0.09, "lateral", (10, 5, 5)), (0.05, "LAO", (95, 6, 4)))
+
+
+@dataclass(frozen=True)
+class Body:
+    """A patient: a phantom by number, or a CT by its file, with its label map where there is one."""
+
+    name: str
+    number: int | None = None
+    ct: Path | None = None
+    labels: Path | None = None
+    atlas: Body | None = None  # whose labels it gets where it has none
+    unknown: tuple[str, ...] = ()
+
+
+def record_type(size: int) -> np.dtype:
+    """One projection: ``image`` uint8 (P, P), ``masks`` uint16 (P, P) with bit i for ORGANS[i], ``frame`` the first and
+    the last + 1 row and column that the projection fills, ``known`` the organs that are known, as bits."""
+    side = round(size * MARGIN)
+    return np.dtype(
+        [
+            ("image", "u1", (side, side)),
+            ("masks", "u2", (side, side)),
+            ("frame", "i2", 4),
+            ("known", "u2"),
+            ("view", "U8"),
+        ]
+    )
+
+
+def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
+    """The bodies of "train" and of "validation": CTs that weights may learn from, then phantoms.
+
+    BadInput where ``held_out``, ``leave_out`` or ``unknown`` names what is not there.
+    """
+    folder = Path(config.data)
+    with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    files = {row["file"]: row for row in rows if row["weights_may_learn"] == "yes"}
+    cts = {_stem(file): file for file in files if ".seg." not in file}
+    for key in (*config.held_out, *config.leave_out, *config.unknown):
+        if key not in cts:
+            raise BadInput(f"{folder / 'index.csv'} lists no CT {key!r} that weights may learn from")
+    if config.atlas is not None and (config.atlas not in cts or _seg(config.atlas, files) is None):
+        raise BadInput(f"the atlas {config.atlas!r} is no CT with labels that weights may learn from")
+    atlas = None
+    if config.atlas is not None:
+        atlas = Body(config.atlas, ct=folder / cts[config.atlas], labels=folder / str(_seg(config.atlas, files)))
+    bodies: dict[str, list[Body]] = {"train": [], "validation": []}
+    for name, file in cts.items():
+        if name in config.leave_out:
+            continue
+        seg, held_out = _seg(name, files), name in config.held_out
+        body = Body(
+            name,
+            ct=folder / file,
+            labels=None if seg is None else folder / seg,
+            atlas=None if held_out else atlas,  # what figures are measured on is never a guess
+            unknown=tuple(config.unknown.get(name, ())),
+        )
+        bodies["validation" if held_out else "train"].append(body)
+    for number in range(config.held_out_phantoms + config.phantoms):
+        split = "validation" if number < config.held_out_phantoms else "train"
+        bodies[split].append(Body(f"phantom-{number:04d}", number=number))
+    return bodies
+
+
+def _seg(name: str, files: Iterable[str]) -> str | None:
+    """The label map among ``files`` that belongs to the CT ``name``."""
+    return next((file for file in files if file.startswith(f"{name}.seg.")), None)
+
+
+def _stem(file: str) -> str:
+    return file.split(".")[0]
+
+
+def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
+    """The records of ``body``, memory-mapped from ``config.pool``, where they are made if they are not there."""
+    path = Path(config.pool) / f"{body.name}.npy"
+    if not path.is_file():
+        made = np.stack(list(_records(config, body)))
+        with atomic_file(path) as stream:
+            np.save(stream, made)
+    records: np.ndarray = np.load(path, mmap_mode="r")
+    return records
+
+
+def open_pool(config: AnatomyConfig) -> None:
+    """Make the folder of the pool, or see that it holds what ``config`` asks for; BadInput where it does not."""
+    folder = Path(config.pool)
+    wanted = {name: getattr(config, name) for name in _DECIDING}
+    if not (folder / _POOL).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / _POOL, wanted)
+    held = read_json(folder / _POOL)
+    if other := [name for name in _DECIDING if held.get(name) != wanted[name]]:
+        raise BadInput(f"the projections in {folder} were made with another {other[0]}", hint="name another pool")
+
+
+def _records(config: AnatomyConfig, body: Body) -> Iterator[np.ndarray]:
+    """Projections of ``body``: each scene in each pose."""
+    plain = load_scene(_volume(config, body), body.name)
+    if plain.volume.labels is None and body.atlas is not None:
+        plain = with_labels(plain, carry_over(_atlas(body.atlas), plain))
+    masks = organ_masks(plain, body.unknown)
+    stacks = organ_stacks(plain, masks)
+    for k in range(config.ct_scenes if body.number is None else config.scenes):
+        rng = np.random.default_rng(derived_seed(config.seed, f"{body.name} scene {k}"))
+        scene = _with_findings(plain, rng, phantom=body.number is not None) if k else plain
+        own = stacks
+        if scene.volume.labels is not plain.volume.labels:  # a heart that was enlarged
+            own = organ_stacks(scene, organ_masks(scene, body.unknown))
+        for _ in range(config.poses):
+            yield _project(config, scene, own, rng)
+
+
+@lru_cache(maxsize=1)
+def _atlas(body: Body) -> Scene:
+    return load_scene(_ct(body), body.name)
+
+
+def _ct(body: Body) -> Volume:
+    assert body.ct is not None
+    volume = read_volume(body.ct)
+    return volume if body.labels is None else replace(volume, labels=read_labels(body.labels, volume))
+
+
+def _volume(config: AnatomyConfig, body: Body) -> Volume:
+    if body.ct is not None:
+        return _ct(body)
+    assert body.number is not None
+    seed = derived_seed(config.seed, body.name)
+    rng = np.random.default_rng(seed)
+    depth, height, width = config.spacing_mm
+    return make_phantom(
+        sex=str(rng.choice(SEXES)),
+        habitus=str(rng.choice(list(HABITUS))),
+        age=int(rng.integers(*AGES, endpoint=True)),
+        seed=seed,
+        spacing_mm=(depth, height, width),
+    )
+
+
+def _with_findings(plain: Scene, rng: np.random.Generator, *, phantom: bool) -> Scene:
+    """``plain`` with findings, or devices, or both; what has no place there is left out."""
+    side = str(rng.choice(("right", "left")))
+    texts = list(_FINDINGS[rng.choice(len(_FINDINGS))]) if rng.random() < 0.8 else []
+    if phantom and rng.random() < _ENLARGED:
+        texts.append("Cardiomegaly")
+    if not texts or rng.random() < 0.5:
+        texts.append(str(rng.choice(_DEVICES)))
+    scene = plain
+    for text in texts:
+        request = parse_lesion(text.format(side=side))
+        try:
+            scene = insert(scene, [replace(request, position=str(rng.choice(("erect", "supine"))))], rng)
+        except GenError:  # no room for it in this patient
+            continue
+    return scene
+
+
+def draw_view(rng: np.random.Generator) -> View:
+    """A frontal view, mostly, as badly set as they come; some laterals and obliques."""
+    chances = [chance for chance, _, _ in _VIEWS]
+    _, name, half = _VIEWS[rng.choice(len(_VIEWS), p=chances)]
+    view = VIEWS[name]
+    primary, secondary, roll = (rng.triangular(-most, 0, most) for most in half)
+    scale = rng.uniform(0.9, 1.1)
+    return replace(
+        view,
+        primary_deg=view.primary_deg + primary,
+        secondary_deg=view.secondary_deg + secondary,
+        roll_deg=roll,
+        sdd_mm=view.sdd_mm * scale,
+        sod_mm=view.sod_mm * scale,
+        shift_mm=tuple(rng.uniform(-25, 25, 2).tolist()),
+    )
+
+
+def _project(config: AnatomyConfig, scene: Scene, stacks: Mapping[str, Stack], rng: np.random.Generator) -> np.ndarray:
+    record = np.zeros((), record_type(config.size))
+    side = record["image"].shape[0]
+    while True:
+        view = draw_view(rng)
+        technique = technique_of(view, float(rng.integers(60, 126)))
+        try:
+            made = render(scene, view, technique, size=side, field_mm=float(rng.uniform(340, 460)), rng=rng, threads=1)
+            break
+        except BadInput:  # too little of the scan in this view
+            continue
+    rows, columns = made.image.shape
+    top, left = (side - rows) // 2, (side - columns) // 2
+    part = slice(top, top + rows), slice(left, left + columns)
+    record["image"][part] = np.rint(made.image * 255)
+    bits = (1 << np.arange(len(ORGANS), dtype=np.uint16))[:, None, None]
+    record["masks"][part] = (project_organs(stacks, made.geometry) * bits).sum(0)
+    record["frame"] = top, top + rows, left, left + columns
+    record["known"] = sum(1 << ORGANS.index(organ) for organ in stacks)
+    record["view"] = view.name
+    return record

@@ -1,0 +1,150 @@
+"""Training the anatomy network: `gen train anatomy CONFIG`. What all trainers share is in `gen.model.training.session`.
+
+The projections are made first, once; then image n is a function of (seed, n), so that a killed run continues exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from augment.anatomy.config import AnatomyConfig
+from augment.anatomy.films import film, plain
+from augment.anatomy.pairs import Body, bodies_of, open_pool, pool
+from gen.anatomy.folder import write_network
+from gen.anatomy.network import ORGANS, AnatomyNetwork
+from gen.core.errors import BadInput
+from gen.core.files import sha256_file
+from gen.core.run import derived_seed
+from gen.model.cpu import memory_format
+from gen.model.training.session import Session, refused_by_the_library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CHECKED = 8  # projections of each held-out body that are looked at while it learns
+_SMOOTH = 50.0  # pixels: an organ of a few pixels, or of none, shall not decide the overlap
+
+Records = Mapping[Body, np.ndarray]
+
+
+def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
+    """Train, or resume, in the run folder ``config.out``; the finished network's folder (averaged weights, in half).
+
+    Raises BadInput for data, folders or a config that cannot be used, GenError for a loss that is not finite.
+    """
+    sides = config.shape.fold * 2 ** (len(config.shape.widths) - 1)
+    if config.size % sides:
+        raise BadInput(f"size is {config.size}", hint=f"the shape asks for a multiple of {sides} pixels")
+    bodies = bodies_of(config)
+    training = Session(config)
+    with refused_by_the_library("the anatomy network"):
+        bare: Any = AnatomyNetwork(config.shape)
+    with training.accelerator.main_process_first():
+        records = {split: make_pool(config, bodies[split]) for split in bodies}
+    with training.open(command, data=_digest(bodies)) as run:
+        layout = memory_format(bare, training.device)
+        bare.to(training.device, memory_format=layout)
+        adam: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        training.start("anatomy", bare, {"anatomy": torch.optim.AdamW(bare.parameters(), **adam)})
+        model = training.accelerator.prepare(bare)
+
+        while True:
+            # Report and save, with the state "after so many images", so that resume and end are one path
+            if training.due(config.validate_every):
+                with training.averaged():
+                    dice = validation_dice(bare, records["validation"], config.size)
+                training.log("validation", **dice)
+                said = ", ".join(f"{organ} {value:.3f}" for organ, value in dice.items())
+                training.print(f"{training.images} images: {said}")
+            if training.due(config.checkpoint_every):
+                training.save(lambda stage: write_network(stage / "network", bare, config.size))
+            if training.finished():
+                return run.folder / "checkpoints" / f"images-{training.images:09d}" / "network"
+
+            # A batch of films, and what is known of each
+            names, images, masks, known = batch(records["train"], training.places(), config)
+            with training.accelerator.accumulate(model):
+                logits = model(images.to(training.device, memory_format=layout)).float()
+                terms = losses(logits, masks.to(training.device), known.to(training.device))
+                training.step(terms["entropy"] + terms["overlap"], names, **terms)
+
+
+def make_pool(config: AnatomyConfig, bodies: Iterable[Body]) -> Records:
+    """The projections of ``bodies``, those that are missing made now; says on stderr which are."""
+    from tqdm import tqdm
+
+    open_pool(config)
+    return {body: pool(config, body) for body in tqdm(list(bodies), unit="body", leave=False)}
+
+
+def _digest(bodies: Mapping[str, Sequence[Body]]) -> str:
+    """Of which bodies are learnt from, and of the CTs among them."""
+    import hashlib
+
+    lines = [
+        f"{split} {body.name} {sha256_file(body.ct) if body.ct is not None and body.ct.is_file() else ''}"
+        for split, listed in bodies.items()
+        for body in listed
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def batch(
+    records: Records, places: Sequence[int], config: AnatomyConfig
+) -> tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Names, images float (N, 1, S, S), masks float (N, 10, S, S) and known float (N, 10) of images at ``places``."""
+    kinds = [[body for body in records if (body.number is None) is ct] for ct in (True, False)]
+    names, images, bits, known = [], [], [], []
+    for n in places:
+        rng = np.random.default_rng(derived_seed(config.seed, f"film {n}"))
+        listed = kinds[0] if kinds[0] and (rng.random() < config.ct_share or not kinds[1]) else kinds[1]
+        body = listed[rng.integers(len(listed))]
+        k = int(rng.integers(len(records[body])))
+        record = records[body][k]
+        image, mask = film(record, config.size, rng)
+        names.append(f"{body.name} {k}")
+        images.append(image)
+        bits.append(mask)
+        known.append(int(record["known"]))
+    return names, torch.from_numpy(np.stack(images))[:, None], *(unpacked(np.stack(bits)), unpacked(np.array(known)))
+
+
+def unpacked(bits: np.ndarray) -> torch.Tensor:
+    """Bits (N, ...) as float (N, 10, ...)."""
+    each = [(bits >> i) & 1 for i in range(len(ORGANS))]
+    return torch.from_numpy(np.stack(each, axis=1).astype(np.float32))
+
+
+def losses(logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor) -> dict[str, torch.Tensor]:
+    """ "entropy", the mean cross-entropy, and "overlap", 1 less the mean soft Dice, of organs that are ``known``."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((2, 3))
+    found = logits.sigmoid()
+    both = (found * masks).sum((2, 3))
+    dice = (2 * both + _SMOOTH) / (found.sum((2, 3)) + masks.sum((2, 3)) + _SMOOTH)
+    count = known.sum().clamp(min=1)
+    return {"entropy": (entropy * known).sum() / count * 4, "overlap": ((1 - dice) * known).sum() / count}
+
+
+@torch.inference_mode()
+def validation_dice(network: AnatomyNetwork, records: Records, size: int) -> dict[str, float]:
+    """Mean Dice of each organ over a few projections of each held-out body, as they were rendered."""
+    was_training = network.training
+    network.eval()
+    place = next(network.parameters()).device
+    scores: dict[str, list[float]] = {organ: [] for organ in ORGANS}
+    for listed in records.values():
+        for k in np.linspace(0, len(listed) - 1, CHECKED).astype(int):
+            image, bits = plain(listed[k], size)
+            found = (network(torch.from_numpy(image.astype(np.float32))[None, None].to(place))[0] > 0).cpu().numpy()
+            for i, organ in enumerate(ORGANS):
+                true = (bits >> i) & 1 > 0
+                if int(listed[k]["known"]) >> i & 1 and true.any():
+                    scores[organ].append(2 * (found[i] & true).sum() / (found[i].sum() + true.sum()))
+    network.train(was_training)
+    return {organ: float(np.mean(each)) if each else float("nan") for organ, each in scores.items()}
