@@ -6,15 +6,15 @@ films.py; here is what takes physics.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from augment.anatomy.atlas import carry_over, with_labels
+from augment.anatomy.bodies import Body
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.organs import organ_masks, organ_stacks, project_organs
 from drr.backends.tiles import Stack
@@ -63,18 +63,6 @@ _ENLARGED = 0.4  # of the phantoms' scenes with findings have a large heart
 _VIEWS = ((0.5, "PA", (10, 8, 5)), (0.36, "AP", (12, 14, 7)), (0.09, "lateral", (10, 5, 5)), (0.05, "LAO", (95, 6, 4)))
 
 
-@dataclass(frozen=True)
-class Body:
-    """A patient: a phantom by number, or a CT by its file, with its label map where there is one."""
-
-    name: str
-    number: int | None = None
-    ct: Path | None = None
-    labels: Path | None = None
-    atlas: Body | None = None  # whose labels it gets where it has none
-    unknown: tuple[str, ...] = ()
-
-
 def record_type(size: int) -> np.dtype:
     """One projection: ``image`` uint8 (P, P), ``masks`` uint16 (P, P) with bit i for ORGANS[i], ``frame`` the first and
     the last + 1 row and column that the projection fills, ``known`` the organs that are known, as bits."""
@@ -88,52 +76,6 @@ def record_type(size: int) -> np.dtype:
             ("view", "U8"),
         ]
     )
-
-
-def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
-    """The bodies of "train" and of "validation": CTs that weights may learn from, then phantoms.
-
-    BadInput where ``held_out``, ``leave_out`` or ``unknown`` names what is not there.
-    """
-    folder = Path(config.data)
-    with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    files = {row["file"]: row for row in rows if row["weights_may_learn"] == "yes"}
-    cts = {_stem(file): file for file in files if ".seg." not in file}
-    for key in (*config.held_out, *config.leave_out, *config.unknown):
-        if key not in cts:
-            raise BadInput(f"{folder / 'index.csv'} lists no CT {key!r} that weights may learn from")
-    if config.atlas is not None and (config.atlas not in cts or _seg(config.atlas, files) is None):
-        raise BadInput(f"the atlas {config.atlas!r} is no CT with labels that weights may learn from")
-    atlas = None
-    if config.atlas is not None:
-        atlas = Body(config.atlas, ct=folder / cts[config.atlas], labels=folder / str(_seg(config.atlas, files)))
-    bodies: dict[str, list[Body]] = {"train": [], "validation": []}
-    for name, file in cts.items():
-        if name in config.leave_out:
-            continue
-        seg, held_out = _seg(name, files), name in config.held_out
-        body = Body(
-            name,
-            ct=folder / file,
-            labels=None if seg is None else folder / seg,
-            atlas=None if held_out else atlas,  # what figures are measured on is never a guess
-            unknown=tuple(config.unknown.get(name, ())),
-        )
-        bodies["validation" if held_out else "train"].append(body)
-    for number in range(config.held_out_phantoms + config.phantoms):
-        split = "validation" if number < config.held_out_phantoms else "train"
-        bodies[split].append(Body(f"phantom-{number:04d}", number=number))
-    return bodies
-
-
-def _seg(name: str, files: Iterable[str]) -> str | None:
-    """The label map among ``files`` that belongs to the CT ``name``."""
-    return next((file for file in files if file.startswith(f"{name}.seg.")), None)
-
-
-def _stem(file: str) -> str:
-    return file.split(".")[0]
 
 
 def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
@@ -176,17 +118,6 @@ def _records(config: AnatomyConfig, body: Body) -> Iterator[np.ndarray]:
             yield _project(config, scene, own, rng)
 
 
-@lru_cache(maxsize=1)
-def _atlas(body: Body) -> Scene:
-    return load_scene(_ct(body), body.name)
-
-
-def _ct(body: Body) -> Volume:
-    assert body.ct is not None
-    volume = read_volume(body.ct)
-    return volume if body.labels is None else replace(volume, labels=read_labels(body.labels, volume))
-
-
 def _volume(config: AnatomyConfig, body: Body) -> Volume:
     if body.ct is not None:
         return _ct(body)
@@ -201,6 +132,17 @@ def _volume(config: AnatomyConfig, body: Body) -> Volume:
         seed=seed,
         spacing_mm=(depth, height, width),
     )
+
+
+@lru_cache(maxsize=1)
+def _atlas(body: Body) -> Scene:
+    return load_scene(_ct(body), body.name)
+
+
+def _ct(body: Body) -> Volume:
+    assert body.ct is not None
+    volume = read_volume(body.ct)
+    return volume if body.labels is None else replace(volume, labels=read_labels(body.labels, volume))
 
 
 def _with_findings(plain: Scene, rng: np.random.Generator, *, phantom: bool) -> Scene:

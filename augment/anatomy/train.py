@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from augment.anatomy.bodies import Body, bodies_of
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.films import film, plain
-from augment.anatomy.pairs import Body, bodies_of, open_pool, pool
+from augment.anatomy.finish import finish
+from augment.anatomy.pairs import open_pool, pool
 from gen.anatomy.folder import write_network
 from gen.anatomy.network import ORGANS, AnatomyNetwork
 from gen.core.errors import BadInput
@@ -65,7 +67,8 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
             if training.due(config.checkpoint_every):
                 training.save(lambda stage: write_network(stage / "network", bare, config.size))
             if training.finished():
-                return run.folder / "checkpoints" / f"images-{training.images:09d}" / "network"
+                with training.accelerator.main_process_first():  # the others find the folder finished
+                    return finish(run.folder, training.folder / "network", records, config, training.images)
 
             # A batch of films, and what is known of each
             names, images, masks, known = batch(records["train"], training.places(), config)

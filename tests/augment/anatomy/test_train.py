@@ -1,0 +1,109 @@
+"""Training the anatomy network: a stopped run equals an unbroken one, and what is unknown teaches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from augment.anatomy.bodies import bodies_of
+from augment.anatomy.collections import COLLECTIONS
+from augment.anatomy.config import AnatomyConfig
+from augment.anatomy.pairs import open_pool, pool
+from augment.anatomy.train import losses, train_anatomy, unpacked
+from gen.anatomy.folder import load_anatomy
+from gen.anatomy.network import ORGANS
+from gen.core.errors import BadInput
+from gen.core.files import read_json, verify_folder
+from gen.model.training import session
+
+Config = Callable[..., AnatomyConfig]
+LAST = "checkpoints/images-000000032"
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    toy_run: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = session.save_checkpoint
+
+    def save_and_stop(*arguments: Any, **more: Any) -> Path:
+        save(*arguments, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_anatomy(config(tmp_path / "run"))
+    monkeypatch.undo()
+    train_anatomy(config(tmp_path / "run"))
+    for part in ("anatomy", "anatomy.ema", "anatomy.optimizer"):
+        one, other = (load_file(run / LAST / "state" / f"{part}.safetensors") for run in (toy_run, tmp_path / "run"))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_folder_is_whole_and_its_card_has_every_organ(toy_run: Path) -> None:
+    folder = toy_run / "anatomy"
+    assert not verify_folder(folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    figures = read_json(folder / "figures.json")["dice"]["As rendered"]["phantoms"]
+    for organ in ORGANS:
+        assert f"| {organ} |" in card
+        assert figures[organ]["n"] > 0 or organ in ("right clavicle", "left clavicle")
+    assert load_anatomy(folder).probabilities(np.zeros((1, 40, 50), np.float32)).shape == (1, len(ORGANS), 40, 50)
+
+
+def test_projections_are_made_once_and_alike(config: Config, toy_run: Path, toy_pool: Path, tmp_path: Path) -> None:
+    wanted = config(tmp_path / "run")
+    body = bodies_of(wanted)["train"][0]
+    path = toy_pool / f"{body.name}.npy"
+    before = path.stat().st_mtime_ns
+    made = pool(wanted, body)
+    assert path.stat().st_mtime_ns == before
+    assert len(made) == wanted.scenes * wanted.poses
+    elsewhere = config(tmp_path / "run", f"pool={tmp_path / 'pool'}")
+    open_pool(elsewhere)
+    assert pool(elsewhere, body).tobytes() == made.tobytes()
+
+
+def test_another_pool_is_refused(config: Config, toy_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="poses"):
+        train_anatomy(config(tmp_path / "run", "poses=3"))
+
+
+@pytest.mark.parametrize("key", ["held_out", "leave_out"])
+def test_a_ct_that_is_not_there_is_refused_by_name(config: Config, tmp_path: Path, key: str) -> None:
+    with pytest.raises(BadInput, match="lidc"):
+        bodies_of(config(tmp_path / "run", f"{key}=[lidc]"))
+
+
+def test_an_unknown_organ_teaches_nothing_and_a_known_one_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, len(ORGANS), 16, 16, generator=generator, requires_grad=True)
+    masks = (torch.rand(2, len(ORGANS), 16, 16, generator=generator) > 0.5).float()
+    known = torch.ones(2, len(ORGANS))
+    known[0, 3] = known[1, 7] = 0
+    sum(losses(logits, masks, known).values()).backward()  # type: ignore[union-attr]
+    assert logits.grad is not None
+    moved = logits.grad.abs().sum((2, 3)) > 0
+    assert torch.equal(moved, known > 0)
+
+
+def test_masks_that_are_found_exactly_cost_nothing() -> None:
+    masks = (torch.rand(3, len(ORGANS), 16, 16) > 0.5).float()
+    terms = losses((masks - 0.5) * 100, masks, torch.ones(3, len(ORGANS)))
+    assert all(float(term) < 1e-5 for term in terms.values())
+
+
+def test_bits_are_organs_in_order() -> None:
+    for i in range(len(ORGANS)):
+        assert torch.equal(unpacked(np.array([1 << i], np.uint16))[0], torch.eye(len(ORGANS))[i])
+
+
+def test_collections_are_told_apart_by_their_names() -> None:
+    names = [each.name for each in COLLECTIONS]
+    assert not any(one != other and one.startswith(other) for one in names for other in names)
