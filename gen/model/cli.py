@@ -122,7 +122,7 @@ class _TrainGroup(click.Group):
 
 @click.group(cls=_TrainGroup)
 def train() -> None:
-    """Train an autoencoder, a denoiser or a judge; the same command resumes."""
+    """Train an autoencoder, a denoiser, a judge or an anatomy network; the same command resumes."""
 
 
 def _train_command(name: str, summary: str) -> None:
