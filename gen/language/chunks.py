@@ -86,14 +86,16 @@ def _assertion(items: Sequence[Item], following: str) -> int:
 
 def _asides(chunk: Chunk) -> Iterable[Chunk]:
     """A denial of a side or size alone is a chunk of its own: "effusion (not large)", "effusion without one left"."""
-    first = next((i for i, x in enumerate(chunk.items) if x.kind in MENTIONED or x.kind == "adjective"), None)
-    if first is not None:
-        for i, item in enumerate(chunk.items[first + 1 :], first + 1):
-            placed = any(x.kind == "place" for x in chunk.items[:i])
-            if (item.kind == "deny" or (item.kind == "deny after" and placed)) and _bare(chunk.items[i + 1 :]):
-                yield Chunk(chunk.connective, chunk.items[:i], chunk.word, chunk.asserts)
-                yield Chunk("aside", chunk.items[i:], item.text)
-                return
+    said = any(x.kind in MENTIONED or x.kind == "adjective" for x in chunk.items)
+    for i, item in enumerate(chunk.items):
+        before, after = chunk.items[:i], chunk.items[i + 1 :]
+        placed = any(x.kind == "place" for x in before)
+        cue = item.kind == "deny" and not item.text.startswith("non")  # "effusion nonvisualized on the left"
+        follows = any(x.kind in MENTIONED or x.kind == "adjective" for x in before) or (not said and _bare(before))
+        if follows and (cue or (item.kind == "deny after" and placed and said)) and _bare(after):
+            yield Chunk(chunk.connective, before, chunk.word, chunk.asserts)
+            yield Chunk("aside", chunk.items[i:], item.text)
+            return
     yield chunk
 
 

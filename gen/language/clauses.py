@@ -67,9 +67,12 @@ class Adjective:
     used: bool = False
 
 
-def read_clauses(items: Sequence[Item]) -> tuple[list[Mention], list[str]]:
-    """The mentions of one sentence and the warnings about what in it could not be placed."""
-    reader = _Reader(cut(items))
+def read_clauses(items: Sequence[Item], before: Mention | None = None) -> tuple[list[Mention], list[str]]:
+    """The mentions of one sentence and the warnings about what in it could not be placed.
+
+    ``before`` is the last mention of the sentence before: "Right effusion. None on the left."
+    """
+    reader = _Reader(cut(items), before)
     reader.read()
     return reader.mentions, reader.warnings
 
@@ -77,8 +80,9 @@ def read_clauses(items: Sequence[Item]) -> tuple[list[Mention], list[str]]:
 class _Reader:
     """The state of reading one sentence from left to right."""
 
-    def __init__(self, chunks: list[Chunk]) -> None:
+    def __init__(self, chunks: list[Chunk], before: Mention | None) -> None:
         self.chunks = chunks
+        self.before = before
         self.mentions: list[Mention] = []
         self.warnings: list[str] = []
         self.mode = "present"
@@ -204,7 +208,8 @@ class _Reader:
 
     def _take_aside(self, chunk: Chunk) -> bool:
         """Read an aside; False where the chunk has to be read like any other."""
-        last = self.mentions[-1] if self.mentions and self.mentions[-1].kind == "finding" else None
+        last = self.mentions[-1] if self.mentions else self.before if chunk.has(*DENIALS) else None
+        last = last if last is not None and last.kind == "finding" else None
         places = [x for x in chunk.items if x.kind == "place"]
         grades = [x for x in chunk.items if x.kind == "severity"]
         adjective = next((x for x in chunk.items if x.kind == "adjective"), None)
@@ -291,10 +296,11 @@ class _Reader:
             return
         if state == "uncertain" or self.mode != "uncertain" or self.cue is None:  # "probably no ..." stays a doubt
             self.mode, self.start = state, self.at
-        self.cue, self.said = item, item.text
+        self.cue, self.said, self.locative = item, item.text, False
 
     def _label(self, item: Item) -> None:
         """ "Effusion: 0" says it of the finding before, and of no other."""
+        self.mode = "present"
         for mention in self.mentions[-1:]:
             if mention.kind == "abnormality" and mention.state == "absent":  # "No Finding: 0"
                 if item.value == "absent":

@@ -385,7 +385,7 @@ FILLERS = (
     "hemithoraces|body|human|real|realistic|well expanded|well aerated|well inflated|expanded|inflated|from|"
     "appearance|picture|scan|photo|very|somewhat|approximately|can|would|note|described|specifically|typical|"
     "normally|consider|recommended|recommend|most|common|related|about|quite|rather|just|only|than|favored|felt|"
-    "thought|believed|comparison|consists|all|every|each|new finding|no prior"
+    "thought|believed|comparison|consists|all|every|each|new finding|no prior|count|number|number of|value"
 )
 # Synonyms that say more than the standard term does, which matters most where they are denied.
 NARROWER = (

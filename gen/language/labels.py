@@ -25,14 +25,25 @@ def read_labels(items: Sequence[Item]) -> list[Item]:
     items, read = _headed(list(items)), list[Item]()
     i = 0
     while i < len(items):
-        item = items[i]
-        at = i + 2 if i + 1 < len(items) and items[i + 1].kind == "colon" else i + 1
-        read.append(item)
-        if item.kind in MENTIONED and (state := _state(items, at)) is not None:
-            read.append(Item("label", state, f": {items[at].text}"))
-            i = at
+        read.append(items[i])
+        if items[i].kind in MENTIONED:
+            at = _behind(items, i)
+            if (state := _state(items, at)) is not None:
+                read.append(Item("label", state, f": {items[at].text}"))
+                i = at
         i += 1
     return read
+
+
+def _behind(items: Sequence[Item], i: int) -> int:
+    """Where the value of the finding at ``i`` would stand: "nodule count: 0", "mass = 1", "edema (0)", "edema - 0"."""
+    at = i + 1
+    while at < len(items) and items[at].kind == "filler":
+        at += 1
+    if at + 1 < len(items):
+        divides = items[at].text in ("(", "–") and items[at + 1].kind == "number"
+        return at + 1 if divides or items[at].kind == "colon" else i + 1
+    return i + 1
 
 
 def _headed(items: list[Item]) -> list[Item]:
@@ -46,9 +57,16 @@ def _headed(items: list[Item]) -> list[Item]:
 
 def _state(items: Sequence[Item], at: int) -> str | None:
     """What the item ``at`` says as a value that stands alone, None where it is no value."""
-    if at >= len(items) or (at + 1 < len(items) and items[at + 1].kind not in STRENGTH):
+    if at >= len(items) or not (at + 1 == len(items) or items[at + 1].kind in STRENGTH or _labelled(items, at + 1)):
         return None
     item = items[at]
     if item.kind == "number":
         return STATES.get(f"{item.value:g}")
     return STATES.get(item.text) if items[at - 1].kind == "colon" or item.text == "+" else None
+
+
+def _labelled(items: Sequence[Item], i: int) -> bool:
+    """Whether the next label begins at ``i``, in a column of them without marks between: "edema: 0 mass: 1"."""
+    if items[i].kind == "deny" and i + 1 < len(items):  # "No Finding: 1"
+        i += 1
+    return items[i].kind in MENTIONED and i + 1 < len(items) and items[i + 1].kind in ("colon", "number")

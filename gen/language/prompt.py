@@ -47,7 +47,7 @@ def read_prompt(text: str) -> Reading:
     warnings = list(patient.warnings)
     mentions: list[Mention] = []
     for sentence in parsed:
-        found, doubts = read_clauses(sentence)
+        found, doubts = read_clauses(sentence, mentions[-1] if mentions else None)
         mentions += found
         warnings += doubts
     findings = _findings(mentions, warnings)

@@ -200,7 +200,11 @@ def _phrases() -> tuple[dict[tuple[str, ...], tuple[str, Any]], int]:
     for ruled_out, words in lexicon.ABNORMALITIES.items():
         add("abnormality", ruled_out, words)
     add("qualifier", None, "acute|active|new|significant|focal|discrete")
-    add("place", (None, None), "elsewhere|anywhere else|else")
+    add(
+        "place",
+        (None, None),
+        "elsewhere|anywhere else|else|contralateral|contralaterally|contralateral side|other side|opposite side",
+    )
     for place, words in lexicon.PLACES.items():
         add("place", place, words)
     for severity, words in lexicon.SEVERITY_WORDS.items():

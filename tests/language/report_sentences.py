@@ -161,6 +161,8 @@ NON = {
     "Non specific opacity, small effusion": "Lung opacity. Small pleural effusion.",
     "Non-ST-elevation infarct, mild cardiomegaly": "Mild cardiomegaly.",
     "Pleural effusion, non-haemorrhagic": "Pleural effusion.",
+    "Effusion non-visualised on the left": "No left pleural effusion.",
+    "Non-visualisation of the effusion": "No pleural effusion.",
 }
 
 # A denial of a side or a size denies that alone.
@@ -214,6 +216,18 @@ SIDES = {
     "No pneumothorax, apices clear": "No pneumothorax. No upper zone lung opacity.",
     "Left is clear": "No left lung opacity.",
     "Emphysema, not severe, and a small nodule": "Emphysema. Small nodule.",
+    "small right effusion; none on left": "Small right pleural effusion.",
+    "Right effusion. None on the left.": "Right pleural effusion.",
+    "Right pneumothorax, none on the contralateral side": "Right pneumothorax.",
+    "Small effusion on the right without left effusion": "Small right pleural effusion.",
+    "consolidation, left not right": "Left consolidation.",
+    "Right effusion but the left is clear": "Right pleural effusion.",
+    "effusion not on the left but on the right": "Right pleural effusion.",
+    "right effusion only, left none": "Right pleural effusion.",
+    "No left pneumothorax, small right one": "Small right pneumothorax.",
+    "Left pneumothorax has resolved, small on the right": "Small right pneumothorax.",
+    "Heart is enlarged, not severely": "Cardiomegaly.",
+    "small pneumothorax on the left, none on the right, no effusion": "Small left pneumothorax. No pleural effusion.",
 }
 
 # What the sentence asserts is there, also after "no".
@@ -272,6 +286,12 @@ ASSERTED = {
     "The pneumothorax has resolved, effusion is stable": "No pneumothorax. Pleural effusion.",
     "Possible pneumonia, cardiomegaly is stable": "Possible pneumonia. Cardiomegaly.",
     "Possible pneumonia and cardiomegaly is stable": "Possible pneumonia. Cardiomegaly.",
+    "No pneumothorax, and consolidation at right base": "No pneumothorax. Right lower zone consolidation.",
+    "No effusions are seen and opacities are present at the bases": "No pleural effusion. Lower zone lung opacity.",
+    "No acute, displaced rib fractures are demonstrated.": "No fracture.",
+    "No consolidation, effusion is not seen": "No consolidation. No pleural effusion.",
+    "No pneumothorax, small left effusion, stable.": "No pneumothorax. Small left pleural effusion.",
+    "Mild cardiomegaly without acute cardiac abnormality.": "Mild cardiomegaly.",
 }
 
 # Label notation and report headings.
@@ -309,6 +329,11 @@ LABELS = {
     "LUNGS: No consolidation, mass or large nodule. PLEURA: No effusion.": (
         "No consolidation. No mass. No nodule. No pleural effusion."
     ),
+    "Cardiomegaly: 1\nEdema: 0\nPneumothorax: -1": "Cardiomegaly. No pulmonary edema. Possible pneumothorax.",
+    "No Finding: 0\nCardiomegaly: 1\nPleural Effusion: 0": "Abnormal chest. Cardiomegaly. No pleural effusion.",
+    "Pneumonia (0), Edema (1)": "No pneumonia. Pulmonary edema.",
+    "nodule count: 0": "No nodule.",
+    "Effusion - 0, mass - 1": "No pleural effusion. Mass.",
 }
 
 SENTENCES = LISTS | NON | SIDES | ASSERTED | LABELS
