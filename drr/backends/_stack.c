@@ -186,12 +186,13 @@ INLINE void warp_rows(
                     continue;                                                                                          \
                 double column = columns[2 * k] - start, per_node = columns[2 * k + 1];                                 \
                 double per_row = rows[2 * k + 1], row = rows[2 * k] - block * ROWS + 1 + first_node * per_row;         \
-                int i0 = clamped(ceil((-1 - column) / per_node), 0, (int)nodes) & ~15;                                 \
+                int i0 = clamped(ceil((-1 - column) / per_node), 0, (int)nodes);                                       \
                 int i1 = clamped(floor((width - column) / per_node) + 1, 0, (int)nodes);                               \
                 int j0 = clamped(ceil(-row / per_row), 0, (int)out_rows);                                              \
                 int j1 = clamped(floor((ROWS + 1 - row) / per_row) + 1, 0, (int)out_rows);                             \
                 if (i0 >= i1 || j0 >= j1)                                                                              \
                     continue;                                                                                          \
+                i0 &= ~15; /* not before: what lies beyond the last node has no place in a row */                      \
                 unpack(values + offset[t], runs[4 * t + 3], width, tile_stride, tile);                                     \
                 resample_##LEVEL(tile, tile_stride, column, per_node, width, i0, (i1 + 15) & ~15, lines, line_stride); \
                 spread(lines, line_stride, row, per_row, j0, j1, i0, i1, out, (int)out_stride);                        \

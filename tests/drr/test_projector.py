@@ -201,6 +201,21 @@ def test_rays_that_miss_and_stacks_without_numbers_give_zero(chest: Stack, backe
     assert image[30, 30] > 100
 
 
+@pytest.mark.parametrize("bits", [256, 512])
+def test_what_lies_beyond_the_detector_does_not_show_in_it(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "load", partial(native.load, bits))
+    numbers = np.zeros((24, 60, 400), np.int16)
+    numbers[:, :, 150:190] = 1000
+    trunk = prepare(numbers, SPACING, origin_mm=(-598.5, -88.5, -46.0))
+    numbers[:, :, 360:] = 3000  # an arm, apart from the trunk
+    whole = prepare(numbers, SPACING, origin_mm=(-598.5, -88.5, -46.0))
+    for pixels in range(96, 112):  # every remainder of a vector of nodes
+        geometry = place(POSES[3], np.array([-90.0, 0.0, 0.0]), pixels, 90)
+        for backend in FAST:
+            with_arm, without = (project([stack], geometry, backend=backend)[0] for stack in (whole, trunk))
+            np.testing.assert_allclose(with_arm, without, atol=1e-5 * without.max())
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_a_part_of_the_detector_gives_that_part_of_the_image(chest: Stack, backend: str) -> None:
     for view, tolerance in ((VIEWS["PA"], 1e-3), (POSES[3], 3e-3)):  # narrower, so groups may be larger
