@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from gen.anatomy.measure import Measurements, measure
 from gen.anatomy.network import ORGANS
@@ -32,24 +33,40 @@ HEART = (0.2, 0.85)  # cardiothoracic ratios that are possible
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One image as the network sees it. ``masks`` bool (10, H, W) in the order of ORGANS.
+    """One image as the network sees it: ``probabilities`` float32 (10, S, S) in the order of ORGANS, of the square
+    around it.
 
     ``confidence`` in [0, 1] is how clearly lungs and heart are outlined. ``refused`` is "" for one upright frontal
     chest, or else says what it is not; its measurements are then not to be trusted.
     """
 
-    masks: np.ndarray
+    probabilities: np.ndarray
     measurements: Measurements
     confidence: float
     refused: str
+
+    @property
+    def masks(self) -> np.ndarray:
+        """The masks of the square, bool (10, S, S)."""
+        return np.asarray(self.probabilities >= EVEN)
+
+    def mask(self, organ: str, shape: tuple[int, int]) -> np.ndarray:
+        """The mask of ``organ`` in the image, whose ``shape`` is (H, W): bool (H, W)."""
+        height, width = shape
+        side = max(shape)
+        square = Image.fromarray(self.probabilities[ORGANS.index(organ)])
+        whole = np.asarray(square.resize((side, side), Image.Resampling.BILINEAR)) >= EVEN
+        top, left = (side - height) // 2, (side - width) // 2  # as `pad_to_square` has it
+        return whole[top : top + height, left : left + width]
 
 
 def read_anatomy(
     anatomy: Anatomy, pixels: np.ndarray | Sequence[np.ndarray], on_images: Callable[[int], object] = lambda count: None
 ) -> Iterator[Reading]:
-    """The reading of each of ``pixels``: (H, W), float in [0, 1] or uint8, of any size; masks are SIDE a side.
+    """The reading of each of ``pixels``: (H, W), float in [0, 1] or uint8, of any size.
 
-    A picture that is not square is padded. ``on_images`` is called with the number of images after each batch.
+    They are padded to squares and reduced to SIDE pixels. ``on_images`` is called with the number of images after each
+    batch.
     """
     step = 16
     for start in range(0, len(pixels), step):
@@ -65,7 +82,12 @@ def interpret(probabilities: np.ndarray, image: np.ndarray, shape: tuple[int, ..
     masks = probabilities >= EVEN
     measured = measure(masks)
     confidence = clearness(probabilities)
-    return Reading(masks, measured, confidence, refusal(masks, image, measured, confidence, shape or image.shape))
+    return Reading(
+        np.asarray(probabilities, np.float32),
+        measured,
+        confidence,
+        refusal(masks, image, measured, confidence, shape or image.shape),
+    )
 
 
 def clearness(probabilities: np.ndarray) -> float:

@@ -8,22 +8,13 @@ import pytest
 from gen.anatomy.network import ORGANS
 from gen.anatomy.reading import LEAST_CONFIDENCE, Reading, clearness, interpret
 from tests.anatomy.conftest import Project
-from tests.anatomy.drawn import Drawn, mirrored
+from tests.anatomy.drawn import Drawn, film, mirrored
 
 SIDE = 256
 
 
-def _film(masks: np.ndarray) -> np.ndarray:
-    """Dark lungs, bright heart and spine on a grey body."""
-    organ = dict(zip(ORGANS, masks, strict=True))
-    film = 0.4 * organ["body"].astype(np.float32)
-    film[organ["right lung"] | organ["left lung"]] = 0.2
-    film[organ["heart"] | organ["spine"]] = 0.8
-    return film
-
-
 def _seen(masks: np.ndarray, image: np.ndarray | None = None) -> Reading:
-    return interpret(masks.astype(np.float32), _film(masks) if image is None else image)
+    return interpret(masks.astype(np.float32), film(masks) if image is None else image)
 
 
 def test_a_whole_chest_is_found() -> None:
@@ -72,19 +63,19 @@ def test_what_is_not_one_upright_frontal_chest_is_refused_in_words(
 
 def test_an_inverted_film_is_refused() -> None:
     masks = Drawn().masks(SIDE)
-    assert "inverted" in _seen(masks, 1 - _film(masks)).refused
+    assert "inverted" in _seen(masks, 1 - film(masks)).refused
     assert _seen(mirrored(masks)).refused == ""
 
 
 def test_a_strip_of_panels_is_refused_by_its_shape() -> None:
     masks = Drawn().masks(SIDE).astype(np.float32)
-    assert "panels" in interpret(masks, _film(masks > 0), (256, 1024)).refused
+    assert "panels" in interpret(masks, film(masks > 0), (256, 1024)).refused
 
 
 def test_confidence_falls_with_the_doubt_of_the_network() -> None:
     masks = Drawn().masks(SIDE)
     scores = [clearness(np.clip(masks * (1 - doubt) + ~masks * doubt, 0, 1)) for doubt in (0.0, 0.1, 0.3, 0.45)]
     assert scores == sorted(scores, reverse=True)
-    doubtful = interpret(np.where(masks, 0.55, 0.45).astype(np.float32), _film(masks))
+    doubtful = interpret(np.where(masks, 0.55, 0.45).astype(np.float32), film(masks))
     assert doubtful.confidence < LEAST_CONFIDENCE
     assert "not clear" in doubtful.refused
