@@ -46,8 +46,8 @@ def segment(
     anatomy = load_anatomy(network, device)
     with tqdm(total=len(files), desc="segmenting", unit="image", leave=False, disable=quiet) as bar:
         lines = run(anatomy, files, out, multilabel=multilabel, command=sys.argv, on_image=lambda line: bar.update())
-    for line in problems_of(lines):
-        click.echo(f"no masks: {line}", err=True)
+    for problem in problems_of(lines):
+        click.echo(f"no masks: {problem}", err=True)
     for line in lines if as_json else ():
         click.echo(json.dumps(line, ensure_ascii=False))
     if not as_json:

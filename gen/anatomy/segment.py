@@ -33,8 +33,10 @@ LEFT_OUT, LABELS = "left_out.csv", "labels.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 OUTLINED = 1024  # pixels of the longer side of an outlines picture, at most
 # Of a label map, where a pixel has one organ, from the first painted to the last.
-PAINTED = ("body", "abdomen", "mediastinum", "spine", "right lung", "left lung", "heart", "ribs")
-PAINTED += ("right clavicle", "left clavicle")
+PAINTED = (
+    *("body", "abdomen", "mediastinum", "spine", "right lung", "left lung", "heart", "ribs"),
+    *("right clavicle", "left clavicle"),
+)
 # Okabe and Ito's colours, and greys for what lies around.
 COLOURS = {
     "right lung": (0, 158, 115),

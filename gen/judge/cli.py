@@ -79,23 +79,26 @@ def describe(images: tuple[Path, ...], spec: str, sure: float, device: str, as_j
     """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), as a prompt with the probabilities behind it.
 
     A finding with a star is more likely there than not, and stands in the prompt. One that the judge was not shown to
-    tell on held-out images is "not reliable" and never stands there. SPEC is a judge's folder, a folder of transformers
-    (classifier or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
+    tell on held-out images is "not reliable" and never stands there. The cardiothoracic ratio is measured on the
+    outlines of heart and lungs, whatever the judge says. SPEC is a judge's folder, a folder of transformers (classifier
+    or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
     from gen.core.radiograph import read_radiograph
-    from gen.judge.describe import ANATOMY, lines_of, unreliable
+    from gen.judge.describe import ANATOMY, chests_of, lines_of, unreliable
     from gen.judge.describe import describe as say
     from gen.judge.plugins import open_judge
 
     judge = open_judge(spec, device=device)
     figures = getattr(judge, "figures", {})
+    chest_of = chests_of()
     if not quiet:
         click.echo(f"judge {judge.name} ({judge.fingerprint})", err=True)
         if judge.findings and not figures:
             click.echo("warning: it comes without figures on held-out images, so nobody knows what to trust", err=True)
     for path in images:
-        [prediction] = judge.predict([read_radiograph(path).pixels])
-        said = say(prediction, unreliable(figures), sure)
+        pixels = read_radiograph(path).pixels
+        [prediction] = judge.predict([pixels])
+        said = {**say(prediction, unreliable(figures), sure), "chest": chest_of(pixels)}
         if not quiet and said["quality"].get("anatomy", 1) < ANATOMY:
             click.echo(f"warning: {path} hardly looks like one whole, upright chest", err=True)
         if as_json:

@@ -5,13 +5,19 @@ The thresholds of best F1 are not used here: a rare finding's is so low that mos
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from gen.core.errors import BadInput
 from gen.core.terms import ADULT_FROM_YEARS, OLDEST_YEARS
 from gen.judge.readings import Judgement
 from gen.language.render import render
 from gen.language.study import Finding, Study
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EVEN = 0.5  # the probability from which a finding is said: it is there rather than not
 SURE = 0.7  # the probability from which sex, view and age group are said
@@ -61,6 +67,35 @@ def describe(prediction: Judgement, doubtful: Collection[str] = (), sure: float 
     }
 
 
+def chests_of(folder: Path | None = None) -> Callable[[np.ndarray], dict[str, Any] | None]:
+    """A function of an image (H, W) to what `gen describe` says of its organs, by the anatomy network in ``folder`` or
+    the bundled one; where there is none, the function says None.
+
+    That is the cardiothoracic ratio (None where it cannot be measured), the confidence, and in ``refused`` why not.
+    """
+    from gen.anatomy.folder import load_anatomy
+    from gen.anatomy.reading import read_anatomy
+
+    try:
+        anatomy = load_anatomy(folder)
+    except BadInput:
+        if folder is not None:
+            raise
+        return lambda pixels: None
+
+    def chest_of(pixels: np.ndarray) -> dict[str, Any]:
+        [reading] = read_anatomy(anatomy, [pixels])
+        ratio = reading.measurements.cardiothoracic_ratio
+        known = not reading.refused and not math.isnan(ratio)
+        return {
+            "cardiothoracic_ratio": round(ratio, 3) if known else None,
+            "confidence": round(reading.confidence, 3),
+            "refused": reading.refused,
+        }
+
+    return chest_of
+
+
 def lines_of(said: Mapping[str, Any]) -> list[str]:
     """``said``, as of `describe`, for people: the prompt, then the numbers behind it, the likeliest findings first.
 
@@ -81,8 +116,22 @@ def lines_of(said: Mapping[str, Any]) -> list[str]:
     image = [f"{name} {p:.2f}" for name, p in said["quality"].items()]
     if _is(said, "artefact"):
         image.append(f"artefact {said['artefact']:.2f}")
-    rows = (("findings", found), ("not reliable", doubted), ("patient and view", patient), ("image", image))
+    chest = said.get("chest")
+    measured = [] if chest is None else [f"cardiothoracic ratio {_ratio_words(chest)}"]
+    rows = (
+        ("findings", found),
+        ("not reliable", doubted),
+        ("patient and view", patient),
+        ("image", image),
+        ("measured", measured),
+    )
     return [said["prompt"], *(f"  {name}: {', '.join(parts)}" for name, parts in rows if parts)]
+
+
+def _ratio_words(chest: Mapping[str, Any]) -> str:
+    if chest["cardiothoracic_ratio"] is None:
+        return f"not measured: {chest['refused'] or 'heart or lungs are not whole'}"
+    return f"{chest['cardiothoracic_ratio']:.2f}"
 
 
 def _is(said: Mapping[str, Any], key: str) -> bool:

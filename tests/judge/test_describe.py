@@ -21,6 +21,7 @@ from gen.judge.judge import load_judge
 from gen.judge.readings import Judgement
 from gen.language.prompt import read_prompt
 from gen.language.render import render
+from tests.anatomy.drawn import Drawn, DrawnAnatomy, film
 
 from .conftest import CONFIG, image
 
@@ -107,6 +108,21 @@ def test_gen_describe_says_what_the_judge_sees(toy_judge: Path, picture: Path) -
     assert plain.stdout.count(f"{picture}: {first['prompt']}\n") == 2
     assert "sharpness" in plain.stdout
     assert plain.stderr == ""
+
+
+def test_gen_describe_prints_the_measured_ratio_or_why_there_is_none(
+    toy_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gen.anatomy.folder.load_anatomy", lambda *_: DrawnAnatomy(Drawn(heart=0.14)))
+    write_png(tmp_path / "chest.png", Radiograph(film(Drawn().masks(128))))
+    write_png(tmp_path / "wall.png", Radiograph(np.linspace(0.3, 0.5, 4096, dtype=np.float32).reshape(64, 64)))
+    arguments = [str(tmp_path / "chest.png"), str(tmp_path / "wall.png"), "--judge", str(toy_judge), "--quiet"]
+    plain = CliRunner().invoke(describe_command, arguments, catch_exceptions=False)
+    assert "  measured: cardiothoracic ratio 0.40\n" in plain.stdout  # 2 x 0.14 of 0.7
+    assert "  measured: cardiothoracic ratio not measured: no lung was found\n" in plain.stdout
+    said = CliRunner().invoke(describe_command, [*arguments, "--json"], catch_exceptions=False)
+    ratios = [json.loads(line)["chest"]["cardiothoracic_ratio"] for line in said.stdout.splitlines()]
+    assert ratios == [pytest.approx(0.4, abs=0.01), None]
 
 
 def test_gen_describe_names_a_file_that_is_no_radiograph(toy_judge: Path, tmp_path: Path) -> None:
