@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gen.core.bundled import find_config
 from gen.core.errors import BadInput
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ def check_ranges(config: Any, prefix: str = "") -> None:
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
     """An instance of the (nested, frozen) dataclass ``cls`` from its defaults, a YAML file and ``key=value`` overrides.
 
+    ``path`` may be the name of a config that travels with the package.
     ``${oc.env:NAME,default}`` and ``${other.key}`` are resolved. Raises BadInput, naming file and key, for a missing
     or broken file, an unknown key (with a suggestion, or its new name), a value of the wrong type or out of its range,
     or a required key without a value.
@@ -67,7 +69,7 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
 
     merged = OmegaConf.structured(cls)
     if path is not None:
-        for key, value in _read_yaml(Path(path)).items():
+        for key, value in _read_yaml(find_config(path)).items():
             merged = _merge(merged, {key: value}, str(key), str(path))
     for override in overrides:
         key, equals, _ = override.partition("=")

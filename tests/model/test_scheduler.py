@@ -93,7 +93,7 @@ def test_every_command_refuses_it_with_exit_code_2(
         "sample": ("sample", "--model", model, "--prompt", "effusion", "--out", out),
         "dry run": ("sample", "--model", model, "--prompt", "effusion", "--dry-run"),
         "train": ("train", "denoiser", configs / "finetune.yaml", f"init={model}", f"data={toy_data}", f"out={out}"),
-        "dataset": ("dataset", "make", configs / "dataset_toy.yaml", f"model={model}", "--out", out),
+        "dataset": ("dataset", "make", configs / "balanced_toy.yaml", f"model={model}", "--out", out),
     }[command]
     ended = gen(*call)
     assert ended.code == 2

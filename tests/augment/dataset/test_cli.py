@@ -42,7 +42,7 @@ def made(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", ["dataset.yaml", "dataset_toy.yaml"])
+@pytest.mark.parametrize("name", ["balanced.yaml", "balanced_toy.yaml"])
 def test_the_configs_can_be_made_with_the_bundled_model(name: str) -> None:
     config = load_config(DatasetConfig, CONFIGS / name)
     plan = plan_job(config)
@@ -51,7 +51,7 @@ def test_the_configs_can_be_made_with_the_bundled_model(name: str) -> None:
 
 
 def test_the_config_lists_every_key_with_its_default() -> None:
-    text = (CONFIGS / "dataset.yaml").read_text(encoding="utf-8")
+    text = (CONFIGS / "balanced.yaml").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^#   ([a-z_.]+): (.+?)(?:  .*)?$", text, re.MULTILINE))
     pairs = changed({}, to_dict(DatasetConfig("", 0)))
     default = {key: value for key, (_, value) in pairs.items()}
