@@ -131,7 +131,7 @@ def _left_out(facts: dict[str, Any]) -> list[str]:
         parts.append(f"{_files(count)} of other, short series")
     if unread:
         names = ", ".join(unread[:_NAMED]) + (" ..." if len(unread) > _NAMED else "")
-        parts.append(f"{_files(len(unread))} that are no DICOM ({names})")
+        parts.append(f"{_files(len(unread))} not in DICOM ({names})")
     return [f"left out of the series: {', '.join(parts)}"] if parts else []
 
 
