@@ -32,13 +32,11 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
     BadInput where ``held_out``, ``leave_out`` or ``unknown`` names what is not there.
     """
     folder = Path(config.data)
-    with (folder / "index.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    files = {row["file"]: row for row in rows if row["weights_may_learn"] == "yes"}
+    files = {row["file"]: row for row in _index(config.data) if row["weights_may_learn"] == "yes"}
     cts = {_stem(file): file for file in files if ".seg." not in file}
     for key in (*config.held_out, *config.leave_out, *config.unknown):
         if key not in cts:
-            raise BadInput(f"{folder / 'index.csv'} lists no CT {key!r} that weights may learn from")
+            raise BadInput(f"{config.data or 'no data'} lists no CT {key!r} that weights may learn from")
     if config.atlas is not None and (config.atlas not in cts or _seg(config.atlas, files) is None):
         raise BadInput(f"the atlas {config.atlas!r} is no CT with labels that weights may learn from")
 
@@ -64,6 +62,21 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
         split = "validation" if number < config.held_out_phantoms else "train"
         bodies[split].append(Body(f"phantom-{number:04d}", number=number))
     return bodies
+
+
+def _index(data: str) -> list[dict[str, str]]:
+    """The rows of index.csv in the folder ``data``, none where that is ""; BadInput for a table that cannot be used."""
+    path = Path(data) / "index.csv"
+    if not data:
+        return []
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file", hint='name a folder of CTs with an index.csv, or data="" for phantoms')
+    with path.open(encoding="utf-8", newline="") as stream:
+        table = csv.DictReader(stream)
+        rows = list(table)
+    if missing := {"file", "source", "licence", "weights_may_learn"} - set(table.fieldnames or ()):
+        raise BadInput(f"{path} has no column {min(missing)}")
+    return rows
 
 
 def _seg(name: str, files: Iterable[str]) -> str | None:

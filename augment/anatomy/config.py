@@ -13,7 +13,7 @@ from gen.model.training.session import TrainingConfig
 class AnatomyConfig(TrainingConfig):
     """`gen train anatomy`: everything that decides the weights.
 
-    ``data`` is a folder of CTs with an index.csv that says of each whether weights may learn from it.
+    ``data`` is a folder of CTs with an index.csv (file, source, licence, weights_may_learn), or "" for phantoms alone.
     """
 
     data: str = "${oc.env:CXR_DATA,../shared/data}/ct"

@@ -17,23 +17,29 @@ from torch.nn import functional
 
 from gen.anatomy.network import ORGANS
 
+_BODY = ORGANS.index("body")
+_GOES_ON = np.uint16(sum(1 << ORGANS.index(organ) for organ in ("spine", "abdomen", "body")))
 _LUNGS = ORGANS.index("right lung"), ORGANS.index("left lung")
 _WORDS = ("L", "R", "PA", "AP", "PORTABLE", "ERECT", "SUPINE", "SEMI UPRIGHT", "12:45", "LEFT", "R 07")
 
 
 def film(record: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Image float32 (size, size) in [0, 1], and bits uint16 (size, size), of one record (augment/anatomy/pairs.py)."""
-    image, bits, inside = _moved(record, size, rng)
+    image, bits, scanned, lit = _moved(record, size, rng)
     for change, chance in _CHANGES:
         if rng.random() < chance:
             image = change(image, bits, rng)
     image = np.clip(_toned(image, rng), 0, 1)
+    if rng.random() < 0.4:  # neck, shoulders and belly go on beyond the scan, as far as one can tell
+        bits, shown = np.where(scanned, bits, bits & _GOES_ON), lit
+    else:
+        shown = lit & scanned
     background = 0.0 if rng.random() < 0.8 else rng.uniform(0, 1)
-    image = np.where(inside, image, np.float32(background))
+    image = np.where(shown, image, np.float32(background))
     for last, chance in _LAST:
         if rng.random() < chance:
             image = last(image, rng)
-    return image.clip(0, 1).astype(np.float32), np.where(inside, bits, np.uint16(0))
+    return image.clip(0, 1).astype(np.float32), np.where(shown, bits, np.uint16(0))
 
 
 def plain(record: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,16 +48,20 @@ def plain(record: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     side = max(bottom - top, right - left)
     places = (np.arange(size) + 0.5) / size * side - side / 2 - 0.5
     rows, columns = np.meshgrid(places + (top + bottom) / 2, places + (left + right) / 2, indexing="ij")
-    return _sampled(record, rows, columns)[:2]
+    image, bits, inside = _sampled(record, rows, columns)
+    return image * inside, bits * inside
 
 
-def _moved(record: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The record under a random affine and a smooth warp, and where a pixel lies within a tilted collimator."""
+def _moved(
+    record: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The record under a random affine and a smooth warp; which pixels were scanned, and which a tilted collimator
+    leaves open."""
     top, bottom, left, right = record["frame"].astype(float)
     high, wide = bottom - top, right - left
     whole = rng.random() < 0.5
     side = (
-        max(high, wide) * np.exp(rng.uniform(-0.1, 0.25))
+        max(high, wide) * np.exp(rng.uniform(-0.1, 0.35))
         if whole
         else min(high, wide) * np.exp(rng.uniform(-0.2, 0.15))
     )
@@ -69,25 +79,24 @@ def _moved(record: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.
     x = side / stretch * (sine * down + cosine * across)
     shift = rng.normal(0, 0.05, 2).clip(-0.12, 0.12) * side
     rows, columns = y + (top + bottom - 1) / 2 + shift[0], x + (left + right - 1) / 2 + shift[1]
-    image, bits, inside = _sampled(record, rows, columns)
+    image, bits, scanned = _sampled(record, rows, columns)
+    lit = np.ones_like(scanned)
     if rng.random() < 0.3:  # a collimator, turned against the patient
         turn = rng.normal(0, 0.05)
         u, v = np.cos(turn) * down - np.sin(turn) * across, np.sin(turn) * down + np.cos(turn) * across
         edges = 0.5 - rng.exponential(0.05, 4).clip(0, 0.2)
-        inside = inside & (u > -edges[0]) & (u < edges[1]) & (v > -edges[2]) & (v < edges[3])
-    return image, bits, inside
+        lit = (u > -edges[0]) & (u < edges[1]) & (v > -edges[2]) & (v < edges[3])
+    return image, bits, scanned, lit
 
 
 def _sampled(record: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, bits (of the nearest pixel) and whether there is one, at fractional places."""
+    """Image, bits (of the nearest pixel) and whether it is one of the frame, at fractional places; the edge goes on."""
     top, bottom, left, right = record["frame"]
-    picture = record["image"].astype(np.float32)
-    image = ndimage.map_coordinates(picture, [rows, columns], order=1, mode="nearest") / 255
+    picture = record["image"][top:bottom, left:right].astype(np.float32)
+    image = ndimage.map_coordinates(picture, [rows - top, columns - left], order=1, mode="nearest") / 255
     inside = (rows > top - 0.5) & (rows < bottom - 0.5) & (columns > left - 0.5) & (columns < right - 0.5)
-    last = record["image"].shape[0] - 1
-    nearest = np.rint(rows).clip(0, last).astype(int), np.rint(columns).clip(0, last).astype(int)
-    bits = np.where(inside, record["masks"][nearest], np.uint16(0))
-    return image * inside, bits, inside
+    nearest = np.rint(rows).clip(top, bottom - 1).astype(int), np.rint(columns).clip(left, right - 1).astype(int)
+    return image, record["masks"][nearest], inside
 
 
 def _toned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -135,6 +144,15 @@ def _local_contrast(image: np.ndarray, bits: np.ndarray, rng: np.random.Generato
     base = _blurred(image, int(rng.integers(4, 24)))
     local: np.ndarray = base * rng.uniform(0.5, 1.1) + (image - base) * rng.uniform(0.6, 2.0) + rng.uniform(0, 0.2)
     return local
+
+
+def _air(image: np.ndarray, bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Air beside the patient in any grey: a film is seldom as black there as a projection is."""
+    air = 1 - ((bits >> _BODY) & 1)
+    share = ndimage.gaussian_filter(air.astype(np.float32), rng.uniform(0.5, 4))
+    grey = np.quantile(image, rng.uniform(0.05, 0.6)) + 0.04 * _field(image.shape, 4, rng)
+    filled: np.ndarray = image + share * (grey - image)
+    return filled
 
 
 def _uneven(image: np.ndarray, bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -208,5 +226,12 @@ def _jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 # What is done in this order, each with its chance: before the grey levels, and after them.
-_CHANGES = ((_white_out, 0.15), (_local_contrast, 0.5), (_uneven, 0.4), (_clutter, 0.3), (_shadows, 0.5))
+_CHANGES = (
+    (_white_out, 0.15),
+    (_air, 0.3),
+    (_local_contrast, 0.5),
+    (_uneven, 0.4),
+    (_clutter, 0.3),
+    (_shadows, 0.5),
+)
 _LAST = ((_letters, 0.4), (_soft, 0.35), (_noisy, 0.5), (_coarse, 0.1), (_jpeg, 0.2))

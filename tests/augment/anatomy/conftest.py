@@ -23,24 +23,16 @@ def phantom() -> Scene:
 
 
 @pytest.fixture(scope="session")
-def toy_cts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index that lists no CT: phantoms alone are learnt from."""
-    folder = tmp_path_factory.mktemp("cts")
-    (folder / "index.csv").write_text("file,source,licence,weights_may_learn\n", encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def toy_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pool")
 
 
 @pytest.fixture(scope="session")
-def config(toy_cts: Path, toy_pool: Path) -> Callable[..., AnatomyConfig]:
+def config(toy_pool: Path) -> Callable[..., AnatomyConfig]:
     """configs/anatomy_toy.yaml for a run folder and overrides, on the CPU in float32."""
 
     def load(out: Path, *overrides: str) -> AnatomyConfig:
-        own = [f"out={out}", f"data={toy_cts}", f"pool={toy_pool}", "device=cpu", "dtype=float32"]
+        own = [f"out={out}", f"pool={toy_pool}", "device=cpu", "dtype=float32"]
         return load_config(AnatomyConfig, CONFIG, [*own, *overrides])
 
     return load

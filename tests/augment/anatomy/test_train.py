@@ -81,6 +81,27 @@ def test_a_ct_that_is_not_there_is_refused_by_name(config: Config, tmp_path: Pat
         bodies_of(config(tmp_path / "run", f"{key}=[lidc]"))
 
 
+def test_only_cts_that_weights_may_learn_from_count(config: Config, tmp_path: Path) -> None:
+    rows = ["file,source,licence,weights_may_learn", "a.nii.gz,X,CC BY,yes", "b.nii.gz,X,CC BY-NC,no"]
+    rows += ["a.seg.nii.gz,Y,MIT,yes", "c.nii.gz,X,CC BY,yes"]
+    (tmp_path / "index.csv").write_text("\n".join(rows), encoding="utf-8")
+    bodies = bodies_of(config(tmp_path / "run", f"data={tmp_path}", "held_out=[c]", "atlas=a"))
+    cts = {split: [body for body in listed if body.number is None] for split, listed in bodies.items()}
+    assert [body.name for body in cts["train"]] == ["a"]
+    assert [body.name for body in cts["validation"]] == ["c"]
+    assert cts["validation"][0].atlas is None  # figures are never measured on what was guessed
+    with pytest.raises(BadInput, match="'b'"):
+        bodies_of(config(tmp_path / "run", f"data={tmp_path}", "leave_out=[b]"))
+
+
+@pytest.mark.parametrize("table", [None, "file,source\n"])
+def test_an_index_that_cannot_be_used_is_refused(config: Config, tmp_path: Path, table: str | None) -> None:
+    if table is not None:
+        (tmp_path / "index.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"index\.csv"):
+        bodies_of(config(tmp_path / "run", f"data={tmp_path}"))
+
+
 def test_an_unknown_organ_teaches_nothing_and_a_known_one_does() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, len(ORGANS), 16, 16, generator=generator, requires_grad=True)
