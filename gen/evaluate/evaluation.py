@@ -120,6 +120,8 @@ def evaluate(
         own = getattr(judge, "figures", {})
         results["judge"] = {"name": judge.name, "fingerprint": judge.fingerprint, "figures": plain(own)}
         results["alignment"] = _alignment(judge, real, synthetic, notes, on_progress)
+    if (measured := _anatomy(real, synthetic, notes, on_progress)) is not None:
+        results["anatomy"] = measured
     on_progress("diversity", 0)
     results["diversity"] = plain(diversity(real, synthetic, extractors[0], request.cache))
     gallery: tuple[Picture, ...] = ()
@@ -228,6 +230,18 @@ def _alignment(
         done = on_progress(f"judging {what} images", len(images.rows))
         sides.append(Side(images.rows, images.units, judge.read(images.pixels_u8, on_images=done)))
     return dict(plain(alignment(sides[0], sides[1], thresholds_of(judge))))
+
+
+def _anatomy(real: ImageSet, synthetic: ImageSet, notes: _Notes, on_progress: OnProgress) -> dict[str, Any] | None:
+    from gen.anatomy.folder import load_anatomy
+    from gen.evaluate.anatomy import anatomy_figures
+
+    try:
+        network = load_anatomy()
+    except BadInput as error:
+        notes.missing["anatomy"] = str(error)
+        return None
+    return dict(plain(anatomy_figures(network, real, synthetic, on_progress)))
 
 
 def _privacy(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gen.anatomy.measure import table
 from gen.evaluate.charts import distances, dots
 from gen.evaluate.evaluation import Picture, Pictures
 from gen.evaluate.privacy import PIXELS
@@ -58,6 +59,7 @@ def to_html(results: Mapping[str, Any], pictures: Pictures) -> str:
         _sets(results),
         _sheet("Side by side", pictures.sheet, _sheet_note(pictures.sheet)),
         _fidelity(results["fidelity"]),
+        _anatomy(results),
         _alignment(results),
         _diversity(results["diversity"]),
         _privacy(results),
@@ -124,6 +126,50 @@ def _fidelity(found: Sequence[Mapping[str, Any]]) -> str:
         if groups:
             parts.append('<p class="note">In brackets: synthetic and real images of the group.</p>')
     return "\n".join(parts)
+
+
+def _anatomy(results: Mapping[str, Any]) -> str:
+    head = "<h2>Anatomy: are these whole chests, shaped as real ones?</h2>"
+    found = results.get("anatomy")
+    if found is None:
+        return head + f"<p>Not measured: {_text(results['missing'].get('anatomy', 'no reason is known'))}.</p>"
+    ranges = {
+        name: "not known" if None in limits else f"{limits[0]:.2f} to {limits[1]:.2f}"
+        for name, limits in found["ranges"].items()
+    }
+    labels = {
+        "accepted": "one upright frontal chest, clearly outlined",
+        "two_lungs": "two lungs",
+        "one_heart": "one heart",
+        "ratio": "cardiothoracic ratio 0.3 to 0.7",
+        **{name: f"{name.replace('_', ' ')} as in 95 % of real images ({ranges[name]})" for name in found["ranges"]},
+        "whole": "all of these",
+    }
+    shares = [(label, *(figure_text(found[side][key], 1, True) for side in _SERIES)) for key, label in labels.items()]
+    means = [
+        (name.replace("_", " "), unit, *(figure_text(found["means"][name][side], 3) for side in _SERIES), definition)
+        for name, unit, definition, _ in table()
+    ]
+    distance = [
+        (
+            f"Fréchet distance of shapes, N = {found['n']} a side",
+            figure_text(found["distance"]),
+            figure_text(found["floor"]),
+        )
+    ]
+    refused = ", ".join(f"{count} × {reason}" for reason, count in found["refused"].items()) or "none"
+    return "\n".join(
+        [
+            head,
+            f'<p class="note">Measured on organ masks by the network {_text(found["network"])}, which learnt from '
+            "projections and looks at outlines, not at tone or texture. Frontal images only.</p>",
+            _table(("share of images", "synthetic", "real"), shares),
+            _table(("", "synthetic", "floor: real, other patients"), distance),
+            f"<p>Synthetic images not accepted: {_text(refused)}.</p>",
+            f"<details><summary>Measurements, means</summary>"
+            f"{_table(('measurement', 'unit', 'synthetic', 'real', 'definition'), means)}</details>",
+        ]
+    )
 
 
 def _alignment(results: Mapping[str, Any]) -> str:

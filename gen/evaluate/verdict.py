@@ -19,6 +19,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     answers = [
         _about_privacy(results.get("privacy"), missing.get("privacy")),
         _about_fidelity(results["fidelity"]),
+        _about_anatomy(results.get("anatomy"), missing.get("anatomy")),
         _about_alignment(results.get("alignment"), missing.get("alignment")),
         _about_diversity(results["diversity"]),
     ]
@@ -103,6 +104,22 @@ def _about_fidelity(found: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         f"{one['extractor']} {_short(one['synthetic']['kid'])} against {_short(one['floor']['kid'])}" for one in found
     ]
     return says + some, f"Fidelity: KID, beside that of other patients’ real images: {'; '.join(parts)}."
+
+
+def _about_anatomy(found: Mapping[str, Any] | None, why: str | None) -> tuple[str, str]:
+    if found is None:
+        return "its anatomy is not known", f"Anatomy was not measured: {why or 'no reason is known'}."
+    ours, real = found["synthetic"]["whole"], found["real"]["whole"]
+    distance, floor = found["distance"], found["floor"]
+    if above(real, ours):
+        short = "fewer of its images are whole chests than of real ones"
+    elif above(distance, floor):
+        short = "its chests are shaped unlike real ones"
+    else:
+        short = "its anatomy is not seen to differ from that of real images"
+    figures = f"{figure_text(ours, 1, True)} against {figure_text(real, 1, True)} of real images"
+    apart = f"Fréchet distance of their shapes {_short(distance)} against {_short(floor)}"
+    return short, f"Anatomy: whole chests by measurement {figures}; {apart}."
 
 
 def _about_alignment(found: Mapping[str, Any] | None, why: str | None) -> tuple[str, str]:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gen.anatomy.measure import NAMES
 from gen.evaluate import charts
+from gen.evaluate.anatomy import RANGED, Measured, compare_anatomy
 from gen.evaluate.evaluation import Picture, Pictures, hashed_id, plain
 from gen.evaluate.report import METRICS, to_html
 from gen.evaluate.verdict import above, beyond_chance, figure_text, verdict
@@ -46,6 +48,19 @@ def channel(alarms: int) -> dict[str, Any]:
             for k in range(alarms)
         ],
     }
+
+
+def anatomy() -> dict[str, Any]:
+    """Figures of drawn numbers, in the form that they are measured in."""
+    generator = np.random.default_rng(0)
+    values = {name: generator.normal(1, 0.1, 160) for name in NAMES} | {name: np.full(160, 0.5) for name in RANGED}
+    values |= {
+        "lungs": np.full(160, 2.0),
+        "hearts": np.ones(160),
+        "cardiothoracic_ratio": generator.normal(0.5, 0.05, 160),
+    }
+    sets = [Measured(values, tuple(f"{side} {k}" for k in range(160)), ("",) * 160) for side in "rs"]
+    return dict(plain(compare_anatomy(sets[0], sets[1], "toy (0123)")))
 
 
 def results() -> dict[str, Any]:
@@ -85,6 +100,7 @@ def results() -> dict[str, Any]:
             **dict.fromkeys(("mean_auroc", "sex", "view", "child", "age_error", "age_bias"), pair),
             "unread": ["a.png"],
         },
+        "anatomy": anatomy(),
         "diversity": {
             "extractor": "texture",
             "within": "prompt",
@@ -199,18 +215,23 @@ def test_the_verdict_follows_the_figures() -> None:
     good = results()
     good["fidelity"][0]["floor"]["kid"] = figure(0.2)
     assert verdict(good)[0] == (
-        "No sign of copies beyond chance; it is not seen to differ from real images; it follows its prompts, less "
-        "clearly than real images do; images of one prompt are not seen to be too alike."
+        "No sign of copies beyond chance; it is not seen to differ from real images; its anatomy is not seen to differ "
+        "from that of real images; it follows its prompts, less clearly than real images do; images of one prompt are "
+        "not seen to be too alike."
     )
     bad = copy.deepcopy(good)
     bad["fidelity"][0]["synthetic"]["kid"] = figure(0.9)
+    bad["anatomy"]["synthetic"]["whole"] = figure(0.4)
     bad["alignment"]["mean_auroc"]["synthetic"] = figure(0.505)
     bad["diversity"]["ms_ssim"]["synthetic"] = figure(0.8)
     bad["privacy"]["channels"]["pixels after alignment"] = channel(20)
     assert verdict(bad)[0] == (
-        "It comes too near to patients; it can be told from real images; it is not seen to follow its prompts; images "
-        "of one prompt are too alike."
+        "It comes too near to patients; it can be told from real images; fewer of its images are whole chests than of "
+        "real ones; it is not seen to follow its prompts; images of one prompt are too alike."
     )
+    bad["anatomy"]["synthetic"]["whole"] = bad["anatomy"]["real"]["whole"]
+    bad["anatomy"] |= {"distance": figure(0.9), "floor": figure(0.1)}
+    assert "; its chests are shaped unlike real ones; " in verdict(bad)[0]
     for change, words in (
         ({"copied": plain(proportion(1, 200))}, "Some images may be copies of patients"),
         ({"copied": plain(proportion(30, 200))}, "It holds copies of patients"),
@@ -251,9 +272,14 @@ def test_an_interval_that_is_not_known_is_not_written_as_zero() -> None:
 
 def test_what_is_missing_is_said_with_its_reason() -> None:
     of = results()
-    del of["alignment"], of["privacy"], of["judge"]
-    of["missing"] = {"alignment": "there is no judge", "privacy": "no --train folder was given"}
+    del of["alignment"], of["privacy"], of["judge"], of["anatomy"]
+    of["missing"] = {
+        "alignment": "there is no judge",
+        "privacy": "no --train folder was given",
+        "anatomy": "no bundled network",
+    }
     text = Page(to_html(of, Pictures())).text
+    assert text.count("no bundled network") == 2
     assert text.count("there is no judge") == 2
     assert text.count("no --train folder was given") == 2
 
