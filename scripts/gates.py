@@ -1,6 +1,6 @@
 """Write JUDGE.csv in augment/dataset/gates/data: scores of held-out images, which the gates' thresholds come from.
 
-Run it again whenever the bundled judge changes; the table of the one before it is then of no use.
+Run it again whenever the bundled judge or anatomy network changes; the table of the one before is then of no use.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from augment.dataset.gates.scores import TABLES, measure, reference_of, unlearnt, write_table
+from gen.anatomy.folder import load_anatomy
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
@@ -23,20 +24,21 @@ from gen.judge.judge import load_judge
 @click.option("--out", type=click.Path(path_type=Path), default=TABLES)
 def write_gates(data: Path, out: Path) -> None:
     """Judge the validation and test images of DATA."""
-    judge = load_judge()
+    judge, anatomy = load_judge(), load_anatomy()
     splits = split_rows(read_manifest(data))
     # In the order of a hash: the order of the data's own table would name the images.
     rows = sorted([*splits["validation"], *splits["test"]], key=lambda row: derived_seed(0, row.sha256))
     if reference_of(judge) is None or len(unlearnt(judge, rows)) < len(rows):
         raise BadInput("the judge has no reference index, or one with held-out images in it", hint="train it again")
-    images = measure(judge, rows, COMPLETE)
+    images = measure(judge, rows, COMPLETE, anatomy)
     patients = len({image.patient for image in images})
     path = out / f"{judge.fingerprint}.csv"
     write_table(
         path,
         images,
         f"scores by scripts/gates.py of {len(images)} real images of {patients} patients that {judge.name} "
-        f"({judge.fingerprint}) did not learn from; sources and licences in README.md",
+        f"({judge.fingerprint}) and {anatomy.name} ({anatomy.fingerprint}) did not learn from; sources and licences in "
+        "README.md",
     )
     click.echo(path)
 

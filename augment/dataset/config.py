@@ -12,7 +12,8 @@ from gen.core.terms import OLDEST_YEARS
 KINDS = ("balanced", "matched", "top_up", "margins")
 CO_OCCURRENCES = ("alone", "real", "stated")
 PROJECTED = ("never", "when_needed", "share")
-GATES = ("finding", "sex", "age", "view", "quality", "copy")
+GATES = ("finding", "sex", "age", "view", "quality", "copy", "anatomy")
+USUAL_GATES = GATES[:6]  # "anatomy" outlines the organs of each image, and asks whether they are one whole chest
 FORMATS = ("imagefolder", "parquet", "dicom")  # besides the WebDataset shards, which there always are
 
 
@@ -47,7 +48,7 @@ class Gates:
     """What an image must pass. One that does not is made anew from another seed, up to ``attempts`` times in all, and
     then as another row of the same cell, up to ``substitutes`` times; what is still not there is listed as missing."""
 
-    names: list[str] = field(default_factory=lambda: list(GATES))  # empty: no gates
+    names: list[str] = field(default_factory=lambda: list(USUAL_GATES))  # of GATES; empty: none
     pass_rate: float = 0.95  # of real radiographs of the same kind, at each gate, in every subgroup
     least_images: int = 50  # real images of a subgroup that gets thresholds of its own; smaller ones are pooled
     copy_false_alarms: float = 0.01  # share of other patients' real images that would count as copies

@@ -28,6 +28,11 @@ LATERAL = 0.5  # of the smaller lung behind the other one: seen from the side
 LEAST_CONFIDENCE = 0.8
 LEAST_IN_FRAME = 0.75
 LEAST_SYMMETRY = 0.2
+# Of a label map, where a pixel has one organ, from the first painted to the last.
+PAINTED = (
+    *("body", "abdomen", "mediastinum", "spine", "right lung", "left lung", "heart", "ribs"),
+    *("right clavicle", "left clavicle"),
+)
 HEART = (0.2, 0.85)  # cardiothoracic ratios that are possible
 
 
@@ -88,6 +93,17 @@ def interpret(probabilities: np.ndarray, image: np.ndarray, shape: tuple[int, ..
         confidence,
         refusal(masks, image, measured, confidence, shape or image.shape),
     )
+
+
+def label_map(reading: Reading, shape: tuple[int, int]) -> np.ndarray:
+    """One number a pixel of an image of ``shape`` (H, W): k / 255 for the k-th of ORGANS from 1, float32; 0 for none.
+
+    Where organs overlap it is the one in front: bones before the heart, and that before the lungs.
+    """
+    labels = np.zeros(shape, np.float32)
+    for organ in PAINTED:
+        labels[reading.mask(organ, shape)] = (ORGANS.index(organ) + 1) / 255
+    return labels
 
 
 def clearness(probabilities: np.ndarray) -> float:

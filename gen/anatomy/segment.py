@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from gen.anatomy.network import ORGANS
-from gen.anatomy.reading import Reading, read_anatomy
+from gen.anatomy.reading import Reading, label_map, read_anatomy
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file, sha256_file, write_json, write_text
 from gen.core.manifest import METADATA, SPLITS, Row, read_manifest, write_manifest
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 LEFT_OUT, LABELS = "left_out.csv", "labels.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 OUTLINED = 1024  # pixels of the longer side of an outlines picture, at most
-# Of a label map, where a pixel has one organ, from the first painted to the last.
-PAINTED = (
-    *("body", "abdomen", "mediastinum", "spine", "right lung", "left lung", "heart", "ribs"),
-    *("right clavicle", "left clavicle"),
-)
 # Okabe and Ito's colours, and greys for what lies around.
 COLOURS = {
     "right lung": (0, 158, 115),
@@ -159,16 +154,15 @@ def _line(
 def _write_masks(out: Path, name: str, radiograph: Radiograph, reading: Reading, multilabel: bool) -> list[str]:
     height, width = radiograph.pixels.shape
     marks = {key: radiograph.provenance[key] for key in ("synthetic", "notice") if key in radiograph.provenance}
-    organs = {organ: reading.mask(organ, (height, width)) for organ in ORGANS}
     if multilabel:
-        labels = np.zeros((height, width), np.float32)
-        for organ in PAINTED:
-            labels[organs[organ]] = (ORGANS.index(organ) + 1) / 255
-        pictures = {f"masks/{name}.png": (labels, "labels")}
+        pictures = {f"masks/{name}.png": (label_map(reading, (height, width)), "labels")}
     else:
         pictures = {
-            f"masks/{name}/{organ.replace(' ', '_')}.png": (mask.astype(np.float32), organ)
-            for organ, mask in organs.items()
+            f"masks/{name}/{organ.replace(' ', '_')}.png": (
+                reading.mask(organ, (height, width)).astype(np.float32),
+                organ,
+            )
+            for organ in ORGANS
         }
     for place, (pixels, what) in pictures.items():
         (out / place).parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from gen.anatomy.cli import segment as command
 from gen.anatomy.network import ORGANS
+from gen.anatomy.twin import organs
 from gen.core.dicom import dicom_bytes
 from gen.core.manifest import read_manifest
 from gen.core.radiograph import Radiograph, write_png
@@ -134,3 +135,14 @@ def test_what_is_not_there_and_an_empty_folder_are_named(tmp_path: Path) -> None
         ended = CliRunner().invoke(command, [str(tmp_path / name), "--out", str(tmp_path / "out")])
         assert words in str(ended.exception)
         assert not (tmp_path / "out").exists()
+
+
+def test_the_organs_twin_is_the_label_map_or_says_why_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gen.anatomy.twin._network", lambda: DrawnAnatomy(CHEST))
+    whole = organs(Radiograph(film(CHEST.masks(200)), (1.0, 1.0)))
+    levels = np.rint(whole.pixels * 255).astype(int)
+    assert (levels[CHEST.masks(200)[ORGANS.index("ribs")]] == ORGANS.index("ribs") + 1).mean() > 0.95
+    assert "refused" not in whole.provenance
+    empty = organs(Radiograph(np.linspace(0.3, 0.5, 4096, dtype=np.float32).reshape(64, 64)))
+    assert not empty.pixels.any()
+    assert empty.provenance["refused"] == "no lung was found"

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,8 @@ from augment.dataset.gates.scores import (
     label_of,
     look,
     measure,
+    outline_of,
+    provenance_of,
     read_table,
     reference_of,
     rounded,
@@ -54,12 +56,15 @@ from gen.judge.readings import AnyJudge
 from gen.judge.reference import copy_threshold
 from gen.statistics.groups import ALL, attributes_of
 
+if TYPE_CHECKING:
+    from gen.anatomy.folder import Anatomy
+
 # A probability from which on an image is good enough. Real images often have more, but a threshold up there would keep
 # what the judge is surest of, and cost most images of a generator that is a little softer than a radiograph.
 ENOUGH = 0.5
 # A projection shows what its labels say, for it is made by them; and the judge, who knows radiographs, takes most PA
 # projections of the phantom for AP. Their quality it sees as that of radiographs.
-OF_PROJECTIONS = ("quality", "copy")
+OF_PROJECTIONS = ("quality", "copy", "anatomy")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class GateSet:
     limits: Mapping[str, Limits]
     without: Mapping[str, str]
     fingerprint: str
+    anatomy: Anatomy | None = None
 
     @cached_property
     def views(self) -> frozenset[str]:
@@ -91,7 +97,8 @@ class GateSet:
         if row.study.view is not None and row.study.view not in self.views:
             gates = ("copy",)
         scores, thresholds = {}, {}
-        for kind, score in scores_of(seen, nearest, row.study, states_of(row.study)).items():
+        outline = outline_of(self.anatomy if "anatomy" in gates else None, image)
+        for kind, score in scores_of(seen, nearest, row.study, states_of(row.study), outline).items():
             if kind in self.limits and gate_of(kind) in gates:
                 scores[label_of(kind)] = score
                 thresholds[label_of(kind)] = self.limits[kind].threshold(attributes_of(row.study))
@@ -142,14 +149,16 @@ def open_gate_set(gates: Gates, *, device: str = "auto", table: Path | None = No
         return None
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
+    anatomy = _anatomy(gates, device)
     if gates.real is None:
-        return gate_set_of(judge, gates, *_images_with(judge))
+        return gate_set_of(judge, gates, *_images_with(judge, anatomy), anatomy)
     if table is None or not table.is_file():
-        images, source = measure(judge, _held_out(judge, gates.real)[0]), _source(judge, gates.real)
+        images = measure(judge, _held_out(judge, gates.real)[0], anatomy=anatomy)
+        source = _source(judge, gates.real)
         if table is None:
-            return gate_set_of(judge, gates, images, source)
+            return gate_set_of(judge, gates, images, source, anatomy)
         write_table(table, images, source)
-    return gate_set_of(judge, gates, read_table(table), _source(judge, gates.real))
+    return gate_set_of(judge, gates, read_table(table), _source(judge, gates.real), anatomy)
 
 
 def fingerprint_of_gates(gates: Gates, *, device: str = "auto") -> str:
@@ -164,12 +173,14 @@ def fingerprint_of_gates(gates: Gates, *, device: str = "auto") -> str:
     judge = open_judge(gates.judge, device=device)
     _check_sight(judge, gates)
     rows, _ = _held_out(judge, gates.real)
-    facts = json.dumps([judge.fingerprint, _index_hash(judge), data_digest({"real": rows})])
+    facts = json.dumps([*_eyes(judge, _anatomy(gates, device)), data_digest({"real": rows})])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
-def gate_set_of(judge: AnyJudge, gates: Gates, images: Sequence[RealImage], source: str) -> GateSet:
-    """The gate set that ``images`` give, as ``judge`` measured them."""
+def gate_set_of(
+    judge: AnyJudge, gates: Gates, images: Sequence[RealImage], source: str, anatomy: Anatomy | None = None
+) -> GateSet:
+    """The gate set that ``images`` give, as ``judge``, and ``anatomy`` where there is its gate, measured them."""
     wanted = tuple(
         replace(image, scores={kind: score for kind, score in image.scores.items() if gate_of(kind) in gates.names})
         for image in images
@@ -191,9 +202,24 @@ def gate_set_of(judge: AnyJudge, gates: Gates, images: Sequence[RealImage], sour
             without[f"view: {view}"] = "there is no real image of it, so its images pass the gate of copies only"
     thresholds = {kind: {key: limit.threshold for key, limit in each.groups.items()} for kind, each in limits.items()}
     views = sorted({image.attributes.get("view", "") for image in images})
-    facts = json.dumps([judge.fingerprint, _index_hash(judge), views, thresholds], sort_keys=True)
+    facts = json.dumps([*_eyes(judge, anatomy), views, thresholds], sort_keys=True)
     fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    return GateSet(judge, gates, wanted, source, limits, dict(sorted(without.items())), fingerprint)
+    return GateSet(judge, gates, wanted, source, limits, dict(sorted(without.items())), fingerprint, anatomy)
+
+
+def _anatomy(gates: Gates, device: str) -> Anatomy | None:
+    """The bundled anatomy network where there is its gate; BadInput where there is no such network."""
+    if "anatomy" not in gates.names:
+        return None
+    from gen.anatomy.folder import load_anatomy
+    from gen.model.device import pick_device
+
+    return load_anatomy(device=str(pick_device(device)))
+
+
+def _eyes(judge: AnyJudge, anatomy: Anatomy | None) -> list[str]:
+    """Hashes of all that looks at an image."""
+    return [judge.fingerprint, _index_hash(judge), *([] if anatomy is None else [anatomy.fingerprint])]
 
 
 def _index_hash(judge: AnyJudge) -> str:
@@ -227,13 +253,19 @@ def check_gates(gates: Gates) -> None:
             raise BadInput(f"gates.{key} is {getattr(gates, key)}", hint=f"it is {least} or more")
 
 
-def _images_with(judge: AnyJudge) -> tuple[list[RealImage], str]:
-    """The held-out images that came with ``judge``, as it sees them."""
+def _images_with(judge: AnyJudge, anatomy: Anatomy | None = None) -> tuple[list[RealImage], str]:
+    """The held-out images that came with ``judge``, as it sees them; BadInput where ``anatomy`` is given, and another
+    network or none looked at them."""
     table = TABLES / f"{judge.fingerprint}.csv"
     if not table.is_file():
         raise BadInput(
             f"no measurements of real images came with the judge {judge.name} ({judge.fingerprint})",
             hint="gates.real names a data set of real images that it did not learn from",
+        )
+    if anatomy is not None and anatomy.fingerprint not in provenance_of(table):
+        raise BadInput(
+            f"no measurements of real images came with the anatomy network {anatomy.name} ({anatomy.fingerprint})",
+            hint="gates.real names a data set of real images, or leave the gate 'anatomy' out",
         )
     images, reference = read_table(table), reference_of(judge)
     near = sorted(image.scores["copy"] for image in images)
@@ -279,6 +311,7 @@ def _check_sight(judge: AnyJudge, gates: Gates) -> None:
         "view": seen.ap is not None,
         "quality": bool(seen.quality),
         "copy": nearest is not None,
+        "anatomy": True,  # not the judge's to say
     }
     if mute := [name for name in gates.names if not answers[name]]:
         raise BadInput(

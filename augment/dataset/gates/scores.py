@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from augment.dataset.gates.calibration import RealImage
+from gen.anatomy.reading import read_anatomy
 from gen.core.errors import BadInput
 from gen.core.files import write_text
 from gen.core.radiograph import read_radiograph
@@ -25,6 +26,7 @@ from gen.language.study import Study
 from gen.statistics.groups import ATTRIBUTES, attributes_of
 
 if TYPE_CHECKING:
+    from gen.anatomy.folder import Anatomy
     from gen.core.manifest import Row
 
 TABLES = Path(__file__).parent / "data"
@@ -32,12 +34,14 @@ DIGITS = 4  # of a score: what the tables hold, and an image measured again has 
 _PATIENT, _GROUP = "patient", "group "  # columns of a table: the others are kinds of scores
 
 
-def scores_of(seen: Judgement, nearest: float | None, study: Study, states: Mapping[str, bool]) -> dict[str, float]:
+def scores_of(
+    seen: Judgement, nearest: float | None, study: Study, states: Mapping[str, bool], outline: float | None = None
+) -> dict[str, float]:
     """What ``seen`` is worth as a picture of ``study`` with the findings of ``states``, by kind; higher is better.
 
     Probabilities of what is said, for "finding: NAME", "finding: no NAME", "sex: F", "view: AP", "age group: child" and
-    "quality: exposure"; for "age" minus the years that it is off; for "copy" ``nearest``. What is not said, or not
-    seen, has no score. Rounded to DIGITS.
+    "quality: exposure"; for "age" minus the years that it is off; for "copy" ``nearest``; for "anatomy"
+    ``outline``, as of `outline_of`. What is not said, or not seen, has no score. Rounded to DIGITS.
     """
     scores: dict[str, float | None] = {}
     for name, present in states.items():
@@ -53,7 +57,7 @@ def scores_of(seen: Judgement, nearest: float | None, study: Study, states: Mapp
     elif study.age_group is not None:
         scores[f"age group: {study.age_group}"] = _chance(seen.child, study.age_group == "child")
     scores |= {f"quality: {name}": value for name, value in seen.quality.items()}
-    scores["copy"] = nearest
+    scores |= {"copy": nearest, "anatomy": outline}
     return {kind: rounded(score) for kind, score in scores.items() if score is not None}
 
 
@@ -76,14 +80,26 @@ def look(judge: AnyJudge, image: np.ndarray) -> tuple[Judgement, float | None]:
     return readings.judgement(0), nearest
 
 
+def outline_of(anatomy: Anatomy | None, image: np.ndarray) -> float | None:
+    """How clearly ``anatomy`` outlines one upright frontal chest in ``image`` (H, W), float in [0, 1] or uint8: 0 to 1,
+    and 0 where it sees none. None where nobody looks."""
+    if anatomy is None:
+        return None
+    [reading] = read_anatomy(anatomy, [image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)])
+    return 0.0 if reading.refused else reading.confidence
+
+
 def reference_of(judge: AnyJudge) -> Reference | None:
     """The reference index that ``judge`` brings with it, if any."""
     reference = getattr(judge, "reference", None)
     return reference if isinstance(reference, Reference) else None
 
 
-def measure(judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = ()) -> list[RealImage]:
-    """The images of ``rows`` as ``judge`` sees them; ``complete`` as of `finding_states`. Patients become numbers.
+def measure(
+    judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = (), anatomy: Anatomy | None = None
+) -> list[RealImage]:
+    """The images of ``rows`` as ``judge`` sees them, and ``anatomy`` if it is given; ``complete`` as of
+    `finding_states`. Patients become numbers.
 
     BadInput, naming the file, for an image that cannot be read.
     """
@@ -93,7 +109,9 @@ def measure(judge: AnyJudge, rows: Sequence[Row], complete: Sequence[str] = ()) 
     images = []
     for row in tqdm(rows, desc="judging real images", unit="image", leave=False):
         study = study_of(row)
-        scores = scores_of(*look(judge, read_radiograph(row.file).pixels), study, finding_states(row, complete))
+        pixels = read_radiograph(row.file).pixels
+        states, outline = finding_states(row, complete), outline_of(anatomy, pixels)
+        scores = scores_of(*look(judge, pixels), study, states, outline)
         patient = numbers.setdefault(patient_of(row), str(len(numbers) + 1))
         images.append(RealImage(patient, attributes_of(study), scores))
     return images
@@ -138,6 +156,14 @@ def read_table(path: Path) -> list[RealImage]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is no table of judged images: {error}", hint="install the package again") from error
+
+
+def provenance_of(path: Path) -> str:
+    """What the first line of a table says of where it is from; "" where that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def gate_of(kind: str) -> str:

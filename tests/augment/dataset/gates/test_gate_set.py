@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment.dataset.config import GATES, Gates
+from augment.dataset.config import USUAL_GATES, Gates
 from augment.dataset.gates.calibration import Limit, Limits, RealImage
 from augment.dataset.gates.gate_set import (
     ENOUGH,
@@ -35,6 +35,7 @@ from gen.judge.reference import Reference, copy_threshold, index_of
 from gen.language.study import Finding, Study
 from gen.statistics.groups import ALL, crossed
 from gen.statistics.intervals import patient_share
+from tests.anatomy.drawn import Drawn, DrawnAnatomy, film
 
 NAMES = ("Cardiomegaly", "Pneumonia")
 PATIENTS = 80
@@ -209,10 +210,10 @@ def test_what_is_not_said_or_not_sure_is_not_judged(gate_set: GateSet) -> None:
     assert {gate_of(name) for name in verdict.scores} == {"quality", "copy"}
 
 
-def test_a_projection_stands_before_the_gates_of_quality_and_copies_only(gate_set: GateSet) -> None:
+def test_a_projection_stands_before_the_gates_of_what_its_labels_do_not_say(gate_set: GateSet) -> None:
     study, black = study_of(0), np.zeros((8, 8), np.uint8)
     verdict = gate_set.check(black, plan_row(study, DRR))
-    assert {gate_of(name) for name in verdict.scores} == set(OF_PROJECTIONS)
+    assert {gate_of(name) for name in verdict.scores} == set(OF_PROJECTIONS) & set(USUAL_GATES)
     assert set(verdict.failed) >= {f"quality: {name}" for name in QUALITIES}
 
 
@@ -275,7 +276,7 @@ def test_the_identity_is_of_what_decides_and_of_nothing_else(
         return gate_set_of(judge, gates, images, "elsewhere").fingerprint
 
     assert fingerprint(TOY) == gate_set.fingerprint
-    assert fingerprint(replace(TOY, names=list(GATES[::-1]), attempts=9)) == gate_set.fingerprint
+    assert fingerprint(replace(TOY, names=list(USUAL_GATES[::-1]), attempts=9)) == gate_set.fingerprint
     others = [
         fingerprint(replace(TOY, pass_rate=0.8)),
         fingerprint(replace(TOY, names=["sex"])),
@@ -410,3 +411,26 @@ def test_a_judge_that_says_little_is_told_what_to_leave_out(tmp_path: Path, real
     assert set(gate_set.limits) == {"finding: Pneumonia", "finding: no Pneumonia"}
     assert gate_set.without["finding: Pleural Effusion"] == "there is no real image of it"
     assert gate_set.without["finding: Cardiomegaly"] == "the judge does not know it"
+
+
+def test_the_anatomy_gate_asks_for_one_whole_chest() -> None:
+    """Its threshold comes from real images as the others' do: here a third of the real ones show no chest."""
+    films, wall = film(Drawn().masks(64)), np.full((64, 64), 0.3, np.float32)
+    gates = replace(TOY, names=["anatomy"])
+    scored = [
+        RealImage(f"patient {k}", {"sex": "FM"[k % 2], "view": "PA"}, {"anatomy": 0.0 if k % 2 and k % 3 else 0.9})
+        for k in range(240)
+    ]
+    gate_set = gate_set_of(PixelJudge(), gates, scored, "toy", DrawnAnatomy(Drawn()))  # type: ignore[arg-type]
+    woman, man = (plan_row(Study(sex=sex, view="PA")) for sex in "FM")
+    assert gate_set.check(films, woman).failed == ()
+    assert gate_set.check(wall, woman).failed == ("anatomy",)
+    assert gate_set.check(wall, man).failed == ()  # two thirds of the real men look so: a gate there would be unfair
+    assert gate_set.check(wall, plan_row(Study(sex="F"), DRR)).failed == ("anatomy",)
+    assert gate_set.fingerprint != gate_set_of(PixelJudge(), gates, scored, "toy").fingerprint
+
+
+def test_another_network_does_not_go_with_the_table_of_this_one() -> None:
+    judge = load_judge(device="cpu")
+    with pytest.raises(BadInput, match=r"anatomy network drawn .*gates\.real"):
+        _images_with(judge, DrawnAnatomy(Drawn()))  # type: ignore[arg-type]
