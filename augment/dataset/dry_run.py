@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ from augment.dataset.gates.gate_set import GateSet, fingerprint_of_gates, open_g
 from augment.dataset.plan.plan import Plan, cost, plan_table, plan_text
 from augment.dataset.prepare import first_prompts, plan_job, require_room
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
-from augment.dataset.sources import Sources, open_source, prompt_warnings
+from augment.dataset.sources import Outcome, Sources, open_source, prompt_warnings
 from gen.core.errors import GenError
 from gen.core.radiograph import png_bytes
 from gen.core.run import derived_seed
@@ -24,8 +24,17 @@ TRIAL_IMAGES = 8  # images of each source, after one that pays for loading what 
 
 
 @dataclass(frozen=True)
+class FirstAnswer:
+    """What is known without making an image: the plan, the room that it takes, and what is amiss."""
+
+    plan: Plan
+    text: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DryRunReport:
-    """The same in words and for JSON, and the warnings."""
+    """What a trial adds, in words; the plan and all of it for JSON; the trial's own warnings."""
 
     text: str
     facts: dict[str, Any]
@@ -52,18 +61,26 @@ class Trial:
         return self.made / max(self.passed, 1), 1 / rate.high, 1 / rate.low if rate.low > 0 else math.inf
 
 
-def dry_run(config: DatasetConfig) -> DryRunReport:
-    """Plan ``config`` and try some images of each source, with nothing written. Raises what the job itself would.
+def first_answer(config: DatasetConfig) -> FirstAnswer:
+    """Plan ``config``, in seconds and with nothing loaded or written. Raises what the job itself would."""
+    plan = plan_job(config)
+    room = require_room(config, plan.rows)
+    files = f"{plan.rows:,} images take at most about {room / 1e6:,.0f} MB of disk."
+    return FirstAnswer(
+        plan, f"{plan_text(plan)}\n\n{files}", (*plan.warnings, *prompt_warnings(config, first_prompts(plan)))
+    )
+
+
+def dry_run(first: FirstAnswer, *, quiet: bool = False) -> DryRunReport:
+    """Try some images of each source, with nothing written: what an image costs here, and how many the gates refuse.
 
     Gates that are calibrated with images of the user's are left out of the trial: to judge those may take an hour.
     """
-    plan = plan_job(config)
+    plan, config, warnings = first.plan, first.plan.config, []
     if config.gates.real:
         fingerprint_of_gates(config.gates, device=config.device)  # which refuses what cannot be
-    require_room(config, plan.rows)
-    warnings = [*plan.warnings, *prompt_warnings(config, first_prompts(plan))]
     gate_set = None if config.gates.real else open_gate_set(config.gates, device=config.device)
-    trials = _trials(config, plan, gate_set)
+    trials = _trials(config, plan, gate_set, quiet)
     seconds = sum(trial.share * trial.seconds for trial in trials)
     size = sum(trial.share * trial.size for trial in trials)
     likely, least, most = (
@@ -74,8 +91,6 @@ def dry_run(config: DatasetConfig) -> DryRunReport:
     if math.isinf(most):
         duration = f"more than {_duration(least)}"
     words = [
-        plan_text(plan),
-        "",
         f"{plan.rows:,} images, {size / 1e3:.0f} kB each{' a format' if config.formats else ''}: "
         f"{takes['bytes'] / 1e6:,.0f} MB. A try takes {seconds:.2f} s: "
         f"{duration} for one worker of {config.threads} thread(s).",
@@ -98,25 +113,41 @@ def dry_run(config: DatasetConfig) -> DryRunReport:
     return DryRunReport("\n".join(words), {"plan": plan_table(plan), **facts}, tuple(warnings))
 
 
-def _trials(config: DatasetConfig, plan: Plan, gate_set: GateSet | None) -> list[Trial]:
+def _trials(config: DatasetConfig, plan: Plan, gate_set: GateSet | None, quiet: bool) -> list[Trial]:
     """The first rows of each source of the plan, each tried once."""
+    from tqdm import tqdm
+
     sources = open_source(config)
     projected = sum(stratum.projected for stratum in plan.strata)
-    trials = []
+    chosen: dict[str, list[PlanRow]] = {}
     for source, rows in ((MODEL, plan.rows - projected), (DRR, projected)):
+        of_source = (row for row in map(plan.row, range(plan.rows)) if row.source == source)
         if rows:
-            of_source = (row for row in map(plan.row, range(plan.rows)) if row.source == source)
-            chosen = list(islice(of_source, min(TRIAL_IMAGES, rows)))
-            trials.append(_trial(sources, chosen, rows / plan.rows, gate_set))
-    return trials
+            chosen[source] = list(islice(of_source, min(TRIAL_IMAGES, rows)))
+    total = sum(1 + len(rows) for rows in chosen.values())
+    with tqdm(total=total, unit="image", desc="trial", disable=quiet, leave=False) as bar:
+        shares = {MODEL: 1 - projected / plan.rows, DRR: projected / plan.rows}
+        return [_trial(sources, rows, shares[source], gate_set, bar.update) for source, rows in chosen.items()]
 
 
-def _trial(sources: Sources, rows: Sequence[PlanRow], share: float, gate_set: GateSet | None) -> Trial:
+def _trial(
+    sources: Sources,
+    rows: Sequence[PlanRow],
+    share: float,
+    gate_set: GateSet | None,
+    on_image: Callable[[], object],
+) -> Trial:
     """GenError where not one of ``rows`` can be made."""
+
+    def made(some: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Outcome]:
+        for outcome in sources.make(some, seeds):
+            on_image()
+            yield outcome
+
     seed = sources.config.seed
-    list(sources.make(rows[:1], [derived_seed(seed, "dry run", 0)]))
+    list(made(rows[:1], [derived_seed(seed, "dry run", 0)]))
     started = time.monotonic()
-    outcomes = list(sources.make(rows, [derived_seed(seed, row.id, 0) for row in rows]))  # as the job itself begins
+    outcomes = list(made(rows, [derived_seed(seed, row.id, 0) for row in rows]))  # as the job itself begins
     pairs = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if not isinstance(outcome, GenError)]
     if not pairs:
         raise next(outcome for outcome in outcomes if isinstance(outcome, GenError))

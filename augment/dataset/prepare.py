@@ -33,7 +33,9 @@ def first_prompts(plan: Plan) -> list[str]:
     return [plan.row(number).prompt for number in range(min(plan.rows, LOOKED_AT))]
 
 
-def require_room(config: DatasetConfig, rows: int) -> None:
-    """Raise EnvironmentLacks where the disk has no room for ``rows`` more images in all their files."""
+def require_room(config: DatasetConfig, rows: int) -> int:
+    """Bytes of ``rows`` more images in all their files, at most; EnvironmentLacks where the disk has no such room."""
     pictures = rows * (1 + len(config.twins)) * (1 + len(config.formats))
-    require_free_space(config.out, round(pictures * size_of(config) ** 2 * BYTES_A_PIXEL), "writing the images")
+    room = round(pictures * size_of(config) ** 2 * BYTES_A_PIXEL)
+    require_free_space(config.out, room, "writing the images")
+    return room

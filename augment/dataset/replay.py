@@ -21,10 +21,15 @@ from gen.core.radiograph import Radiograph, png_bytes
 
 @dataclass(frozen=True)
 class Again:
-    """Where the image was written, and what tells it from the one in the data set; nothing where it is identical."""
+    """Where the image was written, and what tells it from the one in the data set: by its record, as by its pixels.
+
+    Both are empty where it is the ``same_file``, byte for byte. Other software may make the same pixels.
+    """
 
     file: Path
-    differences: tuple[str, ...]
+    same_file: bool
+    of_record: tuple[str, ...]
+    of_pixels: str
 
 
 def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Again:
@@ -54,7 +59,13 @@ def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Ag
         raise BadInput(f"cannot use {out} as a folder: {error.strerror}", hint="choose another for --out") from error
     file = out / f"{planned.id}.png"
     write_bytes(file, made)
-    return Again(file, () if made == stored else tuple(_differences(record, image, stored)))
+    before, after = record["provenance"], image.provenance
+    changes = tuple(
+        f"{key} {before.get(key, '(none)')!r} -> {after.get(key, '(none)')!r}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    )
+    return Again(file, made == stored, changes, _pixels_apart(image, stored))
 
 
 def find(folder: Path, row: str) -> tuple[Mapping[str, Any], bytes]:
@@ -77,16 +88,11 @@ def row_of(record: Mapping[str, Any], seed: int) -> PlanRow:
     return PlanRow(*what, id=record["id"])
 
 
-def _differences(record: Mapping[str, Any], image: Radiograph, stored: bytes) -> list[str]:
-    """What tells the new image from the stored one, in words."""
-    before, after = record["provenance"], image.provenance
-    changes = [
-        f"{key} {before.get(key, '(none)')!r} -> {after.get(key, '(none)')!r}"
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
+def _pixels_apart(image: Radiograph, stored: bytes) -> str:
+    """How the pixels of the new image differ from the stored ones, in words; "" where none does."""
     old = radiograph_of(stored).pixels
     if old.shape != image.pixels.shape:
-        return [*changes, f"{old.shape} -> {image.pixels.shape} pixels"]
+        return f"{old.shape} -> {image.pixels.shape} pixels"
     apart = np.abs(np.rint(old * 255) - np.rint(image.pixels * 255))
-    return [*changes, f"{np.count_nonzero(apart)} of {apart.size} pixels, by up to {apart.max():.0f} of 255 levels"]
+    many = np.count_nonzero(apart)
+    return f"{many} of {apart.size} pixels, by up to {apart.max():.0f} of 255 levels" if many else ""

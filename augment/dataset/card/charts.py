@@ -69,6 +69,8 @@ def _draw_values(axes: Any, attribute: str, values: Mapping[str, Counter[str]]) 
     """A row for each value: images before and after, as shares of the value's quota, with their numbers beside."""
     places = range(len(values))[::-1]
     for place, counts in zip(places, values.values(), strict=True):
+        if not counts[WANTED]:
+            continue
         before, after = _share(counts, FIRST), _share(counts, FINAL)
         axes.plot([before, after], [place, place], color="#bbbbbb", linewidth=1, zorder=1)
         axes.plot([before], [place], BEFORE[1], color=BEFORE[0], markersize=4.5, markerfacecolor="none")
@@ -82,12 +84,15 @@ def _draw_values(axes: Any, attribute: str, values: Mapping[str, Counter[str]]) 
 
 
 def _draw_cells(axes: Any, cells: Cells) -> None:
-    """All cells, each series sorted: how far the worst ones are from their quota."""
+    """The cells that have a quota, each series sorted: how far the worst ones are from it."""
+    planned = [counts for counts in cells.values() if counts[WANTED]]
     for series, (colour, _), line in ((FIRST, BEFORE, "--"), (FINAL, AFTER, "-")):
-        shares = sorted(_share(counts, series) for counts in cells.values())
+        shares = sorted(_share(counts, series) for counts in planned)
         axes.step(shares, [100 * (k + 1) / len(shares) for k in range(len(shares))], line, color=colour, where="post")
     axes.set_ylabel("% of cells\nat or below", fontsize=LETTERS)
-    _finish(axes, f"{len(cells):,} cells: images, % of the quota", None)
+    others = len(cells) - len(planned)
+    beside = f" ({others:,} without one)" if others else ""
+    _finish(axes, f"{len(planned):,} cells: images, % of the quota{beside}", None)
     axes.set_ylim(0, 104)
 
 
@@ -127,8 +132,8 @@ def _legend_handles(axes: Any) -> tuple[Any, Any]:
 
 
 def _share(counts: Counter[str], series: str) -> float:
-    """Per cent of the quota; of an unplanned cell that has images, 0 % before and after would hide it, so 100."""
-    return 100 * counts[series] / counts[WANTED] if counts[WANTED] else 100.0
+    """Per cent of the quota, which there is."""
+    return 100 * counts[series] / counts[WANTED]
 
 
 def _numbers(counts: Counter[str]) -> str:

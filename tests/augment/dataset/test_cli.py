@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -184,3 +185,30 @@ def test_a_row_is_made_again(made: Path, tmp_path: Path) -> None:
     assert ended.exit_code == 0, ended.exception
     assert Path(ended.stdout.strip()).is_file()
     assert "identical, byte for byte" in ended.stderr
+
+
+@pytest.mark.parametrize("other_pixels", [False, True])
+def test_other_software_is_told_from_other_pixels(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_pixels: bool
+) -> None:
+    from augment.dataset import replay
+    from augment.dataset.shards.samples import radiograph_of
+    from gen.core.radiograph import png_bytes
+
+    record, png = replay.find(made, "2")
+    old = radiograph_of(png)
+    provenance = {**old.provenance, "software": "cxr-gen 0.0.1, torch 2.15.0"}
+    pixels = old.pixels.copy()
+    if other_pixels:
+        pixels[0, 0] = 1 - pixels[0, 0]
+    stored = png_bytes(dataclasses.replace(old, pixels=pixels, provenance=provenance))
+    monkeypatch.setattr(replay, "find", lambda folder, row: ({**record, "provenance": provenance}, stored))
+    ended = call("replay", made, "2", "--out", tmp_path, "--device", "cpu")
+    if other_pixels:
+        assert isinstance(ended.exception, GenError)
+        assert ended.exception.exit_code == 1
+        assert "has other pixels" in str(ended.exception)
+        assert "software 'cxr-gen 0.0.1" in str(ended.exception)
+    else:
+        assert ended.exit_code == 0, ended.exception
+        assert ended.stderr.startswith("same pixels, other software: software 'cxr-gen 0.0.1, torch 2.15.0' -> ")

@@ -78,3 +78,14 @@ def test_the_points_are_where_the_counts_say() -> None:
         name.get_text(): line.get_xdata()[0] for name, line in zip(gates.get_yticklabels(), gates.lines, strict=True)
     }
     assert (refused["sex"], refused["age"], refused["copy"]) == (25, 0, 0)
+
+
+@pytest.mark.parametrize("without", [0, 1, 7])
+def test_cells_without_a_quota_are_counted_apart_and_not_as_filled(without: int) -> None:
+    cells = {f"sex=F|age={k}": Counter({"wanted": 10, "final": 5}) for k in range(3)}
+    cells |= {f"sex=M|age={k}": Counter({"wanted": 0}) for k in range(without)}
+    axes = draw_balance(cells).axes[-2]
+    assert axes.get_title(loc="left").startswith("3 cells")
+    assert f"({without} without one)" in axes.get_title(loc="left") or not without
+    finished = next(line for line in axes.lines if line.get_linestyle() == "-")
+    assert list(finished.get_xdata()) == [50, 50, 50]
