@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
+from gen.core.threads import use_threads
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 if TYPE_CHECKING:
@@ -158,17 +159,23 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None) ->
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model].")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free]."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve at.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port [default: the first free one from 7860].")
-def demo(model: Path | None, host: str, port: int | None) -> None:
+def demo(model: Path | None, threads: int | None, host: str, port: int | None) -> None:
     """Open a page in the browser: a prompt in, radiographs out.
 
     For research use only, not for clinical use.
     """
     from gen.core.bundled import bundled_model
+    from gen.model.cli import stopped_like_ctrl_c
 
+    use_threads(threads)
     chosen = (model or bundled_model()).resolve()
-    with tempfile.TemporaryDirectory(prefix="gen-demo-") as folder, contextlib.chdir(folder):
+    click.echo("loading the model", err=True)
+    with stopped_like_ctrl_c(), tempfile.TemporaryDirectory(prefix="gen-demo-") as folder, contextlib.chdir(folder):
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "files")
         page = build_page(chosen)
         if host not in ("127.0.0.1", "localhost", "::1"):

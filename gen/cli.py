@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from gen import __version__
+from gen.core.bundled import pip_install
 from gen.core.errors import EnvironmentLacks, GenError
 
 COMMAND_GROUP = "cxr_gen.commands"
@@ -111,7 +112,7 @@ def _code_and_line(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported for a name
         return 1, f"error: out of memory{_because(error)}; try fewer images at a time, or another --device"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("gen"):
-        return 3, f"error: package '{error.name}' is not installed; run 'make setup', or pip install it"
+        return 3, f"error: package '{error.name}' is not installed; run 'make setup', or {pip_install(error.name)}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 1, f"error: no space left on the disk{_of_file(error)}; free some and run the same command again"
     if isinstance(error, OSError) and error.strerror:

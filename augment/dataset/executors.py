@@ -20,6 +20,7 @@ from augment.dataset.generate import OnProgress, Work, Worker, gate_set_for, is_
 from augment.dataset.plan.plan import Plan
 from augment.dataset.shards.folder import entry_of
 from augment.dataset.sources import open_source
+from gen.core.bundled import pip_install
 from gen.core.errors import EnvironmentLacks, GenError
 from gen.judge.plugins import XRV
 
@@ -170,6 +171,6 @@ def import_ray() -> Any:
         import ray
     except ImportError as error:
         raise EnvironmentLacks(
-            "the executor 'ray' needs the package ray", hint="pip install 'cxr-gen[ray]', or use --executor serial"
+            "the executor 'ray' needs the package ray", hint=f"{pip_install('cxr-gen[ray]')}, or use --executor serial"
         ) from error
     return ray

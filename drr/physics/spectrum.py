@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 
 from drr.physics.materials import linear_attenuation, mass_attenuation, read_table
+from gen.core.bundled import pip_install
 from gen.core.errors import BadInput, EnvironmentLacks
 
 ANODE_DEG = 12.0
@@ -67,7 +68,7 @@ def spekpy_spectrum(
     try:
         import spekpy
     except ImportError as error:
-        raise EnvironmentLacks("spekpy is not installed", hint="pip install 'cxr-gen[spectra]'") from error
+        raise EnvironmentLacks("spekpy is not installed", hint=pip_install("cxr-gen[spectra]")) from error
     energies, fluence = spekpy.Spek(kvp=kvp, th=anode_deg, dk=1.0, physics="kqp").get_spectrum()
     used = energies > _LOWEST_KEV
     return _filtered(kvp, energies[used], fluence[used], aluminium_mm, copper_mm)

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from gen.core.threads import use_threads
+
 _FOLDER = click.Path(path_type=Path)
 REPORT, NUMBERS = "report.html", "report.json"
 
@@ -40,15 +42,19 @@ REPORT, NUMBERS = "report.html", "report.json"
     help="Show no real image: a report that can be shared.",
 )
 @click.option("--gallery", is_flag=True, help="Show the closest pairs: patients' images, for your own eyes only.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free]."
+)
 @click.option("--json", "as_json", is_flag=True, help="The numbers on stdout, instead of the paths.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
-def evaluate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+def evaluate(out: Path, threads: int | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Is a synthetic set good, does it say what its prompts say, is it diverse, and does it copy patients?
 
     Folders hold a metadata.csv. Where --real and --train are one folder, its test and training splits are meant. The
     report is report.html, with the same numbers in report.json, and prompt_INFO.csv, which CheXGenBench reads. Every
     figure has an interval and stands beside the same of real images. For research use only, not for clinical use.
     """
+    use_threads(threads)
     from gen.core.errors import BadInput, GenError
     from gen.core.files import require_free_space, write_json, write_text
     from gen.evaluate.chexgenbench import PROMPT_INFO, write_prompt_info

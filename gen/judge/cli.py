@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from gen.core.threads import use_threads
+
 
 @click.command("judge")
 @click.argument("config", type=click.Path(path_type=Path))
@@ -72,10 +74,15 @@ def train_reference(data: Path, out: Path, judge: Path | None, device: str) -> N
     show_default=True,
     help="From when sex, view and age group are said.",
 )
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free]."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cuda, cuda:N, mps or cpu.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
 @click.option("--quiet", is_flag=True, help="No remarks.")
-def describe(images: tuple[Path, ...], spec: str, sure: float, device: str, as_json: bool, quiet: bool) -> None:
+def describe(
+    images: tuple[Path, ...], spec: str, sure: float, threads: int | None, device: str, as_json: bool, quiet: bool
+) -> None:
     """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), as a prompt with the probabilities behind it.
 
     A finding with a star is more likely there than not, and stands in the prompt. One that the judge was not shown to
@@ -83,6 +90,7 @@ def describe(images: tuple[Path, ...], spec: str, sure: float, device: str, as_j
     outlines of heart and lungs, whatever the judge says. SPEC is a judge's folder, a folder of transformers (classifier
     or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
+    use_threads(threads)
     from gen.core.radiograph import read_radiograph
     from gen.judge.describe import ANATOMY, chests_of, lines_of, unreliable
     from gen.judge.describe import describe as say

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gen.core.bundled import pip_install
 from gen.core.errors import BadInput, EnvironmentLacks
 from gen.core.files import read_json, sha256_file
 from gen.core.terms import standard_name
@@ -158,7 +159,7 @@ def _xrv(spec: str, device: str) -> ForeignJudge:
     try:
         models = importlib.import_module("torchxrayvision.models")
     except ImportError as error:
-        raise EnvironmentLacks("torchxrayvision is not installed", hint="pip install 'cxr-gen[xrv]'") from error
+        raise EnvironmentLacks("torchxrayvision is not installed", hint=pip_install("cxr-gen[xrv]")) from error
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file

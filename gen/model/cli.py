@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from gen.core.terms import RACES, SEXES, VIEWS
+from gen.core.threads import use_threads
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 TRAIN_GROUP = "cxr_gen.train"  # of entry points: further verbs of `gen train`
@@ -57,12 +58,15 @@ DEFAULT_OUT = Path("outputs/samples")
 @click.option("--size", type=click.IntRange(8, 4096), help="Pixels a side [default: the model's].")
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cuda, cuda:N, mps or cpu.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free]."
+)
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
 @click.option("--attention", default="auto", show_default=True, help="auto, xformers, sdpa or eager.")
 @click.option("--dry-run", is_flag=True, help="Show what would be made, and make nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
-def sample(out: Path, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> None:
+def sample(out: Path, threads: int | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Make radiographs from a prompt, with a model folder.
 
     Image k of a call is decided by --seed and k alone. The folder that they are written to is a data set: metadata.csv
@@ -70,6 +74,7 @@ def sample(out: Path, dry_run: bool, as_json: bool, quiet: bool, **options: Any)
     """
     from gen.model.sampling.job import Item, Job, read_job, run_job
 
+    use_threads(threads)
     job = Job(**options)
     log = None if quiet else partial(click.echo, err=True)
 
@@ -88,12 +93,12 @@ def sample(out: Path, dry_run: bool, as_json: bool, quiet: bool, **options: Any)
         for item in read_job(job, log).items:
             print_line(f"{item.k}\t{item.request.prompt}", facts(item))
         return
-    with _stopped_like_ctrl_c():
+    with stopped_like_ctrl_c():
         run_job(job, out, on_image=print_image, log=log)
 
 
 @contextmanager
-def _stopped_like_ctrl_c() -> Iterator[None]:
+def stopped_like_ctrl_c() -> Iterator[None]:
     """Let SIGTERM (a cluster's or a container's stop) end the work as Ctrl-C does: what is finished is listed."""
     import signal
 

@@ -192,5 +192,5 @@ def test_a_cluster_that_lost_all_its_nodes_ends_the_job_in_words(
 
 def test_without_ray_the_remedy_is_named(toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EnvironmentLacks, match=r"pip install 'cxr-gen\[ray\]'"):
+    with pytest.raises(EnvironmentLacks, match=r"pip install -c \S+constraints.txt 'cxr-gen\[ray\]'"):
         make_dataset(toy_job(tmp_path / "set", toy_model), executor="ray", quiet=True)

@@ -85,7 +85,7 @@ def test_another_anode_needs_spekpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delitem(sys.modules, "spekpy", raising=False)
     monkeypatch.setattr(builtins, "__import__", without_spekpy)
-    with pytest.raises(EnvironmentLacks, match=r"pip install 'cxr-gen\[spectra\]'"):
+    with pytest.raises(EnvironmentLacks, match=r"pip install -c \S+constraints.txt 'cxr-gen\[spectra\]'"):
         spekpy_spectrum(120)
 
 
