@@ -53,7 +53,7 @@ class EntryPointGroup(click.Group):
         for name in self.list_commands(ctx):
             try:
                 command = self.get_command(ctx, name)
-                rows.append((name, command.get_short_help_str(limit=90) if command else ""))
+                rows.append((name, command.get_short_help_str(limit=1000) if command else ""))
             except GenError as error:
                 rows.append((name, f"(not available: {error.message})"))
         if rows:

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from gen import __version__
+from gen.core.bundled import PINS, pip_install
 from gen.core.errors import EnvironmentLacks, GenError
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "xformers", "gradio", "pydicom", "numpy")
@@ -66,6 +67,7 @@ def examine(model: Path | None) -> Iterator[Check]:
     yield _python()
     yield Check("platform", f"{platform.platform()}, {os.cpu_count()} cores, {_processor()}")
     yield Check("packages", ", ".join(f"{name} {_version(name) or '-'}" for name in PACKAGES))
+    yield _guarded("pins", _pins)
     for name, look in (("torch", _torch), ("torchvision", _torchvision), ("device", _device), ("disk", _disk)):
         yield _guarded(name, look)
     yield _in_child("training", __name__, "_training")
@@ -132,6 +134,17 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _pins() -> Check:
+    """Which packages have another version than the tested one: no problem by itself, and the first thing to look at."""
+    lines = PINS.read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    found = {name: version.partition("+")[0] for name in tested if (version := _version(name)) is not None}
+    drifted = [f"{name} {found[name]} (tested: {tested[name]})" for name in found if found[name] != tested[name]]
+    if not drifted:
+        return Check("pins", f"all {len(found)} packages have the tested versions")
+    return Check("pins", f"{len(drifted)} drifted from the tested set: {', '.join(drifted)}; {pip_install('cxr-gen')}")
 
 
 def _python() -> Check:

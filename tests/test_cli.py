@@ -16,6 +16,7 @@ from types import ModuleType
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import gen
 from gen import cli
@@ -260,3 +261,26 @@ def test_doctor_names_the_processor_on_which_a_trial_does_not_end_well(
     check = _in_child("training", module, function, patience_s=patience_s)
     assert (check.name, check.detail) == ("training", detail)
     assert f"{words} {_processor()}" in str(check.problem)
+
+
+def test_the_help_cuts_no_sentence() -> None:
+    listed = "".join(CliRunner().invoke(cli.gen, ["--help"], obj={}).output.split())  # lines end at hyphens too
+    for name in cli.gen.list_commands(click.Context(cli.gen)):
+        command = cli.gen.get_command(click.Context(cli.gen), name)
+        assert command is not None
+        first = " ".join((command.help or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+        assert "".join(first.split()) in listed
+    assert "..." not in listed.replace("COMMAND[ARGS]...", "")
+
+
+def test_versions_that_drifted_from_the_tested_set_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gen import doctor
+
+    versions = {"torch": "2.15.0", "numpy": doctor._version("numpy")}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    drifted = doctor._pins()
+    assert drifted.problem is None
+    assert "1 drifted from the tested set: torch 2.15.0 (tested: " in drifted.detail
+    assert "constraints.txt" in drifted.detail
+    monkeypatch.setattr(doctor, "_version", {"numpy": versions["numpy"]}.get)
+    assert doctor._pins().detail == "all 1 packages have the tested versions"
