@@ -20,15 +20,22 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("auto", "xformers", "sdpa", "eager")
 
 
+def check_names(*, device: str = "auto", dtype: str = "auto", attention: str = "auto") -> None:
+    """Raise BadInput for a word that is none of the choices, before torch is imported."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise BadInput(f"unknown device {device!r}", hint="use auto, cuda, cuda:N, mps or cpu")
+    require_choice("dtype", dtype, DTYPES)
+    require_choice("attention", attention, ATTENTIONS)
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """The device for ``name``: "auto" (CUDA, then MPS, then CPU), "cuda", "cuda:1", "mps" or "cpu".
 
     BadInput for another word; EnvironmentLacks, with the reason, for a device that is asked for and not there.
     """
+    check_names(device=name)
     import torch
 
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise BadInput(f"unknown device {name!r}", hint="use auto, cuda, cuda:N, mps or cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)

@@ -20,6 +20,7 @@ from gen.language.study import Study
 from gen.language.tokens import token_counter
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 from gen.model.capabilities import read_capabilities
+from gen.model.device import check_names
 from gen.model.folder import check_model_folder
 from gen.model.sampling.requests import Request, flags_to_study, read_request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
@@ -157,6 +158,9 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     """
     if not math.isfinite(job.guidance):  # nan lies in every range
         raise BadInput(f"--guidance {job.guidance} is not a number", hint="1 is no guidance")
+    check_names(device=job.device, dtype=job.dtype, attention=job.attention)
+    if job.guidance_interval and not 0 <= job.guidance_interval[0] < job.guidance_interval[1]:
+        raise BadInput(f"guidance_interval is {job.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
     if job.strength is not None and job.init is None:
         raise BadInput("--strength is given without --init", hint="name an image to start from")
     if job.prompts_file is not None and job.text:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.radiograph import read_radiograph
 from gen.core.run import derived_seed
@@ -54,3 +56,11 @@ def test_an_image_is_listed_when_who_gets_it_stops_the_job(toy_model: Path, tmp_
         run_job(toy_job(toy_model, count=3), tmp_path, on_image=stop)
     assert [row.extra["k"] for row in read_manifest(tmp_path).rows] == ["0"]
     assert not (tmp_path / "contact-sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"device": "gpu"}, {"dtype": "half"}, {"attention": "flash"}, {"guidance_interval": (6.0, 0.3)}]
+)
+def test_a_wrong_word_is_refused_before_anything_is_loaded(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=next(iter(wrong))):
+        read_job(Job(text="AP view.", model=tmp_path / "nowhere", **wrong))
