@@ -55,3 +55,4 @@ bundled_model = partial(_last_with, "model_index.json", "model", "name a model f
 bundled_judge = partial(_last_with, "judge.json", "judge", "name a judge's folder")
 bundled_anatomy = partial(_last_with, "anatomy.json", "anatomy network", "name the folder of one")
 bundled_frame = partial(_last_with, "frame.npz", "frame", "learn one with --new-frame")
+bundled_suppressor = partial(_last_with, "suppress.json", "bone suppression", "name a folder with --model")

@@ -1,0 +1,137 @@
+"""`gen suppress --evaluate`: how well bone is gone on pairs with a known truth, beside doing nothing and a blur.
+
+The pairs are a data set that `gen drr --pairs --masks auto` wrote. Its two images share their grey levels, so bone is
+their difference there. Intervals are over patients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from augment.suppress import measures
+from augment.suppress.folder import Suppressor
+from augment.suppress.separate import separate
+from gen.core.errors import BadInput
+from gen.core.manifest import Row, read_manifest
+from gen.core.markdown import table
+from gen.core.radiograph import read_radiograph
+from gen.statistics.intervals import Figure, bootstrap, members_of
+
+Method = Callable[[np.ndarray], np.ndarray]  # a radiograph, float32 (H, W) in [0, 1], to one without bone
+
+BONE, CLEAR = 0.03, 0.006  # log attenuation that bone adds: from there on it is bone, and up to there free of it
+_APART = 6  # pixels from the nearest bone, so that the blur of a measure does not reach it
+BLUR = 20.0  # pixels of a thousand: the standard deviation of the blur that stands for taking detail away
+_LEAST_CONTRAST = 0.01  # of the range: of a fainter lesion no ratio can be told
+# What is measured of an image, digits and what it means.
+NAMES = {
+    "psnr": (1, "PSNR in the lungs, dB"),
+    "ssim": (3, "SSIM in the lungs"),
+    "residual": (3, "signed residual where bone lies over the lungs (1: all left, 0: gone)"),
+    "residual_size": (3, "its size"),
+    "detail_loss": (3, "detail lost or changed in lung free of bone"),
+    "lesion": (3, "contrast of inserted lesions, share of the true one"),
+    "lesion_error": (3, "how far from 1 that is"),
+    "published": (3, "published ratio (whole image; not to be trusted)"),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """By method and name of a measure: float (N,), NaN where it cannot be had; ``patients`` are those of the images."""
+
+    patients: tuple[str, ...]
+    values: Mapping[str, Mapping[str, np.ndarray]]
+
+    def figure(self, method: str, name: str) -> Figure:
+        """The mean over patients, with a bootstrap interval over them."""
+        return self._bootstrap(self.values[method][name])
+
+    def difference(self, method: str, other: str, name: str) -> Figure:
+        """The paired difference of two methods."""
+        return self._bootstrap(self.values[method][name] - self.values[other][name])
+
+    def _bootstrap(self, values: np.ndarray) -> Figure:
+        known = np.flatnonzero(np.isfinite(values))
+        patients = [self.patients[i] for i in known]
+        means = np.array([values[known][members].mean() for members in members_of(patients)])
+        names = list(dict.fromkeys(patients))
+        if not names:
+            return Figure(np.nan, np.nan, np.nan, 0)
+        return bootstrap(names, lambda chosen: float(means[chosen].mean()))
+
+
+def methods_of(suppressor: Suppressor) -> dict[str, Method]:
+    """The network, and what every table has beside it."""
+    return {
+        "network": lambda pixels: separate(suppressor, pixels).soft,
+        "do nothing": lambda pixels: pixels,
+        "blur": lambda pixels: ndimage.gaussian_filter(pixels, BLUR * min(pixels.shape) / 1000),
+    }
+
+
+def evaluate(pairs: Path, methods: Mapping[str, Method], on_image: Callable[[], object] = lambda: None) -> Scores:
+    """Measure ``methods`` on the data set ``pairs``; BadInput where it has no soft images or no masks of the lungs."""
+    rows = read_manifest(pairs).rows
+    found: dict[str, dict[str, list[float]]] = {method: {name: [] for name in NAMES} for method in methods}
+    for row in rows:
+        for method, numbers in _image_scores(pairs, row, methods):
+            for name, value in numbers.items():
+                found[method][name].append(value)
+        on_image()
+    values = {method: {name: np.array(column) for name, column in each.items()} for method, each in found.items()}
+    return Scores(tuple(row.patient_id or row.file_name for row in rows), values)
+
+
+def table_of(scores: Scores) -> str:
+    """Markdown: a row a measure, a column a method."""
+    rows = [
+        [text, *(scores.figure(method, name).text(digits) for method in scores.values)]
+        for name, (digits, text) in NAMES.items()
+    ]
+    return table(["mean over patients [95 %]", *scores.values], rows)
+
+
+def _image_scores(folder: Path, row: Row, methods: Mapping[str, Method]) -> Iterator[tuple[str, dict[str, float]]]:
+    soft_name, bone_name = (row.extra.get(f"{name}_file_name") for name in ("soft", "bone"))
+    if not soft_name or not bone_name:
+        raise BadInput(f"{folder}: {row.file_name} has no image without bone", hint="gen drr --pairs --masks auto")
+    image, soft, shown = (read_radiograph(path).pixels for path in (row.file, folder / soft_name, folder / bone_name))
+    truth = json.loads((folder / f"truth/{row.file.stem}.json").read_bytes())
+    added = shown * truth["display"]["bone_white"]
+    masks = {path.stem: read_radiograph(path).pixels > 0.5 for path in (folder / f"masks/{row.file.stem}").glob("*")}
+    lungs = np.any([mask for name, mask in masks.items() if name.startswith("lung")] or [np.zeros(1, bool)], axis=0)
+    if lungs.shape != image.shape:
+        raise BadInput(f"{folder}: {row.file_name} has no mask of the lungs", hint="gen drr --pairs --masks auto")
+    bone = image - soft
+    ribs = lungs & (added >= BONE)
+    free = lungs & (ndimage.distance_transform_edt(added <= CLEAR) > _APART)
+    lesions = [mask for name, mask in masks.items() if name.startswith(("nodule", "mass"))]
+    true = [measures.contrast(soft, lesion) for lesion in lesions]
+    for method, apply in methods.items():
+        predicted = apply(image)
+        residual = measures.signed_residual(predicted, soft, bone, ribs)
+        kept = [
+            measures.contrast(predicted, lesion) / contrast
+            for lesion, contrast in zip(lesions, true, strict=True)
+            if abs(contrast) >= _LEAST_CONTRAST
+        ]
+        yield (
+            method,
+            {
+                "psnr": measures.psnr(predicted, soft, lungs),
+                "ssim": measures.ssim(predicted, soft, lungs),
+                "residual": residual,
+                "residual_size": abs(residual),
+                "detail_loss": measures.detail_loss(predicted, soft, free),
+                "lesion": float(np.mean(kept)) if kept else np.nan,
+                "lesion_error": float(np.mean(np.abs(np.array(kept) - 1))) if kept else np.nan,
+                "published": measures.published_ratio(predicted, soft, bone),
+            },
+        )

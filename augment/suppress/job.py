@@ -1,0 +1,192 @@
+"""A job of `gen suppress`: many radiographs into one folder; whole files only, and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from augment.suppress.derived import derived_dicom, secondary_capture
+from augment.suppress.folder import Suppressor, load_suppressor
+from augment.suppress.separate import separate
+from gen.core.errors import BadInput, GenError
+from gen.core.files import sha256_file, write_bytes
+from gen.core.radiograph import Radiograph, png_bytes, read_radiograph
+from gen.core.run import open_run, read_log
+
+if TYPE_CHECKING:
+    from gen.anatomy.folder import Anatomy
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+MARK = "bone_suppressed"  # key of a PNG's text
+_LITTLE_BONE = 0.004  # of the range, on average: what the network finds where bone was taken away before
+_SERIES = "bone suppressed by a network, not for clinical use"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of each image; saved as config.yaml of the folder.
+
+    ``strength``: the share of the bone that is taken away. ``bone``: write it, too. ``format``: "png" or "dicom".
+    ``check``: refuse what the anatomy network does not take for one upright frontal chest.
+    """
+
+    strength: float = 1.0
+    bone: bool = False
+    format: str = "png"
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class Done:
+    """How many images the folder has, one line for each that failed, and one for each that should be looked at."""
+
+    images: int
+    failures: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def find_images(inputs: Sequence[Path]) -> dict[str, Path]:
+    """Files by the name that their results have, without a suffix: those named, and those in named folders.
+
+    A file of a folder keeps its place there. Raises BadInput for what is not there, for a folder without images and
+    for two files that would have the same result.
+    """
+    found: dict[str, Path] = {}
+    for given in inputs:
+        if not given.exists():
+            raise BadInput(f"{given}: no such file or folder")
+        inside = [path for path in sorted(given.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        if given.is_dir() and not inside:
+            raise BadInput(f"{given}: no image in it", hint=f"files end in {', '.join(SUFFIXES)}")
+        for path in inside if given.is_dir() else [given]:
+            place = path.relative_to(given) if given.is_dir() else Path(path.name)
+            name = place.with_suffix("").as_posix()
+            if (other := found.setdefault(name, path)).resolve() != path.resolve():
+                raise BadInput(f"{other} and {path} would both become {name}", hint="give one of them to another --out")
+    return found
+
+
+def run_job(
+    job: Job,
+    inputs: Sequence[Path],
+    out: Path,
+    model: Path | None = None,
+    *,
+    device: str = "auto",
+    command: Sequence[str] = (),
+    on_image: Callable[[Mapping[str, Any]], None],
+    quiet: bool = False,
+) -> Done:
+    """Make what is missing of ``inputs`` in ``out``: soft/, and bone/ where it is asked for.
+
+    ``on_image`` gets the line of each image that is made. An image that cannot be read or is refused is listed, and the
+    rest goes on. BadInput where ``out`` holds another job, or one of the images.
+    """
+    from tqdm import tqdm
+
+    from gen.model.device import pick_device
+
+    images = find_images(inputs)
+    for path in images.values():
+        if path.resolve().is_relative_to(out.resolve()):
+            raise BadInput(f"{path} lies in --out {out}", hint="results go into a folder of their own")
+    suppressor = load_suppressor(model, pick_device(device))
+    anatomy, warnings, failures = _anatomy(job, quiet), [], []
+    with open_run(out, job, command=command, model=suppressor.digest) as run:
+        lines = {line["name"]: line for line in read_log(out) if "name" in line}
+        bar = tqdm(images.items(), unit="image", disable=quiet, leave=False)
+        made = 0
+        for name, path in bar:
+            try:
+                source = sha256_file(path)
+                if name in lines and lines[name]["source"] == source and _is_whole(out, lines[name]):
+                    made += 1
+                    continue
+                line = _make(job, suppressor, anatomy, path, name, source, out)
+            except OSError as error:
+                failures.append(f"{path}: {error.strerror or error}")
+            except GenError as error:
+                failures.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            else:
+                made += 1
+                run.log(**line)
+                warnings += [f"{path}: {line['warning']}"] if line["warning"] else []
+                bar.clear()
+                on_image(line)
+        for text in failures:
+            run.log(failed=text)
+    return Done(made, tuple(failures), tuple(warnings))
+
+
+def _anatomy(job: Job, quiet: bool) -> Anatomy | None:
+    """The bundled anatomy network; None where it is not asked for, or not there."""
+    import click
+
+    from gen.anatomy.folder import load_anatomy
+
+    if not job.check:
+        return None
+    try:
+        return load_anatomy()
+    except BadInput as error:
+        if not quiet:
+            click.echo(f"warning: {error.message}, so laterals and other pictures are not told apart", err=True)
+        return None
+
+
+def _make(
+    job: Job, suppressor: Suppressor, anatomy: Anatomy | None, path: Path, name: str, source: str, out: Path
+) -> dict[str, Any]:
+    image = read_radiograph(path)
+    if image.provenance.get(MARK):
+        raise BadInput(f"{path}: its bone was suppressed before", hint="give the original")
+    if anatomy is not None:
+        from gen.anatomy.reading import read_anatomy
+
+        if reason := next(iter(read_anatomy(anatomy, [image.pixels]))).refused:
+            raise BadInput(f"{path}: {reason}", hint="--no-check makes it all the same")
+    parts = separate(suppressor, image.pixels, job.strength)
+    told = {MARK: "estimated", "bone_suppression": suppressor.digest, "strength": f"{job.strength:g}"}
+    told |= {"source_sha256": source, "bone_suppressed_by": f"cxr-gen {version('cxr-gen')}"}
+    files = {}
+    for part in ("soft", "bone") if job.bone else ("soft",):
+        provenance = {**image.provenance, **told, "shows": part}
+        made = replace(image, pixels=getattr(parts, part), provenance=provenance)
+        file = f"{part}/{name}.{'png' if job.format == 'png' else 'dcm'}"
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / file, _encoded(job, made, path, name))
+        files[file] = sha256_file(out / file)
+    little = job.strength and float(np.mean(parts.bone)) < _LITTLE_BONE * job.strength
+    warning = "hardly any bone was found; was it taken away before?" if little else ""
+    return {"name": name, "file": str(path), "source": source, "files": files, "warning": warning}
+
+
+def _encoded(job: Job, image: Radiograph, path: Path, name: str) -> bytes:
+    bits, dicom = _bits(path)
+    if job.format == "png":
+        return png_bytes(image, 8 if bits == 8 else 16)
+    what = f"{image.provenance['shows']}: {_SERIES}"
+    return derived_dicom(path, image, bits, what) if dicom else secondary_capture(image, bits, name, what)
+
+
+def _bits(path: Path) -> tuple[int, bool]:
+    """How many bits a pixel of the file has, 8 to 16, and whether it is DICOM."""
+    with path.open("rb") as stream:
+        if stream.read(132)[128:] == b"DICM":
+            import pydicom
+
+            stored = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["BitsStored"]).BitsStored
+            return min(max(int(stored), 8), 16), True
+    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        return (16 if picture.mode.startswith("I") else 8), False
+
+
+def _is_whole(out: Path, line: Mapping[str, Any]) -> bool:
+    files = line["files"]
+    return all((out / name).is_file() and sha256_file(out / name) == digest for name, digest in files.items())
