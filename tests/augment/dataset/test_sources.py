@@ -351,14 +351,14 @@ def test_the_twins_of_a_projection_are_its_own(toy_model: Path, chest_files: Pat
     assert isinstance(modelled, GenError), "a model's image has none, and is better missing than without"
     for projections in (Projections(), Projections("share", 0.5)):
         with pytest.raises(
-            BadInput, match="nothing installed makes 'soft' of an image of the model; installed: organs"
+            BadInput, match="nothing installed makes 'bone' of an image of the model; installed: organs, soft"
         ):
-            open_source(config(toy_model, twins=["soft"], projections=projections))
+            open_source(config(toy_model, twins=["bone"], projections=projections))
 
 
 @pytest.mark.usefixtures("installed")
 def test_unknown_twins_are_refused_with_what_there_is(toy_model: Path) -> None:
-    listed = "installed: broken, negative, organs, smaller; projections have soft and bone"
+    listed = "installed: broken, negative, organs, smaller, soft; projections have soft and bone"
     with pytest.raises(BadInput, match=f"twins: nothing installed makes 'bonless' of an image; {listed}"):
         open_source(config(toy_model, twins=["bonless"]))
     for twins, reason in ((["negative", "negative"], "names one twice"), (["../x"], "a twin cannot be called")):
