@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-if TYPE_CHECKING:
-    from augment.suppress.separate import Separated, suppress_bone
-
-__all__ = ["Separated", "suppress_bone"]
+_HOME = "augment.suppress.separate"
+_PUBLIC = ("Separated", "suppress_bone")
 
 
 def __getattr__(name: str) -> Any:
-    """What is public, loaded when it is asked for: torch takes seconds."""
-    if name not in __all__:
+    """A public name, from where it lives: only who asks for one waits for torch."""
+    if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from augment.suppress import separate
-
-    return getattr(separate, name)
+    return getattr(import_module(_HOME), name)

@@ -58,3 +58,12 @@ def test_what_is_no_radiograph_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=why):
         separate(toy_suppressor, image, strength)
+
+
+def test_the_package_gives_what_is_public_and_nothing_else() -> None:
+    from augment import suppress
+    from augment.suppress.separate import suppress_bone
+
+    assert suppress.suppress_bone is suppress_bone
+    with pytest.raises(AttributeError, match="no attribute 'anything'"):
+        _ = suppress.anything
