@@ -22,11 +22,12 @@ from gen.core.errors import GenError
 from gen.core.files import write_json
 from gen.core.manifest import Row, read_manifest
 from gen.core.markdown import table
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import derived_seed
 from gen.data.loader import pixel_cache
 from gen.data.split import patient_of, split_rows
 from gen.evaluate.evaluation import plain
+from gen.images.reader import read_radiograph
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import model_hash
 

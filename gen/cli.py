@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -16,7 +17,7 @@ import click
 
 from gen import __version__
 from gen.core.bundled import pip_install
-from gen.core.errors import EnvironmentLacks, GenError
+from gen.core.errors import EnvironmentLacks, GenError, Remark
 
 COMMAND_GROUP = "cxr_gen.commands"
 
@@ -85,6 +86,10 @@ def gen(ctx: click.Context, debug: bool) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``gen`` with ``args`` (default: the command line) and exit: 0, 1, 2, 3 or 130 as gen/core/errors.py says."""
     settings = {"debug": False}
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *rest, **more: (
+        f"warning: {_one_line(message)}\n" if issubclass(category, Remark) else plain(message, category, *rest, **more)
+    )
     try:
         result = gen.main(args=args, prog_name="gen", standalone_mode=False, obj=settings)
         code = result if isinstance(result, int) else 0  # an int is what ctx.exit() was given

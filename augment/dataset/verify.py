@@ -41,7 +41,7 @@ from augment.dataset.shards.records import Entry, planned_study, row_id
 from augment.dataset.shards.samples import STATES, sample_json
 from gen.core.errors import GenError
 from gen.core.manifest import METADATA, Row
-from gen.core.radiograph import read_image
+from gen.images.reader import read_image
 
 _LISTED = 5  # things of one kind that are named in a line
 

@@ -20,8 +20,8 @@ from benchmarks import common
 from gen.core.config import load_config
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
-from gen.core.radiograph import read_radiograph
 from gen.data.split import patient_of
+from gen.images.reader import read_radiograph
 from gen.judge.config import JudgeConfig
 from gen.judge.judge import Judge, load_judge
 from gen.judge.labels import targets_of

@@ -23,8 +23,9 @@ from gen.anatomy.reading import Reading, label_map, read_anatomy
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file, sha256_file, write_json, write_text
 from gen.core.manifest import METADATA, SPLITS, Row, read_manifest, write_manifest
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import open_run, read_log
+from gen.images.reader import read_radiograph
 
 if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy

@@ -38,3 +38,7 @@ class EnvironmentLacks(GenError):
     """The machine lacks something: a package, a device, disk space before the start."""
 
     exit_code = 3
+
+
+class Remark(UserWarning):
+    """What was read or done all the same, and is worth a look; the command line prints it as one line."""

@@ -178,7 +178,7 @@ def _label_problems(row: Row) -> Iterator[str]:
 
 
 def _image_problems(row: Row) -> Iterator[str]:
-    from gen.core.radiograph import read_radiograph
+    from gen.images.reader import read_radiograph
 
     try:
         height, width = read_radiograph(row.file).pixels.shape

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.core.files import atomic_file
-from gen.core.radiograph import pad_to_square, read_radiograph, resize
+from gen.core.radiograph import pad_to_square, resize
+from gen.images.reader import read_radiograph
 
 if TYPE_CHECKING:
     import torch

@@ -19,11 +19,12 @@ from gen.core.bundled import bundled_frame
 from gen.core.errors import BadInput
 from gen.core.files import read_json, sha256_file, write_json, write_text
 from gen.core.manifest import Manifest, Row, read_manifest, split_of, write_manifest
-from gen.core.radiograph import Radiograph, pad_to_square, read_radiograph, resize, write_png
+from gen.core.radiograph import Radiograph, pad_to_square, resize, write_png
 from gen.core.run import open_run
 from gen.data import clean
 from gen.data.frame import SIDE, Frame, align, fit_frame, to_canonical
 from gen.data.split import data_digest, patient_of
+from gen.images.reader import read_radiograph
 
 Item = TypeVar("Item")
 Scales = dict[str, list[float]]  # by measure, the two bounds between its levels

@@ -19,9 +19,9 @@ import numpy as np
 from gen.core.errors import BadInput
 from gen.core.files import atomic_file, sha256_file, write_json
 from gen.core.manifest import Row, scan_manifest, split_of
-from gen.core.radiograph import read_radiograph
 from gen.data.loader import to_pixels_u8
 from gen.data.split import patient_of
+from gen.images.reader import read_radiograph
 
 REFUSE_BELOW = 64  # images: two halves of 32, in which five nearest neighbours are hardly near any more
 WARN_BELOW = 500

@@ -91,7 +91,7 @@ def describe(
     or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
     use_threads(threads)
-    from gen.core.radiograph import read_radiograph
+    from gen.images.reader import read_radiograph
     from gen.judge.describe import ANATOMY, chests_of, lines_of, unreliable
     from gen.judge.describe import describe as say
     from gen.judge.plugins import open_judge

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.core.errors import BadInput
-from gen.core.radiograph import read_radiograph
 from gen.data.split import patient_of
+from gen.images.reader import read_radiograph
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row

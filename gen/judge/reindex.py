@@ -12,9 +12,9 @@ import numpy as np
 from gen.core.errors import BadInput
 from gen.core.files import staged_folder, write_json, write_text
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.data.loader import evenly, to_pixels_u8
 from gen.data.split import split_rows
+from gen.images.reader import read_radiograph
 from gen.judge.calibrate import CALIBRATION
 from gen.judge.card import about_index
 from gen.judge.folder import HEADS, JUDGE, TRUNK

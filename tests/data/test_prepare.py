@@ -18,11 +18,12 @@ from PIL import Image
 from gen.core.bundled import bundled_frame
 from gen.core.errors import BadInput
 from gen.core.manifest import Manifest, Row, read_manifest, write_manifest
-from gen.core.radiograph import Radiograph, read_radiograph, resize, write_png
+from gen.core.radiograph import Radiograph, resize, write_png
 from gen.data import clean
 from gen.data.cli import data
 from gen.data.frame import LIMITS, SIDE, Frame, align, fit_frame, matrices, to_canonical
 from gen.data.prepare import LEFT_OUT, MEASURED_AT, PrepareConfig, prepare, small_image
+from gen.images.reader import read_radiograph
 
 
 def chest(seed: int, side: int = 96) -> np.ndarray:

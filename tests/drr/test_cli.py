@@ -18,8 +18,8 @@ from drr import job
 from drr.cli import drr
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.data.rows import labels_of, study_of
+from gen.images.reader import read_radiograph
 from gen.language.render import render as say
 from tests.dciodvfy import dicom_errors
 

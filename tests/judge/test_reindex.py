@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from gen.core.errors import BadInput
 from gen.core.files import verify_folder
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.data.split import split_rows
+from gen.images.reader import read_radiograph
 from gen.judge.cli import train_reference
 from gen.judge.judge import Judge, load_judge
 from gen.judge.plugins import open_judge

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from gen.core.errors import BadInput
 from gen.core.files import verify_folder
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
 from gen.data.split import split_rows
+from gen.images.reader import read_radiograph
 from gen.judge import train
 from gen.judge.fakes import RECONSTRUCTION_SHARE, SAMPLE_SHARE, Fakes, fake_sources_of
 from gen.judge.judge import load_judge

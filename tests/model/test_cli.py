@@ -18,8 +18,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import derived_seed
+from gen.images.reader import read_radiograph
 
 from .conftest import CONFIGS, Ended, make_data
 

@@ -16,9 +16,9 @@ from augment.dataset.gates.calibration import RealImage
 from gen.anatomy.reading import read_anatomy
 from gen.core.errors import BadInput
 from gen.core.files import write_text
-from gen.core.radiograph import read_radiograph
 from gen.data.rows import study_of
 from gen.data.split import patient_of
+from gen.images.reader import read_radiograph
 from gen.judge.labels import finding_states
 from gen.judge.readings import AnyJudge, Judgement
 from gen.judge.reference import Reference, hashed

@@ -19,9 +19,9 @@ from gen.core.dicom import dicom_bytes
 from gen.core.errors import GenError
 from gen.core.files import write_bytes
 from gen.core.manifest import Row, write_manifest
-from gen.core.radiograph import read_image
 from gen.core.terms import require_choice
 from gen.data.rows import labels_of
+from gen.images.reader import read_image
 from gen.language.study import Study
 from gen.model.sampling.results import SOURCE
 

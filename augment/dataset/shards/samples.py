@@ -15,7 +15,8 @@ from typing import Any
 
 from augment.dataset.shards.records import Made, record_of
 from gen.core.errors import BadInput, GenError
-from gen.core.radiograph import Radiograph, png_bytes, read_image
+from gen.core.radiograph import Radiograph, png_bytes
+from gen.images.reader import read_image
 
 STATES = {"present": "findings", "absent": "absent", "uncertain": "uncertain"}  # to the columns of metadata.csv
 NUMBERS = ("number", "attempt", "substitute", "width", "height")

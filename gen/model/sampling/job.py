@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
 from gen.core.files import require_free_space
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import derived_seed
+from gen.images.reader import read_radiograph
 from gen.language.study import Study
 from gen.language.tokens import token_counter
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH

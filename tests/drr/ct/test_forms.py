@@ -19,7 +19,7 @@ from drr.ct.reader import read_volume
 from drr.ct.volume import Volume
 from gen.core.errors import GenError
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
+from gen.images.reader import read_radiograph
 
 Make = Callable[[Path, Volume], Path]
 LPS = np.array((-1.0, -1, 1))

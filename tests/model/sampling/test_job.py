@@ -10,8 +10,8 @@ import pytest
 
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.core.run import derived_seed
+from gen.images.reader import read_radiograph
 from gen.model.cli import sample as command
 from gen.model.sampling.job import Job, read_job, run_job, sample_job
 from gen.model.sampling.pipeline import load_pipeline

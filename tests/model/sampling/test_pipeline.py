@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput, GenError
 from gen.core.noise import standard_normal
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, write_png
+from gen.images.reader import read_radiograph
 from gen.language.tokens import token_counter
 from gen.model.sampling.pipeline import TEXTS_KEPT, Pipeline, describe, load_pipeline, sample
 from gen.model.training.denoiser_network import Denoiser

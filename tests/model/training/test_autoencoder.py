@@ -15,10 +15,10 @@ from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
 from gen.core.files import newest_verified, sha256_file
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
 from gen.data.loader import to_model_range, to_pixels_u8
 from gen.data.split import split_rows
+from gen.images.reader import read_radiograph
 from gen.model.folder import load_autoencoder
 from gen.model.training.autoencoder import (
     AutoencoderConfig,

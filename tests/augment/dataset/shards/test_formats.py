@@ -20,7 +20,8 @@ from augment.dataset.shards.records import DRR, MODEL, Entry
 from augment.dataset.shards.samples import sample_of
 from gen.core.errors import BadInput, GenError
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import Radiograph, read_radiograph
+from gen.core.radiograph import Radiograph
+from gen.images.reader import read_radiograph
 from tests.dciodvfy import dicom_errors
 
 IMAGES = 14
