@@ -52,7 +52,9 @@ def decode_with_gdcm(dataset: Any) -> np.ndarray:
     copy = pydicom.dataset.FileDataset("", {}, file_meta=dataset.file_meta, preamble=b"\0" * 128)
     for keyword in (*_PIXEL_MODULE, "SOPClassUID", "SOPInstanceUID"):
         if keyword in dataset:
-            copy[keyword] = dataset[keyword]
+            setattr(copy, keyword, dataset[keyword].value)
+    if copy.PhotometricInterpretation == "MONOCHROME1":  # ITK would invert it; the stored values are asked for
+        copy.PhotometricInterpretation = "MONOCHROME2"
     # GDCM sets the locale of the whole process to "C".
     shown, language = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_ALL)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

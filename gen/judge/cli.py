@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import click
 
+from gen.core.errors import GenError, Remark
 from gen.core.threads import use_threads
 
 
@@ -103,8 +105,18 @@ def describe(
         click.echo(f"judge {judge.name} ({judge.fingerprint})", err=True)
         if judge.findings and not figures:
             click.echo("warning: it comes without figures on held-out images, so nobody knows what to trust", err=True)
+    if quiet:
+        warnings.simplefilter("ignore", Remark)
+    unread = []
     for path in images:
-        pixels = read_radiograph(path).pixels
+        try:
+            pixels = read_radiograph(path).pixels
+        except GenError as error:  # one bad file is no reason to leave the others unread
+            if len(images) == 1:
+                raise
+            click.echo(f"error: {error}", err=True)
+            unread.append(str(path))
+            continue
         [prediction] = judge.predict([pixels])
         said = {**say(prediction, unreliable(figures), sure), "chest": chest_of(pixels)}
         if not quiet and said["quality"].get("anatomy", 1) < ANATOMY:
@@ -113,3 +125,5 @@ def describe(
             click.echo(json.dumps({"file": str(path), **said}, ensure_ascii=False))
         else:
             click.echo("\n".join([f"{path}: {lines_of(said)[0]}", *lines_of(said)[1:]]))
+    if unread:
+        raise GenError(f"{len(unread)} of {len(images)} images could not be read: {', '.join(unread)}")

@@ -168,9 +168,9 @@ def test_a_missing_decoder_is_the_environments_fault(tmp_path: Path, monkeypatch
 
 
 def test_dicom_tells_spacing_and_that_it_is_synthetic_and_nothing_about_the_patient(tmp_path: Path) -> None:
-    elements = {"ImagerPixelSpacing": [0.2, 0.1], "SyntheticData": "YES", "PatientName": "Doe^Jane", "PatientID": "42"}
+    elements = {"ImagerPixelSpacing": [0.2, 0.2], "SyntheticData": "YES", "PatientName": "Doe^Jane", "PatientID": "42"}
     read = read_radiograph(dicom(tmp_path / "a", anatomy(8), 8, **elements))
-    assert read.spacing_mm == (0.2, 0.1)
+    assert read.spacing_mm == (0.2, 0.2)
     assert read.provenance["synthetic"] == "yes"
     assert not any("Doe" in value or value == "42" for value in read.provenance.values())
 
@@ -182,7 +182,8 @@ def test_dicom_that_is_no_single_grey_image_is_refused(tmp_path: Path) -> None:
         "frames": {"NumberOfFrames": 2, "PixelData": grey.tobytes() * 2},
         "megapixels": {"Rows": 60000, "Columns": 60000},
         "no pixels": {"Rows": 0},
-        "not greyscale": {"PhotometricInterpretation": "PALETTE COLOR"},
+        "not greyscale": {"PhotometricInterpretation": "HSV"},
+        "Palette": {"PhotometricInterpretation": "PALETTE COLOR"},
         "no window": {"WindowCenter": 5, "WindowWidth": 0},
         "FANCY": {"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "FANCY"},
         "cannot be read": {"PixelData": grey.tobytes()[:-50]},
