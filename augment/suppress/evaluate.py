@@ -20,7 +20,7 @@ from augment.suppress.separate import separate
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
 from gen.core.markdown import table
-from gen.core.radiograph import read_radiograph
+from gen.images.reader import read_radiograph
 from gen.statistics.intervals import Figure, bootstrap, members_of
 
 Method = Callable[[np.ndarray], np.ndarray]  # a radiograph, float32 (H, W) in [0, 1], to one without bone

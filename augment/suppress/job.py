@@ -16,8 +16,9 @@ from augment.suppress.folder import Suppressor, load_suppressor
 from augment.suppress.separate import separate
 from gen.core.errors import BadInput, GenError
 from gen.core.files import sha256_file, write_bytes
-from gen.core.radiograph import Radiograph, png_bytes, read_radiograph
+from gen.core.radiograph import Radiograph, png_bytes
 from gen.core.run import open_run, read_log
+from gen.images.reader import read_radiograph
 
 if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy

@@ -16,7 +16,7 @@ from augment.suppress.evaluate import NAMES, Scores, evaluate
 from drr.job import Job, run_job
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest, write_manifest
-from gen.core.radiograph import read_radiograph
+from gen.images.reader import read_radiograph
 
 
 @pytest.fixture(scope="module")

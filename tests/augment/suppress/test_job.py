@@ -18,7 +18,8 @@ from augment.suppress.job import MARK, find_images
 from gen.core.dicom import dicom_bytes
 from gen.core.errors import BadInput, GenError
 from gen.core.files import sha256_file
-from gen.core.radiograph import Radiograph, read_radiograph, write_png
+from gen.core.radiograph import Radiograph, write_png
+from gen.images.reader import read_radiograph
 from tests.augment.suppress.conftest import drawn_image
 from tests.dciodvfy import dicom_errors
 
