@@ -50,17 +50,17 @@ def patient_figures(readings: Readings, targets: Targets, rows: Sequence[Row], m
     probabilities = {"female": readings.female, "AP": readings.ap, "child": readings.child}
     figures: dict[str, Any] = {
         "findings": {
-            name: _binary_figures(readings.findings[:, j], targets.binary[:, j], patients)
+            name: binary_figures(readings.findings[:, j], targets.binary[:, j], patients)
             for j, name in enumerate(readings.names)
         },
-        **{name: _binary_figures(probabilities[name], labels[name], patients) for name in PATIENT},
+        **{name: binary_figures(probabilities[name], labels[name], patients) for name in PATIENT},
         "always_the_median_age_error_years": _mean(np.abs(median_age - targets.age), patients),
         "groups": {
             name: group_figures(readings, targets, patients, inside) for name, inside in members_by_group(rows).items()
         },
     }
     nih = np.array([row.source == NIH for row in rows])
-    figures["child_within_nih"] = _binary_figures(readings.child[nih], labels["child"][nih], _of(patients, nih))
+    figures["child_within_nih"] = binary_figures(readings.child[nih], labels["child"][nih], _of(patients, nih))
     return figures
 
 
@@ -172,7 +172,9 @@ def copy_figures(
     return figures
 
 
-def _binary_figures(probabilities: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> dict[str, Any]:
+def binary_figures(probabilities: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> dict[str, Any]:
+    """Of one finding's ``probabilities`` and ``labels`` (N,), NaN unknown: counts, AUROC and Brier score with their
+    intervals, calibration error."""
     return {
         "positive": int((labels == 1).sum()),
         "negative": int((labels == 0).sum()),

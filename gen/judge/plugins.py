@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from gen.core.errors import BadInput, EnvironmentLacks
 from gen.core.files import read_json, sha256_file
 from gen.core.terms import standard_name
 from gen.judge.folder import JUDGE
-from gen.judge.judge import Judge, load_judge
+from gen.judge.judge import FIGURES, Judge, load_judge
 from gen.judge.readings import AnyJudge, Readings, batches, blank, join
 from gen.model.folder import check_weights
 from gen.model.parts import load_weights, quiet
@@ -30,19 +30,25 @@ if TYPE_CHECKING:
     import torch
 
 XRV = "xrv:"
+THRESHOLDS = "thresholds.json"  # of a transformers folder that has some: finding -> probability
 XRV_SIZE = 224  # pixels: torchxrayvision's DenseNets
 _CONVERT = "save_file(xrv.models.DenseNet(weights=NAME).state_dict(), FILE) of safetensors.torch makes one"
 
 
 @dataclass(frozen=True)
 class ForeignJudge(AnyJudge):
-    """A network that is not ours. ``run`` takes uint8 (n, size, size) to findings (n, F) and embeddings (n, E)."""
+    """A network that is no judge of ours. ``run`` takes uint8 (n, size, size) to findings (n, F), embeddings (n, E).
+
+    ``thresholds`` and ``figures`` are empty but for the folder of `gen classify train`, which holds its own.
+    """
 
     name: str
     fingerprint: str
     findings: tuple[str, ...]
     size: int
     run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     def read(
         self, pixels: np.ndarray | Sequence[np.ndarray], *, on_images: Callable[[int], object] = lambda count: None
@@ -75,8 +81,10 @@ def open_judge(spec: str = "", *, device: str = "auto") -> AnyJudge:
 
 
 def thresholds_of(judge: AnyJudge) -> Mapping[str, float]:
-    """The probability from which ``judge`` calls each finding present; of one without calibration none: 0.5 counts."""
-    return judge.calibration.thresholds if isinstance(judge, Judge) else {}
+    """The probability from which ``judge`` calls each finding present; of one without thresholds none: 0.5 counts."""
+    if isinstance(judge, Judge):
+        return judge.calibration.thresholds
+    return judge.thresholds if isinstance(judge, ForeignJudge) else {}
 
 
 @quiet()
@@ -93,7 +101,7 @@ def _transformers(folder: Path, device: str) -> ForeignJudge:
     network = load_weights(AutoModelForImageClassification if classifies else AutoModel, folder).eval()
     place = pick_device(device)
     network.to(place)
-    size, mean, std = _preprocessing(folder, config)
+    size, mean, std = preprocessing(folder, config)
     channels = int(getattr(network.config, "num_channels", 3))
     labels = [str(network.config.id2label[i]) for i in range(network.config.num_labels)] if classifies else []
     columns = _columns(labels)
@@ -118,8 +126,18 @@ def _transformers(folder: Path, device: str) -> ForeignJudge:
 
     # Size and mean decide the numbers too: a folder in which they changed is another judge.
     files = [folder / "config.json", folder / "preprocessor_config.json", *sorted(folder.glob("*.safetensors"))]
-    fingerprint = _hash(*(path for path in files if path.is_file()))
-    return ForeignJudge(folder.resolve().name, fingerprint, tuple(columns), size, run)
+    fingerprint = _hash(*(path for path in (*files, folder / THRESHOLDS) if path.is_file()))
+    figures = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
+    return ForeignJudge(folder.resolve().name, fingerprint, tuple(columns), size, run, read_thresholds(folder), figures)
+
+
+def read_thresholds(folder: Path) -> dict[str, float]:
+    """Finding -> the probability from which it is called present, as ``folder`` says; empty where it is silent."""
+    path = folder / THRESHOLDS
+    found = read_json(path) if path.is_file() else {}
+    if not all(isinstance(value, float) and 0 <= value <= 1 for value in found.values()):
+        raise BadInput(f"{path} holds something else than probabilities", hint="copy the folder again, whole")
+    return found
 
 
 def _pooled(hidden: torch.Tensor) -> torch.Tensor:
@@ -127,7 +145,7 @@ def _pooled(hidden: torch.Tensor) -> torch.Tensor:
     return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden[:, 0]
 
 
-def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[int, torch.Tensor, torch.Tensor]:
+def preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[int, torch.Tensor, torch.Tensor]:
     """Side in pixels, mean and standard deviation (3,) that it was trained with; ImageNet's where it is silent."""
     import torch
 

@@ -26,6 +26,7 @@ from gen.judge.folder import write_network
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, contrast, patch_side, raw_scores
 from gen.model.cpu import memory_format
+from gen.model.training.losses import masked_cross_entropy
 from gen.model.training.session import Session, refused_by_the_library
 from gen.statistics.scores import auroc, mean_auroc
 
@@ -181,15 +182,6 @@ def loss_terms(
         "quality": masked_cross_entropy(outputs["quality"], target["quality"]),
         "artefact": functional.binary_cross_entropy_with_logits(patches, fake.expand_as(patches)),
     }
-
-
-def masked_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross-entropy over the entries whose target is not NaN; 0, with a gradient of 0, where none is."""
-    from torch.nn import functional
-
-    known = ~targets.isnan()
-    each = functional.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
-    return (each * known).sum() / known.sum().clamp(min=1)
 
 
 def validation_scores(network: JudgeNetwork, pixels_u8: np.ndarray, targets: Targets) -> dict[str, float]:

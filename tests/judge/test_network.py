@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from gen.data.loader import Augmentation
 from gen.judge.network import JudgeNetwork, JudgeShape, contrast, patch_side, raw_scores, texture_branch
-from gen.judge.train import loss_terms, masked_cross_entropy, two_views
+from gen.judge.train import loss_terms, two_views
+from gen.model.training.losses import masked_cross_entropy
 
 TOY = JudgeShape(stem=4, hidden_sizes=[8, 8], depths=[1, 1], embedding=8, quality=4, texture=[4, 4])
 

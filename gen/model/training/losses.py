@@ -87,3 +87,19 @@ def gradient_energy_ratio(output: torch.Tensor, target: torch.Tensor) -> torch.T
         for down, across in (gradients(output), gradients(target))
     )
     return top / bottom
+
+
+def masked_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, positive_weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean binary cross-entropy over the entries whose target is not NaN; 0, with a gradient of 0, where none is.
+
+    ``positive_weights`` (F,), if given, multiply the loss of the positives of each column of (N, F).
+    """
+    from torch.nn import functional
+
+    known = ~targets.isnan()
+    each = functional.binary_cross_entropy_with_logits(
+        logits, targets.nan_to_num(), reduction="none", pos_weight=positive_weights
+    )
+    return (each * known).sum() / known.sum().clamp(min=1)

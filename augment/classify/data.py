@@ -1,0 +1,144 @@
+"""What a classifier learns from: real patients, or a share of them, and synthetic images, with labels and their masks.
+
+A label that is unknown or uncertain is NaN and carries no gradient. Which patients a share has is decided by a hash of
+seed and patient, so that a smaller share lies within a larger one and every arm of a comparison has the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from augment.classify.config import ClassifierConfig
+from gen.core.errors import BadInput
+from gen.core.manifest import read_manifest
+from gen.core.run import derived_seed
+from gen.core.terms import FINDINGS, standard_name, suggestion
+from gen.data.split import data_digest, patient_of, split_rows
+from gen.judge.labels import finding_states, judged_findings, targets_of, without_sources
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The rows of a training; ``synthetic`` (N,) tells which of ``train`` are. ``labels`` by split are float32 (N, F):
+    1, 0, or NaN where unknown."""
+
+    findings: tuple[str, ...]
+    train: tuple[Row, ...]
+    synthetic: np.ndarray
+    validation: tuple[Row, ...]
+    test: tuple[Row, ...]
+    labels: Mapping[str, np.ndarray]
+
+    @property
+    def digest(self) -> str:
+        """Of all rows that decide the weights."""
+        return data_digest({"train": self.train, "validation": self.validation})
+
+
+def read_learnt(config: ClassifierConfig) -> Learnt:
+    """Read the rows that ``config`` asks for. BadInput for sets without what is needed, each named with its folder."""
+    everything = split_rows(read_manifest(config.data))
+    real = without_sources(everything, config.leave_out)
+    synthetic = [row for folder in config.synthetic for row in synthetic_rows(folder, config.complete)]
+    if not config.fraction and not config.shots and not synthetic:
+        raise BadInput("fraction is 0 and synthetic is empty, so there is nothing to learn from")
+    findings = findings_to_learn(config, real["train"], synthetic)
+    chosen = few_patients(real["train"], findings, config) if config.shots else part(real["train"], config)
+    train = [*chosen, *synthetic]
+    rows = {"train": train, "validation": real["validation"], "test": everything["test"]}
+    labels = {split: labels_of_rows(listed, findings, config.complete) for split, listed in rows.items()}
+    require_both(labels["train"], findings, "what is learnt from")
+    require_both(labels["validation"], findings, f"the validation patients of {config.data}")
+    is_synthetic = np.arange(len(train)) >= len(chosen)
+    if config.shuffle_labels:
+        if not synthetic:
+            raise BadInput("shuffle_labels shuffles those of synthetic images, and there are none")
+        order = np.random.default_rng(derived_seed(config.seed, "shuffled labels")).permutation(len(synthetic))
+        labels["train"][is_synthetic] = labels["train"][is_synthetic][order]
+    return Learnt(findings, tuple(train), is_synthetic, tuple(rows["validation"]), tuple(rows["test"]), labels)
+
+
+def synthetic_rows(folder: str | Path, complete: Sequence[str]) -> list[Row]:
+    """The rows of a synthetic set that weights may learn from; BadInput where there is none, or none has a label."""
+    rows = [row for row in read_manifest(folder).rows if row.weights_may_learn]
+    if not rows:
+        raise BadInput(f"{folder} has no row with weights_may_learn = yes")
+    if not any(finding_states(row, complete) for row in rows):
+        raise BadInput(f"none of the {len(rows)} rows of {folder} has a label", hint="fill the column findings")
+    return rows
+
+
+def findings_to_learn(config: ClassifierConfig, real: Sequence[Row], synthetic: Sequence[Row]) -> tuple[str, ...]:
+    """The findings that ``config`` names, or those that both sets have ``least_images`` with and without.
+
+    BadInput for a name that is no finding, and where the vocabularies have nothing in common.
+    """
+    if config.findings:
+        names = [standard_name(name) for name in config.findings]
+        for given, name in zip(config.findings, names, strict=True):
+            if name is None:
+                raise BadInput(f"findings holds {given!r}, which is none", hint=suggestion(given, FINDINGS))
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+    both = [set(judged_findings(rows, config.complete, config.least_images)) for rows in (real, synthetic) if rows]
+    common = set.intersection(*both)
+    if not common:
+        said = " and ".join(", ".join(sorted(one)) or "nothing" for one in both)
+        raise BadInput(
+            f"no finding has {config.least_images} images with it and without it in every set: they have {said}",
+            hint="lower least_images, or name sets with one vocabulary",
+        )
+    return tuple(name for name in FINDINGS if name in common)
+
+
+def labels_of_rows(rows: Sequence[Row], findings: Sequence[str], complete: Sequence[str]) -> np.ndarray:
+    """float32 (N, F): 1 present, 0 absent, NaN unknown or uncertain."""
+    return targets_of(rows, findings, complete).binary[:, : len(findings)].copy()
+
+
+def require_both(labels: np.ndarray, findings: Sequence[str], what: str) -> None:
+    """BadInput, naming them, for ``findings`` of which ``what`` holds one class only."""
+    single = [
+        f"{name} ({int((column == 1).sum())} with, {int((column == 0).sum())} without)"
+        for name, column in zip(findings, labels.T, strict=True)
+        if not ((column == 1).any() and (column == 0).any())
+    ]
+    if single:
+        hint = "take them out of findings, or add images; what no row says is unknown, not absent"
+        raise BadInput(f"{what} has one class only of {', '.join(single)}", hint=hint)
+
+
+def hashed_order(patients: Sequence[str], seed: int) -> list[str]:
+    """Each of ``patients`` once, in the order of SHA-256 of seed and patient."""
+    return sorted(set(patients), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
+
+
+def part(rows: Sequence[Row], config: ClassifierConfig) -> list[Row]:
+    """The rows of ``config.fraction`` of the patients, in their order."""
+    order = hashed_order([patient_of(row) for row in rows], config.seed)
+    kept = set(order[: math.ceil(config.fraction * len(order))])
+    return [row for row in rows if patient_of(row) in kept]
+
+
+def few_patients(rows: Sequence[Row], findings: Sequence[str], config: ClassifierConfig) -> list[Row]:
+    """The rows of the first ``config.shots`` patients with each of ``findings``, and of as many without any of them."""
+    order = {patient: i for i, patient in enumerate(hashed_order([patient_of(row) for row in rows], config.seed))}
+    states = [finding_states(row, config.complete) for row in rows]
+    kept: set[str] = set()
+    for wanted in (*findings, None):
+        fitting = {
+            patient_of(row)
+            for row, known in zip(rows, states, strict=True)
+            if (known.get(wanted) if wanted is not None else not any(known.get(name) for name in findings))
+        }
+        kept |= set(sorted(fitting, key=order.__getitem__)[: config.shots])
+    return [row for row in rows if patient_of(row) in kept]
