@@ -13,8 +13,9 @@ import pytest
 from benchmarks import common
 from benchmarks.dataset import scale, speed
 from benchmarks.evaluation import interval_coverage, ladder, planted_copies
-from benchmarks.generator import autoencoder, fidelity, prompt_effect, sampling_speed, training_curve
+from benchmarks.generator import autoencoder, fidelity, prompt_effect, reader_sheet, sampling_speed, training_curve
 from benchmarks.judge import describe_calls
+from gen.core.errors import BadInput
 from gen.core.manifest import Row
 
 ROOT = Path(__file__).parents[1]
@@ -333,3 +334,51 @@ def test_the_larger_a_shard_the_less_of_the_batches_is_padding(monkeypatch: pyte
 
 def test_a_listed_set_has_all_its_shards(tmp_path: Path) -> None:
     assert 0 < scale.listing_seconds(tmp_path, 2000) < 5
+
+
+# --- the blind reader test
+
+
+def _rows(kind: str, count: int) -> list[Row]:
+    return [
+        Row(file=Path(f"/{kind}/{k}.png"), file_name=f"{kind}-{k}.png", patient_id=f"{kind} {k % 40}")
+        for k in range(count)
+    ]
+
+
+def test_the_sheet_shows_each_patient_once_in_an_order_that_tells_nothing() -> None:
+    kinds = {kind: _rows(kind, 60) for kind in reader_sheet.CHOICES}
+    drawn = reader_sheet.draw(kinds, 30, 0)
+    assert len({row.patient_id for _, row in drawn}) == len(drawn) == 60
+    assert [row.file_name for _, row in drawn] == [row.file_name for _, row in reader_sheet.draw(kinds, 30, 0)]
+    assert drawn != reader_sheet.draw(kinds, 30, 1)
+    first = sum(kind == "real" for kind, _ in drawn[:30])
+    assert 5 < first < 25
+    with pytest.raises(BadInput, match="40 patients, and 41"):
+        reader_sheet.draw(kinds, 41, 0)
+
+
+def test_the_page_does_not_know_what_is_real(levels: np.ndarray) -> None:
+    page = reader_sheet.page(list(levels[:4]))
+    assert page.count("data:image/png;base64,") == page.count("<form ") == 4
+    assert page.count('value="real"') == page.count('value="synthetic"') == 4
+    assert reader_sheet.page(list(levels[:4])) == page
+
+
+def test_answers_are_right_as_often_as_they_agree_with_the_key(tmp_path: Path) -> None:
+    key = [{"kind": reader_sheet.CHOICES[k % 2], "file": f"{k}.png"} for k in range(20)]
+    flipped = {"real": "synthetic", "synthetic": "real"}
+    for wrong in (0, 5, 20):
+        lines = ["image,answer,impossible"]
+        for k, entry in enumerate(key):
+            answer = flipped[entry["kind"]] if k < wrong else entry["kind"]
+            lines.append(f"{k + 1},{answer},{'yes' if k == 1 else 'no'}")
+        (tmp_path / "answers.csv").write_text("\n".join(lines) + "\n")
+        found = reader_sheet.score(key, reader_sheet.read_answers(tmp_path / "answers.csv", 20))
+        assert found.right.value == 1 - wrong / 20
+        assert found.named == ["2: 1.png"]
+        assert (found.impossible["synthetic"].value, found.impossible["real"].value) == (0.1, 0)
+    unanswered = dict.fromkeys(range(1, 21), ("", False))
+    assert reader_sheet.score(key, unanswered).right.n == 0
+    with pytest.raises(BadInput, match="images 1 to 21"):
+        reader_sheet.read_answers(tmp_path / "answers.csv", 21)
