@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import common
+from benchmarks.anatomy import ladder as anatomy_ladder
 from benchmarks.dataset import scale, speed
 from benchmarks.evaluation import interval_coverage, ladder, planted_copies
 from benchmarks.generator import autoencoder, fidelity, prompt_effect, reader_sheet, sampling_speed, training_curve
@@ -382,3 +383,22 @@ def test_answers_are_right_as_often_as_they_agree_with_the_key(tmp_path: Path) -
     assert reader_sheet.score(key, unanswered).right.n == 0
     with pytest.raises(BadInput, match="images 1 to 21"):
         reader_sheet.read_answers(tmp_path / "answers.csv", 21)
+
+
+# --- the ladder of the anatomy
+
+
+def test_damage_of_the_anatomy_is_what_it_is_called(levels: np.ndarray) -> None:
+    quartered = anatomy_ladder.quartered(levels)
+    assert not np.array_equal(quartered, levels)
+    four_times = levels
+    for _ in range(4):
+        four_times = anatomy_ladder.quartered(four_times)
+    assert np.array_equal(four_times, levels)
+    painted = anatomy_ladder.one_lunged(levels)
+    half = levels.shape[2] // 2
+    assert np.array_equal(painted[..., :half], levels[..., :half])
+    assert (painted[..., -half // 2 :].std((1, 2)) == 0).all()
+    for damage in (anatomy_ladder.blurred, anatomy_ladder.noisy, anatomy_ladder.warped):
+        assert damage(levels).shape == levels.shape
+        assert np.array_equal(damage(levels), damage(levels))

@@ -87,14 +87,15 @@ def anatomy_figures(anatomy: Anatomy, real: ImageSet, synthetic: ImageSet, on_pr
         done = on_progress(f"measuring {what} chests", len(frontal))
         parts = (images.pixels_u8[frontal[start : start + PART]] for start in range(0, len(frontal), PART))
         seen = [(each.measurements, each.refused) for part in parts for each in read_anatomy(anatomy, part, done)]
-        sides.append(
-            Measured(
-                _columns([measurements for measurements, _ in seen]),
-                tuple(images.units[k] for k in frontal),
-                tuple(refused for _, refused in seen),
-            )
-        )
+        sides.append(measured_of(seen, [images.units[k] for k in frontal]))
     return compare_anatomy(sides[0], sides[1], f"{anatomy.name} ({anatomy.fingerprint})")
+
+
+def measured_of(seen: Sequence[tuple[Measurements, str]], units: Sequence[str]) -> Measured:
+    """What was ``seen`` in images, measurements and why each was refused, with the patient of each."""
+    names = [field.name for field in dataclasses.fields(Measurements)]
+    values = {name: np.array([getattr(each, name) for each, _ in seen], np.float64) for name in names}
+    return Measured(values, tuple(units), tuple(refused for _, refused in seen))
 
 
 def compare_anatomy(real: Measured, synthetic: Measured, network: str) -> AnatomyFigures:
@@ -190,11 +191,6 @@ def _distances(
 def _mean(values: np.ndarray, units: Sequence[str]) -> Figure:
     known = ~np.isnan(values)
     return mean_of(values[known], [unit for unit, each in zip(units, known, strict=True) if each])
-
-
-def _columns(measured: Sequence[Measurements]) -> dict[str, np.ndarray]:
-    names = [field.name for field in dataclasses.fields(Measurements)]
-    return {name: np.array([getattr(each, name) for each in measured], np.float64) for name in names}
 
 
 def _kind_of(reason: str) -> str:
