@@ -28,7 +28,11 @@ def picture(i: int, *, ill: bool) -> np.ndarray:
         for amplitude, a, b, phase in zip(rng.random(5), *(rng.uniform(-3, 3, (2, 5))), rng.random(5), strict=True)
     )
     blob = np.exp(-((down - 0.3) ** 2 + (across - 0.6) ** 2) * 60)
-    return (0.35 + 0.08 * waves + 0.4 * ill * blob + rng.random((SIDE, SIDE)) * 0.05).clip(0, 1).astype(np.float32)
+    return (
+        (0.1 + 0.4 * down + 0.08 * waves + 0.4 * ill * blob + rng.random((SIDE, SIDE)) * 0.05)
+        .clip(0, 1)
+        .astype(np.float32)
+    )
 
 
 def make_real(folder: Path) -> Path:

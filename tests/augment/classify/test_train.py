@@ -22,10 +22,10 @@ from augment.classify.train import out_of_patience, partners, train_classifier
 from gen.core.errors import BadInput
 from gen.core.files import verify_folder
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.core.run import read_log
 from gen.data.loader import to_pixels_u8
 from gen.data.split import split_rows
+from gen.images.reader import read_radiograph
 from gen.judge.describe import unreliable
 from gen.judge.plugins import open_judge, thresholds_of
 from gen.model.training import session
