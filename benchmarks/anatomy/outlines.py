@@ -30,7 +30,7 @@ COLOURS = {
     "left lung": (120, 255, 120),
     "heart": (255, 90, 90),
     "right clavicle": (255, 220, 80),
-    "left clavicle": (255, 160, 40),
+    "left clavicle": (255, 120, 255),
 }
 
 
