@@ -25,7 +25,8 @@ class Drawing:
     """How far examples differ from their pair. There are flips, unlike elsewhere: bone is bone on either side.
 
     ``zoom``: pixels of a pair to one of the example, at least and at most. ``lung_weight``: of the lungs in the loss,
-    where everything else in the picture has 1.
+    where everything else in the picture has 1; ``bone_weight`` times that where bone lies over them: bone is rare, and
+    an error in absolute terms is least where too little of it is found.
     """
 
     least_zoom: float = number(0.7, above=0)
@@ -33,6 +34,7 @@ class Drawing:
     turn_degrees: float = number(6.0, least=0)
     objects: float = number(3.0, least=0)  # a crop, on average
     lung_weight: float = number(3.0, least=0)
+    bone_weight: float = number(3.0, least=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,10 @@ def draw_example(paths: Sequence[Path], place: int, seed: int, size: int, how: D
     )
     for _ in range(rng.poisson(how.objects)):
         _put_object(soft, rng)
-    weight = np.where(regions & LEFT_OUT, 0, 1 + (how.lung_weight - 1) * ((regions & LUNG) > 0)).astype(np.float32)
+    weight = np.where(region(regions, "lungs"), how.lung_weight, 1) * np.where(
+        region(regions, "bone"), how.bone_weight, 1
+    )
+    weight = np.where(regions & LEFT_OUT, 0, weight).astype(np.float32)
     return Example(*_display(soft, added, curve, rng), weight)
 
 

@@ -53,13 +53,16 @@ def test_an_example_is_a_function_of_seed_and_place(paths: dict[float, Path]) ->
 def test_what_is_left_out_has_no_weight(tmp_path: Path) -> None:
     made = pair(0.5)
     made[2, :100] = LUNG | LEFT_OUT
+    made[2, 150:] = LUNG | BONE
     np.save(tmp_path / "pair.npy", made)
     weights = {
         float(weight)
         for place in range(20)
-        for weight in np.unique(draw_example([tmp_path / "pair.npy"], place, 0, 64, Drawing(lung_weight=3)).weight)
+        for weight in np.unique(
+            draw_example([tmp_path / "pair.npy"], place, 0, 64, Drawing(lung_weight=3, bone_weight=2)).weight
+        )
     }
-    assert weights == {0.0, 1.0, 3.0}
+    assert weights == {0.0, 1.0, 3.0, 6.0}
 
 
 def test_regions_of_the_lungs_are_told_apart() -> None:
