@@ -17,7 +17,7 @@ from augment.suppress.evaluate import BLUR
 from augment.suppress.folder import load_suppressor
 from augment.suppress.separate import separate
 from benchmarks import common
-from gen.core.radiograph import read_radiograph
+from gen.images.reader import read_radiograph
 
 _BORDER = 32  # pixels with a bright fringe, from the README of the data
 _DETAIL = 15.0

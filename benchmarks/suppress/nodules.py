@@ -20,7 +20,7 @@ from benchmarks import common
 from benchmarks.suppress.heldout import make_pairs
 from benchmarks.suppress.peer import load_peer
 from gen.core.manifest import read_manifest
-from gen.core.radiograph import read_radiograph
+from gen.images.reader import read_radiograph
 from gen.statistics.intervals import bootstrap, mean_of
 from gen.statistics.scores import auroc
 

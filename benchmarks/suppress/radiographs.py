@@ -14,7 +14,8 @@ from PIL import Image
 from augment.suppress.folder import load_suppressor
 from augment.suppress.separate import separate
 from benchmarks import common
-from gen.core.radiograph import pad_to_square, read_radiograph, resize
+from gen.core.radiograph import pad_to_square, resize
+from gen.images.reader import read_radiograph
 
 SOURCE = "nih-chestxray14"  # whose terms let its images be shown
 
