@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from gen.core.errors import BadInput, GenError
+from gen.core.errors import BadInput, GenError, Remark
 from gen.core.files import sha256_file
 from gen.core.manifest import SPLITS, Manifest, Row, scan_manifest
 from gen.core.terms import FINDINGS, SEXES, STATES, VIEWS, did_you_mean, standard_name
@@ -37,6 +38,8 @@ def check(folder: Path, as_json: bool) -> None:
     that do not contradict each other, and no patient may be in two splits. Each culprit is one line on stderr.
     """
     report = check_folder(folder)
+    for remark in report.remarks:
+        click.echo(f"warning: {remark}", err=True)
     for problem in report.problems:
         click.echo(problem, err=True)
     click.echo(json.dumps(report.to_json_dict(), ensure_ascii=False) if as_json else report.to_text())
@@ -81,18 +84,22 @@ def prepare(folder: Path, out: Path, size: int, like: Path | None, new_frame: bo
 
 @dataclass(frozen=True)
 class Report:
-    """What a folder holds: ``counts`` says of what -> of which value -> how many images, in a canonical order."""
+    """What a folder holds: ``counts`` says of what -> of which value -> how many images, in a canonical order.
+
+    ``problems`` are errors, one line each; ``remarks`` name images that are valid and odd, as nearly black ones are.
+    """
 
     folder: Path
     images: int
     patients: int
     counts: dict[str, dict[str, int]]
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def to_json_dict(self) -> dict[str, object]:
         """The report as plain types for JSON."""
         head = {"folder": str(self.folder), "images": self.images, "patients": self.patients}
-        return {**head, "counts": self.counts, "problems": list(self.problems)}
+        return {**head, "counts": self.counts, "problems": list(self.problems), "remarks": list(self.remarks)}
 
     def to_text(self) -> str:
         """The report as blocks of lines for people, one block for each kind of count."""
@@ -108,12 +115,17 @@ def check_folder(folder: Path) -> Report:
     from tqdm import tqdm
 
     manifest, problems = scan_manifest(folder)
-    for row in tqdm(manifest.rows, unit="image", disable=None, leave=False):
-        where = f"{row.split}/{row.file_name}" if row.split else row.file_name
-        problems += [f"{where}: {problem}" for problem in (*_label_problems(row), *_image_problems(row))]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", Remark)
+        for row in tqdm(manifest.rows, unit="image", disable=None, leave=False):
+            where = f"{row.split}/{row.file_name}" if row.split else row.file_name
+            problems += [f"{where}: {problem}" for problem in (*_label_problems(row), *_image_problems(row))]
+    remarks = tuple(str(each.message) for each in said if issubclass(each.category, Remark))
     problems += [*_split_problems(manifest), *_copies(manifest)]
     patients = {row.patient_id for row in manifest.rows if row.patient_id}
-    return Report(manifest.folder, len(manifest.rows), len(patients), count_rows(manifest.rows), tuple(problems))
+    return Report(
+        manifest.folder, len(manifest.rows), len(patients), count_rows(manifest.rows), tuple(problems), remarks
+    )
 
 
 def count_rows(rows: Sequence[Row]) -> dict[str, dict[str, int]]:

@@ -21,7 +21,16 @@ from gen.evaluate.alignment import Side, alignment, with_studies
 from gen.evaluate.diversity import diversity, label_of
 from gen.evaluate.extractors import Extractor, embed, extractor_of, judge_extractor
 from gen.evaluate.fidelity import fidelity
-from gen.evaluate.images import ImageSet, mismatches, overlap, read_images, reasons, require_apart, require_enough
+from gen.evaluate.images import (
+    ImageSet,
+    mismatches,
+    odd_greys,
+    overlap,
+    read_images,
+    reasons,
+    require_apart,
+    require_enough,
+)
 from gen.evaluate.privacy import PIXELS, Channel, OnProgress, privacy, privacy_by_index, rare_words
 from gen.language.render import render
 from gen.statistics.intervals import Figure
@@ -99,6 +108,7 @@ def evaluate(
     require_apart(real, synthetic)
     notes.warnings += require_enough(real, "real test" if one_folder else "real")
     notes.warnings += require_enough(synthetic, "synthetic")
+    notes.warnings += odd_greys(real, "real") + odd_greys(synthetic, "synthetic")
     train = None
     if request.train is not None:
         train = read_images(request.train, split="train" if one_folder else None, cache=request.cache)

@@ -21,13 +21,14 @@ from gen.core.files import atomic_file, sha256_file, write_json
 from gen.core.manifest import Row, scan_manifest, split_of
 from gen.data.loader import to_pixels_u8
 from gen.data.split import patient_of
+from gen.images.greys import remarks
 from gen.images.reader import read_radiograph
 
 REFUSE_BELOW = 64  # images: two halves of 32, in which five nearest neighbours are hardly near any more
 WARN_BELOW = 500
 FEWEST_PATIENTS = 16  # below, too few can be left out in turn for an interval
 FAINTEST = 8  # grey levels of 255 between the darkest and the brightest pixel; less shows nothing
-_FORMAT = 1  # of the cache; another one is another file
+_FORMAT = 2  # of the cache and of what the reader shows; another one is another file
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class ImageSet:
 
     ``sha256`` is that of an image's pixels, so the same picture in another file has the same one; ``sides`` are the
     longer sides in pixels as stored. ``excluded`` has a line for each row that is not in ``rows``, which starts with
-    the reason: unreadable (the row of the table), corrupt (the file), constant or duplicate.
+    the reason: unreadable (the row of the table), corrupt (the file), constant or duplicate. ``odd`` has a line for
+    each usable image that is nearly black, nearly white, flat or clipped.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class ImageSet:
     sha256: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     sides: tuple[int, ...] = ()
+    odd: tuple[str, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -96,6 +99,7 @@ def read_images(
             *known["excluded"],
         ),
         sides=tuple(known["sides"]),
+        odd=tuple(known["odd"]),
     )
 
 
@@ -127,6 +131,14 @@ def require_enough(
 def reasons(images: ImageSet) -> str:
     """The counts of excluded rows, as "2 corrupt, 1 duplicate", or "none"."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(images.counts.items())) or "none"
+
+
+def odd_greys(images: ImageSet, what: str) -> list[str]:
+    """A warning that names the images whose greys are odd, the first five of them; none where there are none."""
+    if not images.odd:
+        return []
+    more = f"; and {len(images.odd) - 5} more" if len(images.odd) > 5 else ""
+    return [f"{len(images.odd)} of {len(images.rows)} {what} images are odd: {'; '.join(images.odd[:5])}{more}"]
 
 
 def overlap(first: ImageSet, second: ImageSet) -> tuple[tuple[str, str], ...]:
@@ -183,6 +195,7 @@ def _read_all(rows: Sequence[Row], size: int, pixels: Path) -> dict[str, list[ob
     kept: list[object] = []
     sides: list[object] = []
     excluded: list[object] = []
+    odd: list[object] = []
     first: dict[str, str] = {}
     with atomic_file(pixels) as stream:
         for index, row in enumerate(tqdm(rows, desc="reading images", unit="image", leave=False)):
@@ -203,5 +216,6 @@ def _read_all(rows: Sequence[Row], size: int, pixels: Path) -> dict[str, list[ob
                 first[sha256] = row.file_name
                 kept.append(index)
                 sides.append(max(radiograph.pixels.shape))
+                odd += [f"{row.file_name} {remark}" for remark in remarks(radiograph.pixels)]
                 stream.write(pixels_u8.tobytes())
-    return {"kept": kept, "sha256": list(first), "excluded": excluded, "sides": sides}
+    return {"kept": kept, "sha256": list(first), "excluded": excluded, "sides": sides, "odd": odd}

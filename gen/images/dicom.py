@@ -39,6 +39,7 @@ def read_dicom(path: Path) -> Radiograph:
     if (header.get("NumberOfFrames") or 1) > 1:
         raise BadInput(f"a DICOM file of {header.NumberOfFrames} frames, and a radiograph has one")
     require_size(header.Columns, header.Rows)
+    _require_decoder(header.file_meta.TransferSyntaxUID)
     dataset = pydicom.dcmread(path)
     spacing, aspect = _pixel_sides(dataset, path)
     kind, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
@@ -60,10 +61,24 @@ def read_dicom(path: Path) -> Radiograph:
     return Radiograph(pixels, spacing, provenance)
 
 
-def _stored(dataset: Any) -> np.ndarray:
-    """The stored values (H, W), or (H, W, 3): of the bits of a pixel only those that belong to it."""
+def _is_of_gdcm(syntax: Any) -> bool:
+    return any(syntax.name.startswith(name) for name in _SYNTAXES_OF_GDCM)
+
+
+def _require_decoder(syntax: Any) -> None:
     from pydicom.pixels import get_decoder
 
+    try:
+        available = _is_of_gdcm(syntax) or get_decoder(syntax).is_available
+    except NotImplementedError:  # pydicom does not know the syntax at all
+        available = False
+    if not available:
+        hint = "decompress it first, with gdcmconv --raw or dcmdjpeg"
+        raise EnvironmentLacks(f"no decoder for {syntax.name} is installed", hint=hint)
+
+
+def _stored(dataset: Any) -> np.ndarray:
+    """The stored values (H, W), or (H, W, 3): of the bits of a pixel only those that belong to it."""
     syntax = dataset.file_meta.TransferSyntaxUID
     bits, low = dataset.BitsStored, dataset.get("HighBit", dataset.BitsStored - 1) + 1 - dataset.BitsStored
     if low:  # only old files may (PS3.5 8.1.1): the value sits higher in its word, above an overlay or nothing
@@ -73,16 +88,9 @@ def _stored(dataset: Any) -> np.ndarray:
         if syntax.is_encapsulated and not syntax.name.startswith("RLE"):
             raise BadInput(f"{named} in {syntax.name}", hint="decompress it first, with dcmdjpeg or gdcmconv --raw")
         dataset.BitsStored = bits + low
-    if any(syntax.name.startswith(name) for name in _SYNTAXES_OF_GDCM):
+    if _is_of_gdcm(syntax):
         values = decode_with_gdcm(dataset)
     else:
-        try:
-            available = get_decoder(syntax).is_available
-        except NotImplementedError:  # pydicom does not know the syntax at all
-            available = False
-        if not available:
-            hint = "decompress it first, with gdcmconv --raw or dcmdjpeg"
-            raise EnvironmentLacks(f"no decoder for {syntax.name} is installed", hint=hint)
         values = dataset.pixel_array
     dataset.BitsStored = bits
     return np.asarray(values >> low if low else values)

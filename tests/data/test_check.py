@@ -74,6 +74,7 @@ def test_a_sound_folder_is_counted(tmp_path: Path, rows: list[Row]) -> None:
             "weights_may_learn": {"yes": 1, "no": 2},
         },
         "problems": [],
+        "remarks": [],
     }
     text = run(str(tmp_path))
     assert text.stdout.startswith(f"3 images of 3 patients in {tmp_path}\n")

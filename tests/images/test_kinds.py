@@ -19,6 +19,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 from gen.core.errors import BadInput, EnvironmentLacks, Remark
 from gen.core.radiograph import Radiograph, png_bytes
+from gen.data.cli import check_folder
+from gen.evaluate.images import odd_greys, read_images
 from gen.images.reader import read_radiograph
 from gen.judge.cli import describe
 
@@ -350,3 +352,17 @@ def test_one_unreadable_file_does_not_hide_those_after_it(tmp_path: Path) -> Non
     assert ended.stdout.count(f"{good}: ") == 2
     assert str(bad) in ended.stderr
     assert "1 of 3 images could not be read" in str(ended.exception)
+
+
+def test_checking_and_evaluating_name_odd_images_each_time(tmp_path: Path) -> None:
+    png(tmp_path / "good.png", EIGHT)
+    png(tmp_path / "dark.png", EIGHT // 8)
+    (tmp_path / "metadata.csv").write_text("file_name\ngood.png\ndark.png\n")
+    report = check_folder(tmp_path)
+    assert report.problems == ()
+    assert [line for line in report.remarks if "dark.png is nearly black" in line] == list(report.remarks) != []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Remark)
+        for _ in range(2):  # the second time from the cache
+            [line] = odd_greys(read_images(tmp_path, 64, cache=tmp_path / "cache"), "real")
+            assert "1 of 2 real images are odd: dark.png is nearly black" in line
