@@ -88,10 +88,7 @@ def _stored(dataset: Any) -> np.ndarray:
         if syntax.is_encapsulated and not syntax.name.startswith("RLE"):
             raise BadInput(f"{named} in {syntax.name}", hint="decompress it first, with dcmdjpeg or gdcmconv --raw")
         dataset.BitsStored = bits + low
-    if _is_of_gdcm(syntax):
-        values = decode_with_gdcm(dataset)
-    else:
-        values = dataset.pixel_array
+    values = decode_with_gdcm(dataset) if _is_of_gdcm(syntax) else dataset.pixel_array
     dataset.BitsStored = bits
     return np.asarray(values >> low if low else values)
 
