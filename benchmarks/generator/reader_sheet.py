@@ -26,9 +26,9 @@ from benchmarks import common
 from gen.core.errors import BadInput
 from gen.core.files import read_json, write_json, write_text
 from gen.core.manifest import Row, read_manifest
-from gen.core.radiograph import read_radiograph
 from gen.core.run import derived_seed
 from gen.data.loader import to_pixels_u8
+from gen.images.reader import read_radiograph
 from gen.statistics.intervals import Figure, proportion
 
 PAGE, KEY, ANSWERS = "sheet.html", ".key.json", "answers.csv"
