@@ -1,10 +1,12 @@
-"""Dice of the anatomy network on the bodies that its config holds out: as rendered, and as films of random tone."""
+"""Dice on the bodies that the config holds out, as rendered and as films of random tone, and the speed of the network."""
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 import click
+import numpy as np
 
 from augment.anatomy.bodies import bodies_of
 from augment.anatomy.card import figures_table
@@ -15,6 +17,8 @@ from benchmarks import common
 from gen.anatomy.folder import load_anatomy
 from gen.core.config import load_config
 from gen.core.files import write_json
+
+REPEATS = 21
 
 
 @click.command()
@@ -30,12 +34,15 @@ def main(
     settings = load_config(AnatomyConfig, config, list(overrides))
     network = load_anatomy(anatomy)
     records = make_pool(settings, bodies_of(settings)["validation"])
+    image = np.random.default_rng(0).random((1, network.size, network.size), np.float32)
+    seconds = [common.timed(lambda: network.probabilities(image))[0] for _ in range(REPEATS)]
     figures = {
         name: dice_table(network, records, as_films=as_films, most=most)
         for name, as_films in (("as rendered", False), ("as films", True))
     }
     for name, each in figures.items():
         print(f"{network.name} ({network.fingerprint}), {name}\n\n{figures_table(each)}\n")
+    print(f"{statistics.median(seconds) * 1000:.0f} ms an image alone, median of {REPEATS}, on {common.processor()}")
     if json_file is not None:
         plain = {
             name: {group: {organ: figure.as_dict() for organ, figure in row.items()} for group, row in each.items()}
