@@ -57,7 +57,7 @@ class ClassifierConfig(TrainingConfig):
     # Against rare findings: "weights" of the loss, a "sampler" of images, or "mix" embeddings of one finding.
     balance: str = "none"
     patience: int = number(0, least=0)  # validations without a better one, after which it stops; 0: never
-    cache: str | None = None  # folder of decoded images, which several runs may share; None: in ``out``
+    cache: str | None = None  # folder of decoded images, which several runs may share; None: the user's
     images: int = number(20_000, above=0)
     learning_rate: float = number(1e-3, above=0)
     warmup: int = number(1_000, least=0)

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The rows that may be used: ``real`` by split, without the sources that are left out but for "test", and the
+    ``synthetic`` ones by folder. ``notes`` are what the guards had to say."""
+
+    real: Mapping[str, Sequence[Row]]
+    synthetic: Mapping[str, Sequence[Row]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Learnt:
     """The rows of a training; ``synthetic`` (N,) tells which of ``train`` are. ``labels`` by split are float32 (N, F):
     1, 0, or NaN where unknown."""
@@ -38,6 +48,7 @@ class Learnt:
     validation: tuple[Row, ...]
     test: tuple[Row, ...]
     labels: Mapping[str, np.ndarray]
+    notes: tuple[str, ...]
 
     @property
     def digest(self) -> str:
@@ -45,17 +56,24 @@ class Learnt:
         return data_digest({"train": self.train, "validation": self.validation})
 
 
-def read_learnt(config: ClassifierConfig) -> Learnt:
-    """Read the rows that ``config`` asks for. BadInput for sets without what is needed, each named with its folder."""
+def read_sources(config: ClassifierConfig, folders: Sequence[str]) -> Sources:
+    """The real rows of ``config`` and the synthetic ones in ``folders``; BadInput names the folder that is amiss."""
     everything = split_rows(read_manifest(config.data))
     real = without_sources(everything, config.leave_out)
-    synthetic = [row for folder in config.synthetic for row in synthetic_rows(folder, config.complete)]
+    synthetic = {folder: synthetic_rows(folder, config.complete) for folder in folders}
+    return Sources({**real, "test": everything["test"]}, synthetic)
+
+
+def learnt_of(config: ClassifierConfig, sources: Sources) -> Learnt:
+    """What ``config`` takes from ``sources``. BadInput for sets without what is needed."""
+    real = sources.real
+    synthetic = [row for folder in config.synthetic for row in sources.synthetic[folder]]
     if not config.fraction and not config.shots and not synthetic:
         raise BadInput("fraction is 0 and synthetic is empty, so there is nothing to learn from")
-    findings = findings_to_learn(config, real["train"], synthetic)
+    findings = findings_to_learn(config, [real["train"], *sources.synthetic.values()])
     chosen = few_patients(real["train"], findings, config) if config.shots else part(real["train"], config)
     train = [*chosen, *synthetic]
-    rows = {"train": train, "validation": real["validation"], "test": everything["test"]}
+    rows = {"train": train, "validation": real["validation"], "test": real["test"]}
     labels = {split: labels_of_rows(listed, findings, config.complete) for split, listed in rows.items()}
     require_both(labels["train"], findings, "what is learnt from")
     require_both(labels["validation"], findings, f"the validation patients of {config.data}")
@@ -65,7 +83,8 @@ def read_learnt(config: ClassifierConfig) -> Learnt:
             raise BadInput("shuffle_labels shuffles those of synthetic images, and there are none")
         order = np.random.default_rng(derived_seed(config.seed, "shuffled labels")).permutation(len(synthetic))
         labels["train"][is_synthetic] = labels["train"][is_synthetic][order]
-    return Learnt(findings, tuple(train), is_synthetic, tuple(rows["validation"]), tuple(rows["test"]), labels)
+    validation, test = tuple(rows["validation"]), tuple(rows["test"])
+    return Learnt(findings, tuple(train), is_synthetic, validation, test, labels, sources.notes)
 
 
 def synthetic_rows(folder: str | Path, complete: Sequence[str]) -> list[Row]:
@@ -78,8 +97,8 @@ def synthetic_rows(folder: str | Path, complete: Sequence[str]) -> list[Row]:
     return rows
 
 
-def findings_to_learn(config: ClassifierConfig, real: Sequence[Row], synthetic: Sequence[Row]) -> tuple[str, ...]:
-    """The findings that ``config`` names, or those that both sets have ``least_images`` with and without.
+def findings_to_learn(config: ClassifierConfig, sets: Sequence[Sequence[Row]]) -> tuple[str, ...]:
+    """The findings that ``config`` names, or those that all ``sets`` have ``least_images`` with and without.
 
     BadInput for a name that is no finding, and where the vocabularies have nothing in common.
     """
@@ -89,10 +108,10 @@ def findings_to_learn(config: ClassifierConfig, real: Sequence[Row], synthetic: 
             if name is None:
                 raise BadInput(f"findings holds {given!r}, which is none", hint=suggestion(given, FINDINGS))
         return tuple(dict.fromkeys(name for name in names if name is not None))
-    both = [set(judged_findings(rows, config.complete, config.least_images)) for rows in (real, synthetic) if rows]
-    common = set.intersection(*both)
+    every = [set(judged_findings(rows, config.complete, config.least_images)) for rows in sets]
+    common = set.intersection(*every)
     if not common:
-        said = " and ".join(", ".join(sorted(one)) or "nothing" for one in both)
+        said = " and ".join(", ".join(sorted(one)) or "nothing" for one in every)
         raise BadInput(
             f"no finding has {config.least_images} images with it and without it in every set: they have {said}",
             hint="lower least_images, or name sets with one vocabulary",

@@ -46,7 +46,12 @@ def finish(
     with staged_folder(folder) as stage:
         write_classifier(stage, classifier)
         write_json(stage / THRESHOLDS, {name: 0.5 if value is None else value for name, value in found.items()})
-        figures = {"start": start, "images": int(best.name.partition("-")[2]), **_figures(stage, learnt, config, cache)}
+        figures = {
+            "start": start,
+            "images": int(best.name.partition("-")[2]),
+            "notes": learnt.notes,
+            **_figures(stage, learnt, config, cache),
+        }
         write_json(stage / FIGURES, plain(figures))
     return folder
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from augment.classify.config import ACCEPTABLE, BALANCES, LEARN, NEAR, ClassifierConfig
-from augment.classify.data import Learnt, read_learnt
+from augment.classify.data import Learnt, Sources, learnt_of, read_sources
 from augment.classify.finish import BEST, finish
+from augment.classify.guards import cache_of, guarded
 from augment.classify.network import (
     HEAD,
     Classifier,
@@ -44,14 +45,16 @@ if TYPE_CHECKING:
 RAREST = 20.0  # the weight of a positive, at most
 
 
-def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), learnt: Learnt | None = None) -> Path:
+def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), sources: Sources | None = None) -> Path:
     """Train, or resume, in the run folder ``config.out``; the finished folder of transformers (averaged weights).
 
-    ``learnt`` is what `read_learnt` gives, where it is known already. Raises BadInput for data, folders or a config
-    that cannot be used, GenError for a loss that is not finite.
+    ``sources`` are those that the guards have passed; None: they are read and guarded here. Raises BadInput for data,
+    folders or a config that cannot be used, GenError for a loss that is not finite.
     """
     check(config)
-    learnt = read_learnt(config) if learnt is None else learnt
+    if sources is None:
+        sources = guarded(read_sources(config, config.synthetic), config)
+    learnt = learnt_of(config, sources)
     training = Session(config)
     if config.patience and training.accelerator.num_processes > 1:
         raise BadInput("patience is for a single process", hint="use patience=0 with several")
@@ -60,7 +63,7 @@ def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), lear
     start = weights_hash(network)
 
     with training.open(command, data=learnt.digest, start=start) as run:
-        cache = Path(config.cache or run.folder / "cache")
+        cache = cache_of(config)
         with training.accelerator.main_process_first():
             pixels = {name: pixel_cache(rows, config.size, cache) for name, rows in splits_of(learnt).items()}
 
@@ -80,6 +83,8 @@ def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), lear
         model = Classifier(prepared, bare.findings, bare.size, bare.mean, bare.std)
         order = order_of(learnt.train, config.seed, config.images_per_patient, config.balance == "sampler")
         weights = positive_weights(learnt.labels["train"]) if config.balance == "weights" else None
+        for note in learnt.notes:
+            training.print(note)
         training.print(f"{len(learnt.train)} images ({int(learnt.synthetic.sum())} synthetic) for {learnt.findings}")
 
         while True:

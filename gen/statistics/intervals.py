@@ -105,18 +105,35 @@ def bootstrap(units: Sequence[str], statistic: Statistic, draws: int = 1000, see
     For statistics that duplicates do not bias, such as an AUROC; a Fréchet or nearest-neighbour distance they do bias,
     and `jackknife` serves. A draw without a value (NaN: only one class was drawn) does not count.
     """
+    replicates = drawn(units, statistic, draws, seed)
+    return figure_of(replicates if len(set(units)) > 1 else replicates[:1], len(units))
+
+
+def drawn(units: Sequence[str], statistic: Statistic, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """``statistic`` of all items, and then of ``draws`` in which whole units are drawn anew: float64 (1 + draws, ...).
+
+    What a statistic returns as one array is drawn together, so that differences within it are paired.
+    """
     members = members_of(units)
     generator = np.random.default_rng(seed)
-    value = float(statistic(np.arange(len(units))))
-    found = [
-        float(statistic(np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])))
-        for _ in range(draws if members else 0)
-    ]
-    known = [number for number in found if not math.isnan(number)]
-    if math.isnan(value) or len(members) < 2 or len(known) < draws / 2:
-        return Figure(value, math.nan, math.nan, len(units))
+    found = [np.asarray(statistic(np.arange(len(units))), np.float64)]
+    for _ in range(draws if members else 0):
+        chosen = generator.integers(len(members), size=len(members))
+        found.append(np.asarray(statistic(np.concatenate([members[i] for i in chosen])), np.float64))
+    return np.stack(found)
+
+
+def figure_of(replicates: np.ndarray, n: int) -> Figure:
+    """The first of ``replicates`` (1 + draws,), as of `drawn`, with the percentile interval of the others.
+
+    The interval is unknown where half of the draws have no value.
+    """
+    value, others = float(replicates[0]), replicates[1:]
+    known = others[~np.isnan(others)]
+    if math.isnan(value) or not len(known) or len(known) < len(others) / 2:
+        return Figure(value, math.nan, math.nan, n)
     low, high = np.percentile(known, (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)))
-    return Figure(value, float(low), float(high), len(units))
+    return Figure(value, float(low), float(high), n)
 
 
 def jackknife(

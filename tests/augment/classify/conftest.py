@@ -29,7 +29,7 @@ def picture(i: int, *, ill: bool) -> np.ndarray:
     )
     blob = np.exp(-((down - 0.3) ** 2 + (across - 0.6) ** 2) * 60)
     return (
-        (0.1 + 0.4 * down + 0.08 * waves + 0.4 * ill * blob + rng.random((SIDE, SIDE)) * 0.05)
+        (0.15 + 0.2 * down + 0.06 * waves + 0.6 * ill * blob + rng.random((SIDE, SIDE)) * 0.05)
         .clip(0, 1)
         .astype(np.float32)
     )
@@ -84,13 +84,13 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def config(real: Path) -> Callable[..., ClassifierConfig]:
+def config(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ClassifierConfig]:
     """configs/classify_toy.yaml for a run folder and overrides, on the CPU in float32."""
 
+    here = [f"data={real}", f"cache={tmp_path_factory.mktemp('cache')}", "device=cpu", "dtype=float32"]
+
     def load(out: Path, *overrides: str) -> ClassifierConfig:
-        return load_config(
-            ClassifierConfig, CONFIG, [f"out={out}", f"data={real}", "device=cpu", "dtype=float32", *overrides]
-        )
+        return load_config(ClassifierConfig, CONFIG, [f"out={out}", *here, *overrides])
 
     return load
 

@@ -77,7 +77,7 @@ def test_the_folder_is_a_judge_and_its_figures_are_scikit_learns(toy_run: Path, 
 
 
 def test_it_learns_from_images_real_and_synthetic(synthetic: Path, config: Config, tmp_path: Path) -> None:
-    more = ("images=768", "learning_rate=1e-2", "validate_every=384", "checkpoint_every=768")
+    more = ("images=1536", "learning_rate=1e-2", "validate_every=384", "checkpoint_every=1536")
     for name, which in (("real", ()), ("synthetic", (f"synthetic=[{synthetic}]", "fraction=0"))):
         folder = train_classifier(config(tmp_path / name, *more, *which))
         figures = json.loads((folder / "figures.json").read_text())

@@ -1,0 +1,147 @@
+"""Guards against leakage, before any training: patients on two sides, test images among those to learn from, files by
+which a classifier could tell real from synthetic.
+
+Each is refused by name, or is dropped or accepted where the config says so, and then stands in the report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from augment.classify.config import ClassifierConfig
+from augment.classify.data import Sources
+from gen.core.errors import BadInput
+from gen.data.loader import evenly, pixel_cache
+from gen.data.split import patient_of
+from gen.evaluate.copies import SIDE, nearest_aligned, planted
+from gen.evaluate.images import cache_folder, digests
+from gen.images.reader import read_radiograph
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+
+PLANTED_COPIES = 20  # test images whose planted copies say how near a copy is
+CODEC_SHARE = 0.05  # how far the shares of a file format may differ between real and synthetic images
+SIZE_RATIO = 1.1  # and how far the medians of the longer sides
+
+
+def guarded(sources: Sources, config: ClassifierConfig, further: Mapping[str, Sequence[Row]] | None = None) -> Sources:
+    """``sources`` without what must not be learnt from, and with notes on it; ``further`` are test sets by name.
+
+    BadInput for what is neither dropped nor accepted by ``config``.
+    """
+    tests = {"test": sources.real["test"], **(further or {})}
+    real, synthetic = sources.real["train"], [row for rows in sources.synthetic.values() for row in rows]
+    require_other_patients([*real, *sources.real["validation"]], tests)
+    notes = [line for rows in sources.synthetic.values() for line in require_parity(real, rows, config.accept)]
+    dropped, lines = near_test_images([*real, *synthetic], tests, cache_of(config))
+    if dropped and config.near_duplicates == "refuse":
+        raise BadInput(
+            f"{len(dropped)} images to learn from show test images: {lines[0]}",
+            hint="take them out, or let near_duplicates=drop do it",
+        )
+    kept = {split: [row for row in rows if row.file not in dropped] for split, rows in sources.real.items()}
+    made = {folder: [row for row in rows if row.file not in dropped] for folder, rows in sources.synthetic.items()}
+    notes += [f"not learnt from: {line}" for line in lines]
+    return Sources({**kept, "test": sources.real["test"]}, made, (*sources.notes, *dict.fromkeys(notes)))
+
+
+def cache_of(config: ClassifierConfig) -> Path:
+    """The folder of decoded images, made for the user alone: they are patients' pictures."""
+    cache = Path(config.cache) if config.cache else cache_folder()
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return cache
+
+
+def require_other_patients(learnt: Sequence[Row], tests: Mapping[str, Sequence[Row]]) -> None:
+    """BadInput where a patient of a test set is also learnt from, or chosen by; patients are told by source and id."""
+    known = {(row.source, row.patient_id) for row in learnt if row.patient_id}
+    files = {row.file for row in learnt}
+    for name, rows in tests.items():
+        both = sorted({patient_of(row) for row in rows if (row.source, row.patient_id) in known or row.file in files})
+        if both:
+            raise BadInput(
+                f"{len(both)} patients of the test set {name} are also learnt from (the first is {both[0]})",
+                hint="a patient belongs to one side; take them out of one of the two",
+            )
+
+
+def near_test_images(
+    learnt: Sequence[Row], tests: Mapping[str, Sequence[Row]], cache: Path
+) -> tuple[set[Path], list[str]]:
+    """The files of ``learnt`` that show a test image, and a line for each: the same pixels, or as near as 95 % of
+    copies of test images are that were shifted, turned, toned and compressed."""
+    rows = [(name, row) for name, listed in tests.items() for row in listed]
+    if not rows or not learnt:
+        return set(), []
+    test_u8, learnt_u8 = pixel_cache([row for _, row in rows], SIDE, cache), pixel_cache(learnt, SIDE, cache)
+    found: dict[int, str] = {}
+    pictures = {digest: k for k, digest in enumerate(digests(test_u8))}
+    for i, digest in enumerate(digests(learnt_u8)):
+        if digest in pictures:
+            name, row = rows[pictures[digest]]
+            found[i] = f"{learnt[i].file_name} is {row.file_name} of the test set {name}, pixel for pixel"
+    limit = copy_limit(test_u8)
+    nearest = nearest_aligned(test_u8, learnt_u8)
+    for (name, row), distance, index in zip(rows, nearest.distance, nearest.index.tolist(), strict=True):
+        if distance <= limit:
+            found.setdefault(index, f"{learnt[index].file_name} is nearly {row.file_name} of the test set {name}")
+    return {learnt[i].file for i in found}, [found[i] for i in sorted(found)]
+
+
+def copy_limit(pixels_u8: np.ndarray) -> float:
+    """The distance below which 95 % of planted copies of ``pixels_u8`` (N, S, S) are, as in `gen.evaluate.privacy`."""
+    some = evenly(pixels_u8, PLANTED_COPIES)
+    copies = planted(some)["all of these"]
+    own = [nearest_aligned(copies[k : k + 1], some[k : k + 1]).distance[0] for k in range(len(some))]
+    return float(np.percentile(own, 95))
+
+
+def require_parity(real: Sequence[Row], synthetic: Sequence[Row], accept: Sequence[str]) -> list[str]:
+    """What differs between the files of real and synthetic images in codec and size; BadInput unless it is accepted.
+
+    A classifier learns the codec where it tells the two apart, and with it whatever labels are more frequent in one.
+    """
+    if not real or not synthetic:
+        return []
+    lines: list[tuple[str, str]] = []
+    shares = [_formats(rows) for rows in (real, synthetic)]
+    if max(abs(shares[0].get(kind, 0) - shares[1].get(kind, 0)) for kind in shares[0] | shares[1]) > CODEC_SHARE:
+        said = [", ".join(f"{share:.0%} {kind}" for kind, share in sorted(each.items())) for each in shares]
+        lines.append(("codec", f"real images are {said[0]}, synthetic ones {said[1]}"))
+    sides = [
+        float(np.median([_side(rows[i]) for i in evenly(np.arange(len(rows)), 200)])) for rows in (real, synthetic)
+    ]
+    if max(sides) > SIZE_RATIO * min(sides):
+        lines.append(("size", f"real images have {sides[0]:.0f} pixels a side and synthetic ones {sides[1]:.0f}"))
+    for word, line in lines:
+        if word not in accept:
+            raise BadInput(
+                f"{line}: a classifier would learn that",
+                hint="bring both to one format and size (gen data prepare), or accept it and have it reported: "
+                f"accept=[{','.join(sorted({*accept, word}))}]",
+            )
+    return [f"accepted: {line}" for _, line in lines]
+
+
+def _formats(rows: Sequence[Row]) -> dict[str, float]:
+    """The share of each file format, by the first bytes of the files: a suffix may lie."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        with row.file.open("rb") as stream:
+            head = stream.read(132)
+        kind = "PNG" if head[:4] == b"\x89PNG" else "JPEG" if head[:2] == b"\xff\xd8" else "DICOM"
+        counts[kind] += 1
+    return {kind: count / len(rows) for kind, count in counts.items()}
+
+
+def _side(row: Row) -> int:
+    """The longer side of an image in pixels, by the table where it says so."""
+    if row.width and row.height:
+        return max(row.width, row.height)
+    return max(read_radiograph(row.file).pixels.shape)
