@@ -1,4 +1,4 @@
-"""Dice on the bodies that the config holds out, as rendered and as films of random tone, and the speed of the network."""
+"""Dice on the bodies that the config holds out, as rendered and as films of random tone; the speed of the network."""
 
 from __future__ import annotations
 
