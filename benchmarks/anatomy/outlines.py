@@ -23,8 +23,8 @@ from gen.data.sources import NIH
 from gen.data.split import split_rows
 
 SIZE = 256
-ACROSS = 8
-LINE = 1.5  # pixels
+TILE, ACROSS = 176, 8  # pixels of an image on the sheet, images in a row
+LINE = 2.0  # pixels
 COLOURS = {
     "right lung": (80, 200, 255),
     "left lung": (120, 255, 120),
@@ -65,7 +65,7 @@ def main(data: Path, anatomy: Path | None, count: int, seed: int, figure: Path) 
     found = load_anatomy(anatomy).probabilities(pixels.astype(np.float32) / 255) >= 0.5
     tiles = []
     for k, (image, masks) in enumerate(zip(pixels, found, strict=True), start=1):
-        tile = Image.fromarray(outlined(image, masks))
+        tile = Image.fromarray(outlined(image, masks)).resize((TILE, TILE), Image.Resampling.BOX)
         ImageDraw.Draw(tile).text((4, 2), str(k), fill=(255, 255, 255))
         tiles.append(np.asarray(tile))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % ACROSS)
