@@ -1,4 +1,4 @@
-"""The plots of the report, as SVG: figures with their intervals, and distances of two sets with a threshold.
+"""The plots of reports, as SVG: figures with their intervals in rows and on lines, distances with a threshold.
 
 Colours are Okabe and Ito's (2008), told apart by the colour-blind; each series has a marker or a line style of its own.
 Equal numbers give equal bytes.
@@ -79,6 +79,39 @@ def distances(series: Mapping[str, Sequence[float]], label: str, threshold: floa
         axes.set_xlabel(label)
         axes.set_ylabel("share of images nearer")
         axes.legend(loc="lower right", frameon=False)
+        return canvas()
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, Numbers]]],
+    labels: tuple[str, str],
+    *,
+    logarithmic: bool = False,
+    diagonal: bool = False,
+) -> str:
+    """Each of ``series`` as a line through its points (x, figure), with intervals; ``labels`` are those of x and y.
+
+    logarithmic: the axis of x. diagonal: with the line y = x.
+    """
+    with _style():
+        axes, canvas = _axes(3.4)
+        for k, (name, points) in enumerate(series.items()):
+            colour, marker, line = STYLES[k % len(STYLES)] if len(series) <= len(STYLES) else (f"C{k}", "o", "-")
+            known = sorted(
+                ((x, figure) for x, figure in points if figure["value"] is not None), key=lambda point: point[0]
+            )
+            for x, figure in known:
+                if figure["low"] is not None and figure["high"] is not None:
+                    axes.plot([x, x], [figure["low"], figure["high"]], color=colour, linewidth=1.0, alpha=0.6)
+            values = [figure["value"] for _, figure in known]
+            axes.plot([x for x, _ in known], values, marker, linestyle=line, color=colour, markersize=4, label=name)
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+        if logarithmic:
+            axes.set_xscale("log")
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.legend(frameon=False, fontsize=8)
         return canvas()
 
 

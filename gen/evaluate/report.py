@@ -5,17 +5,13 @@ Pure functions of the results (as of `evaluation.evaluate`) and of the pictures 
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from gen.anatomy.measure import table
 from gen.evaluate.charts import distances, dots
 from gen.evaluate.evaluation import Picture, Pictures
+from gen.evaluate.page import bullets, html_table, image, page, plot, text, verdict_box, warning_box
 from gen.evaluate.privacy import PIXELS
 from gen.evaluate.verdict import count_text, figure_text, verdict
 
@@ -29,20 +25,6 @@ METRICS = {  # the key, how it is called, what is better, digits
 }
 _SERIES = ("synthetic", "real")
 _NAMED = 50  # images that are listed by name: what was left out, what is too near
-_STYLE = """
-:root{color-scheme:light}
-body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:0 auto;max-width:60rem;padding:0 1rem 3rem}
-h1{font-size:1.5rem} h2{font-size:1.25rem;margin-top:2.5rem;border-bottom:1px solid #ccc} h3{font-size:1rem}
-.verdict{border-left:.4rem solid #0072B2;background:#f2f7fb;padding:.6rem 1rem}
-.verdict p{margin:.3rem 0} .verdict strong{font-size:1.15rem}
-.warn{border-left:.4rem solid #E69F00;background:#fdf6e7;padding:.1rem 1rem;margin-top:1rem}
-.note{color:#555;font-size:.9rem} .scroll{overflow-x:auto}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top} td{white-space:nowrap}
-th{background:#f4f4f4} img.plot{width:40rem;max-width:100%;height:auto}
-.sheet{display:flex;flex-wrap:wrap;gap:.8rem} .sheet figure{margin:0;width:17rem;max-width:100%}
-.sheet img{width:8.3rem;max-width:49%} figcaption{font-size:.8rem;color:#333;overflow-wrap:anywhere}
-"""
 
 
 def to_html(results: Mapping[str, Any], pictures: Pictures) -> str:
@@ -50,12 +32,8 @@ def to_html(results: Mapping[str, Any], pictures: Pictures) -> str:
     sets = results["sets"]
     title = f"{sets['synthetic']['folder']}: {sets['synthetic']['images']} synthetic radiographs"
     parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body>",
-        f"<h1>{_text(title)}</h1>",
-        _verdict(verdict(results)),
-        _warnings(results["warnings"]),
+        verdict_box(verdict(results)),
+        warning_box(results["warnings"]),
         _sets(results),
         _sheet("Side by side", pictures.sheet, _sheet_note(pictures.sheet)),
         _fidelity(results["fidelity"]),
@@ -65,21 +43,11 @@ def to_html(results: Mapping[str, Any], pictures: Pictures) -> str:
         _privacy(results),
         _sheet("Closest pairs", pictures.gallery, "The synthetic image on the left, the training image on the right."),
         _colophon(results),
-        "</body></html>",
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    return page(title, parts)
 
 
 # The sections
-
-
-def _verdict(lines: Sequence[str]) -> str:
-    first, *others = map(_text, lines)
-    return f'<div class="verdict"><p><strong>{first}</strong></p>{"".join(f"<p>{line}</p>" for line in others)}</div>'
-
-
-def _warnings(lines: Sequence[str]) -> str:
-    return f'<div class="warn"><h3>Mind</h3>{_list(lines)}</div>' if lines else ""
 
 
 def _sets(results: Mapping[str, Any]) -> str:
@@ -90,8 +58,8 @@ def _sets(results: Mapping[str, Any]) -> str:
     named = results["sets"]["synthetic"]["excluded_rows"][:_NAMED]
     return (
         "<h2>The sets</h2>"
-        + _table(("", "folder", "images scored", "patients", "left out"), rows)
-        + (f'<p class="note">Of the synthetic ones:</p>{_list(named)}' if named else "")
+        + html_table(("", "folder", "images scored", "patients", "left out"), rows)
+        + (f'<p class="note">Of the synthetic ones:</p>{bullets(named)}' if named else "")
     )
 
 
@@ -112,17 +80,15 @@ def _fidelity(found: Sequence[Mapping[str, Any]]) -> str:
             )
             for key, (name, better, digits) in METRICS.items()
         ]
-        parts.append(f"<h3>{_text(one['extractor'])}</h3>")
-        parts.append(f'<p class="note">{_text(one["note"])}. N = {one["n"]} a side.</p>')
-        parts.append(_table(("", "synthetic", "floor: real, other patients"), rows))
+        parts.append(f"<h3>{text(one['extractor'])}</h3>")
+        parts.append(f'<p class="note">{text(one["note"])}. N = {one["n"]} a side.</p>')
+        parts.append(html_table(("", "synthetic", "floor: real, other patients"), rows))
         groups = {
             f"{group} ({of['n_synthetic']} / {of['n_real']})": {"synthetic": of["kid"], "real": of["floor"]}
             for group, of in one["groups"].items()
         }
         charts = {"all": {"synthetic": one["synthetic"]["kid"], "real": one["floor"]["kid"]}, **groups}
-        parts.append(
-            _plot(dots(charts, _SERIES, f"KID ({one['extractor']})", 0.0), f"KID by group, {one['extractor']}")
-        )
+        parts.append(plot(dots(charts, _SERIES, f"KID ({one['extractor']})", 0.0), f"KID by group, {one['extractor']}"))
         if groups:
             parts.append('<p class="note">In brackets: synthetic and real images of the group.</p>')
     return "\n".join(parts)
@@ -132,7 +98,7 @@ def _anatomy(results: Mapping[str, Any]) -> str:
     head = "<h2>Anatomy: are these whole chests, shaped as real ones?</h2>"
     found = results.get("anatomy")
     if found is None:
-        return head + f"<p>Not measured: {_text(results['missing'].get('anatomy', 'no reason is known'))}.</p>"
+        return head + f"<p>Not measured: {text(results['missing'].get('anatomy', 'no reason is known'))}.</p>"
     ranges = {
         name: "not known" if None in limits else f"{limits[0]:.2f} to {limits[1]:.2f}"
         for name, limits in found["ranges"].items()
@@ -161,13 +127,13 @@ def _anatomy(results: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             head,
-            f'<p class="note">Measured on organ masks by the network {_text(found["network"])}, which learnt from '
+            f'<p class="note">Measured on organ masks by the network {text(found["network"])}, which learnt from '
             "projections and looks at outlines, not at tone or texture. Frontal images only.</p>",
-            _table(("share of images", "synthetic", "real"), shares),
-            _table(("", "synthetic", "floor: real, other patients"), distance),
-            f"<p>Synthetic images not accepted: {_text(refused)}.</p>",
+            html_table(("share of images", "synthetic", "real"), shares),
+            html_table(("", "synthetic", "floor: real, other patients"), distance),
+            f"<p>Synthetic images not accepted: {text(refused)}.</p>",
             f"<details><summary>Measurements, means</summary>"
-            f"{_table(('measurement', 'unit', 'synthetic', 'real', 'definition'), means)}</details>",
+            f"{html_table(('measurement', 'unit', 'synthetic', 'real', 'definition'), means)}</details>",
         ]
     )
 
@@ -176,7 +142,7 @@ def _alignment(results: Mapping[str, Any]) -> str:
     head = "<h2>Alignment: do the images show what the prompts say?</h2>"
     found = results.get("alignment")
     if found is None:
-        return head + f"<p>Not measured: {_text(results['missing'].get('alignment', 'no reason is known'))}.</p>"
+        return head + f"<p>Not measured: {text(results['missing'].get('alignment', 'no reason is known'))}.</p>"
     rows = []
     for name, of in found["findings"].items():
         counts = f"{of['present']} / {of['absent']}", f"{of['real_present']} / {of['real_absent']}"
@@ -204,12 +170,12 @@ def _alignment(results: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             head,
-            f'<p class="note">Judge: {_text(str(judge.get("name")))} ({_text(str(judge.get("fingerprint")))}). '
+            f'<p class="note">Judge: {text(str(judge.get("name")))} ({text(str(judge.get("fingerprint")))}). '
             "The columns “real” are the same judge on the real set: the ceiling. A finding is absent where the prompt "
             f"says so or says “no finding”; what is not mentioned does not count, in images as in prompts.{unread}</p>",
-            _table(("", "synthetic", "real"), whole),
-            _plot(dots(chart, _SERIES, "AUROC", 0.5), "AUROC by finding") if chart else "",
-            _table((*columns, "present / absent", "present / absent, real"), rows),
+            html_table(("", "synthetic", "real"), whole),
+            plot(dots(chart, _SERIES, "AUROC", 0.5), "AUROC by finding") if chart else "",
+            html_table((*columns, "present / absent", "present / absent, real"), rows),
         ]
     )
 
@@ -238,10 +204,10 @@ def _diversity(found: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "<h2>Diversity: does one prompt give many patients?</h2>",
-            f'<p class="note">Pairs of images of one {_text(within)}, beside pairs of different patients’ real images '
-            f"that share {_text(found['label'])}. Distances in the extractor {_text(found['extractor'])}.</p>",
-            _table(columns, rows),
-            _plot(dots(chart, _SERIES, "MS-SSIM of pairs"), "MS-SSIM of pairs"),
+            f'<p class="note">Pairs of images of one {text(within)}, beside pairs of different patients’ real images '
+            f"that share {text(found['label'])}. Distances in the extractor {text(found['extractor'])}.</p>",
+            html_table(columns, rows),
+            plot(dots(chart, _SERIES, "MS-SSIM of pairs"), "MS-SSIM of pairs"),
         ]
     )
 
@@ -250,7 +216,7 @@ def _privacy(results: Mapping[str, Any]) -> str:
     head = "<h2>Privacy: does the set copy patients?</h2>"
     found = results.get("privacy")
     if found is None:
-        return head + f"<p>Not measured: {_text(results['missing'].get('privacy', 'no reason is known'))}.</p>"
+        return head + f"<p>Not measured: {text(results['missing'].get('privacy', 'no reason is known'))}.</p>"
     known = "training images" if "copied" in found else "images of the judge’s index"
     parts = [
         head,
@@ -266,7 +232,7 @@ def _privacy(results: Mapping[str, Any]) -> str:
         own = [figure_text(of[key], 1, True) for key in ("synthetic", "held_out", "authentic", "authentic_held_out")]
         rows.append((name, f"{len(of['alarms'])} of {of['synthetic']['n']}", *own, f"{100 * of['rate']:.2f} %"))
     columns = ("looked at", "too near", "share", "held-out real", "authentic", "authentic, held-out", "by chance")
-    parts.append(_table(columns, rows))
+    parts.append(html_table(columns, rows))
     if "copied" in found:
         parts.append(
             f"<p>{count_text(found['copied'])} ({figure_text(found['copied'], 1, True)}) are as near as 95 % of "
@@ -280,18 +246,18 @@ def _privacy(results: Mapping[str, Any]) -> str:
         kinds = next(iter(found["channels"].values()))["planted"]
         counts = {figure["n"] for figure in kinds.values()}
         parts.append(f"<h3>Planted copies that were found ({max(counts, default=0)} of each kind)</h3>")
-        parts.append(_table(("looked at", *kinds), rows))
+        parts.append(html_table(("looked at", *kinds), rows))
     for name, of in found["channels"].items():
         series = {"synthetic": of["distances"], "real, held-out": of["control"]}
         chart = distances(series, f"distance to the nearest training image: {name}", of["threshold"])
-        parts.append(_plot(chart, f"nearest distances, {name}"))
+        parts.append(plot(chart, f"nearest distances, {name}"))
     if "rare_words" in found:
         parts.append(_rare_words(found["rare_words"]))
     alarms = next(iter(found["channels"].values()))["alarms"]
     if alarms and PIXELS in found["channels"]:
         parts.append("<h3>Too near in pixels</h3>")
         rows = [(each["file_name"], f"{each['distance']:.4f}", each["training_image"]) for each in alarms[:_NAMED]]
-        parts.append(_table(("synthetic image", "distance", "training image (hashed)"), rows))
+        parts.append(html_table(("synthetic image", "distance", "training image (hashed)"), rows))
     return "\n".join(parts)
 
 
@@ -305,18 +271,18 @@ def _rare_words(found: Mapping[str, Any]) -> str:
             "training captions hold. Of these "
             f"{found['flagged']} images {figure_text(found['alarms'], 1, True)} are too near, of the others "
             f"{figure_text(found['alarms_elsewhere'], 1, True)}.</p>",
-            _table(("word or pair", "training captions", "prompts"), rows) if rows else "",
+            html_table(("word or pair", "training captions", "prompts"), rows) if rows else "",
         ]
     )
 
 
 def _colophon(results: Mapping[str, Any]) -> str:
     made = results.get("made", {})
-    parts = ["<h2>How this was made</h2>", _list([f"{key}: {value}" for key, value in made.items()])]
+    parts = ["<h2>How this was made</h2>", bullets([f"{key}: {value}" for key, value in made.items()])]
     own = _own_figures(results.get("judge", {}))
     if own:
         summary = "<summary>The judge’s own figures on held-out images</summary>"
-        parts.append(f"<details>{summary}{_table(('', 'figure'), own)}</details>")
+        parts.append(f"<details>{summary}{html_table(('', 'figure'), own)}</details>")
     parts.append('<p class="note">For research only, not for clinical use. The same numbers are in report.json.</p>')
     return "\n".join(parts)
 
@@ -352,39 +318,8 @@ def _sheet(title: str, pictures: Sequence[Picture], note: str) -> str:
         return ""
     figures = []
     for picture in pictures:
-        images = _image(picture.synthetic, "synthetic")
+        images = image(picture.synthetic, "synthetic")
         if picture.real is not None:
-            images += " " + _image(picture.real, "real")
-        figures.append(f"<figure>{images}<figcaption>{_text(picture.words)}</figcaption></figure>")
+            images += " " + image(picture.real, "real")
+        figures.append(f"<figure>{images}<figcaption>{text(picture.words)}</figcaption></figure>")
     return f'<h2>{title}</h2><p class="note">{note}</p><div class="sheet">{"".join(figures)}</div>'
-
-
-def _image(pixels_u8: np.ndarray, words: str) -> str:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels_u8).save(stream, "JPEG", quality=85)
-    return f'<img alt="{words}" title="{words}" src="data:image/jpeg;base64,{_encoded(stream.getvalue())}">'
-
-
-def _plot(svg: str, words: str) -> str:
-    source = f"data:image/svg+xml;base64,{_encoded(svg.encode())}"
-    return f'<p><img class="plot" alt="{_text(words)}" src="{source}"></p>'
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{_text(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>" if lines else ""
-
-
-def _text(words: str) -> str:
-    return html.escape(words)
-
-
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()

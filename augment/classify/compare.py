@@ -1,0 +1,200 @@
+"""The comparison of arms: `gen classify compare CONFIG`. Whatever can be refused is refused before the first training.
+
+Each training is a run folder of its own, which resumes where it was stopped; what it ends with is kept as a
+transformers folder and its predictions, and the table is written anew each time one ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from augment.classify.arms import Cell, CompareConfig, Stage, cells_of, check_arms, folders_of, stages_of
+from augment.classify.data import Sources, findings_to_learn, labels_of_rows, learnt_of, read_sources
+from augment.classify.guards import cache_of, guarded
+from augment.classify.network import make_classifier
+from augment.classify.train import check, train_classifier
+from gen.core.errors import BadInput, GenError
+from gen.core.files import atomic_file, read_json, require_free_space, verify_folder, write_json, write_text
+from gen.core.manifest import read_manifest
+from gen.core.run import open_run
+from gen.data.loader import pixel_cache
+from gen.data.split import data_digest
+from gen.judge.judge import FIGURES
+from gen.judge.plugins import open_judge, thresholds_of
+from gen.statistics.scores import mean_auroc
+
+if TYPE_CHECKING:
+    from gen.core.manifest import Row
+    from gen.core.run import Run
+
+OWN_TEST = "test"  # the name of the test patients of the real data
+CELL, PREDICTIONS, TABLE = "cell.json", "predictions.npz", "table.csv"
+_TRAINING_BYTES = 60  # of a weight while it is trained: two checkpoints with optimiser and averages, and the best
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell ended with: predictions by test set, (N, F), thresholds (F,), and facts of its training."""
+
+    cell: Cell
+    predictions: Mapping[str, np.ndarray]
+    thresholds: np.ndarray
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything that the figures are made from."""
+
+    config: CompareConfig
+    findings: tuple[str, ...]
+    sources: Sources
+    tests: Mapping[str, Sequence[Row]]
+    outcomes: Sequence[Outcome]
+
+
+def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
+    """Train what is missing of all arms in the run folder ``config.out``, and read what they predict.
+
+    BadInput for data, arms or a config that cannot be used; GenError where arms did not start from equal weights.
+    """
+    check(config)
+    check_arms(config)
+    folders = list(dict.fromkeys(folder for arm in config.arms.values() for folder in folders_of(arm, config)))
+    sources = read_sources(config, folders)
+    findings = findings_to_learn(config, [sources.real["train"], *sources.synthetic.values()])
+    tests = read_tests(config, sources)
+    for name, rows in tests.items():
+        require_labels(name, rows, findings, config)
+    sources = guarded(sources, config, {name: rows for name, rows in tests.items() if name != OWN_TEST})
+    cells = cells_of(config)
+    stages = {cell: stages_of(cell, config, findings) for cell in cells}
+    for cell in cells:
+        _require_learnable(cell, stages[cell], sources)
+    weights = sum(p.numel() for p in make_classifier(config.backbone, findings, config.size).network.parameters())
+    folders_to_come = len({stage.config.out for each in stages.values() for stage in each})
+    require_free_space(config.out, weights * (4 * folders_to_come + _TRAINING_BYTES), "the comparison")
+    rows_learnt = {"train": [*sources.real["train"], *(r for rows in sources.synthetic.values() for r in rows)]}
+    data = data_digest({**rows_learnt, "validation": sources.real["validation"], **tests})
+    with open_run(config.out, config, command=command, data=data) as run:
+        outcomes: list[Outcome] = []
+        for number, cell in enumerate(cells, 1):
+            outcomes.append(run_cell(cell, stages[cell], sources, tests, config, run, f"{number}/{len(cells)}"))
+            require_equal_starts(outcomes)
+            write_table(run.folder / TABLE, outcomes, tests, findings, config)
+    return Compared(config, findings, sources, tests, outcomes)
+
+
+def read_tests(config: CompareConfig, sources: Sources) -> dict[str, list[Row]]:
+    """The test sets by name: the real data's own, and of each further folder the test split, or all without one."""
+    tests = {OWN_TEST: list(sources.real["test"])}
+    for name, folder in config.tests.items():
+        rows = read_manifest(folder).rows
+        tests[name] = [row for row in rows if row.split in (None, "test")] or list(rows)
+    if OWN_TEST in config.tests:
+        raise BadInput(f"tests names a set {OWN_TEST!r}, which the patients of data have already")
+    return tests
+
+
+def require_labels(name: str, rows: Sequence[Row], findings: Sequence[str], config: CompareConfig) -> None:
+    """BadInput for a test set in which no finding is both present and absent."""
+    labels = labels_of_rows(rows, findings, config.complete)
+    if not any((column == 1).any() and (column == 0).any() for column in labels.T):
+        raise BadInput(
+            f"the test set {name} ({len(rows)} images) has no finding with it and without it, so nothing can be scored",
+            hint=f"its vocabulary must hold some of {', '.join(findings)}",
+        )
+
+
+def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) -> None:
+    try:
+        for stage in stages:
+            learnt_of(stage.config, sources)
+    except BadInput as error:
+        raise BadInput(f"arm {cell.arm}, {cell.amount}, seed {cell.seed}: {error.message}", hint=error.hint) from error
+
+
+def run_cell(
+    cell: Cell,
+    stages: Sequence[Stage],
+    sources: Sources,
+    tests: Mapping[str, Sequence[Row]],
+    config: CompareConfig,
+    run: Run,
+    place: str,
+) -> Outcome:
+    """Train ``cell`` and predict, unless both is done; of a training that is done, checkpoints are removed."""
+    folder = Path(stages[-1].config.out)
+    if not (folder / CELL).exists():
+        print(f"{place}: {cell.arm}, {cell.amount}, seed {cell.seed}", file=sys.stderr)  # noqa: T201
+        for stage in stages:
+            if not stage.result.exists() or verify_folder(stage.result):
+                train_classifier(stage.config, (), sources)
+            for left in ("checkpoints", "best", "tensorboard"):
+                shutil.rmtree(Path(stage.config.out) / left, ignore_errors=True)
+        judge = open_judge(str(stages[-1].result), device=config.device)
+        cache = cache_of(config)
+        found: dict[str, Any] = {
+            name: judge.read(pixel_cache(rows, config.size, cache)).findings for name, rows in tests.items()
+        }
+        with atomic_file(folder / PREDICTIONS) as stream:
+            np.savez(stream, **found)
+        trained = [read_json(stage.result / FIGURES) for stage in stages]
+        facts = {
+            **dataclasses.asdict(cell),
+            "start": trained[0]["start"],
+            "images": sum(stage.config.images for stage in stages),
+            "best_after": [each["images"] for each in trained],
+            "thresholds": dict(thresholds_of(judge)),
+            "fingerprint": judge.fingerprint,
+        }
+        write_json(folder / CELL, facts)
+        run.log(event="cell", **facts)
+    facts = read_json(folder / CELL)
+    with np.load(folder / PREDICTIONS) as stored:
+        predictions = {name: stored[name] for name in tests}
+    return Outcome(cell, predictions, np.array(list(facts["thresholds"].values())), facts)
+
+
+def require_equal_starts(outcomes: Sequence[Outcome]) -> None:
+    """GenError where two arms of one seed did not start from the same weights, or saw another number of images."""
+    for outcome in outcomes:
+        first = next(other for other in outcomes if other.cell.seed == outcome.cell.seed)
+        for key in ("start", "images"):
+            if outcome.facts[key] != first.facts[key]:
+                raise GenError(
+                    f"{outcome.cell.key} has {key} {outcome.facts[key]} and {first.cell.key} {first.facts[key]}: "
+                    "they cannot be compared",
+                    hint="start again in another folder",
+                )
+
+
+def write_table(
+    path: Path,
+    outcomes: Sequence[Outcome],
+    tests: Mapping[str, Sequence[Row]],
+    findings: Sequence[str],
+    config: CompareConfig,
+) -> None:
+    """The cells that are done, a row each, with the mean AUROC of each test set."""
+    labels = {name: labels_of_rows(rows, findings, config.complete) for name, rows in tests.items()}
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["arm", "real", "seed", "start", "images", *(f"mean_auroc_{name}" for name in tests)])
+    for outcome in outcomes:
+        scores = [f"{mean_auroc(outcome.predictions[name], labels[name]):.4f}" for name in tests]
+        facts = outcome.facts
+        writer.writerow(
+            [outcome.cell.arm, outcome.cell.amount, outcome.cell.seed, facts["start"], facts["images"], *scores]
+        )
+    write_text(path, text.getvalue())

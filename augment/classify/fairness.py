@@ -1,0 +1,205 @@
+"""Who is missed: error rates at the fixed thresholds, by group of patients, with gaps and the worst group.
+
+Underdiagnosis is the rate at which an ill patient is called "No Finding" (Seyyed-Kalantari et al. 2021,
+doi:10.1038/s41591-021-01595-0). Rates by group are fairlearn's; patients are drawn anew for the intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gen.statistics.groups import ALL, ATTRIBUTES, by_size, key_of, values_of
+from gen.statistics.intervals import drawn, figure_of
+from gen.statistics.paired import p_value
+
+if TYPE_CHECKING:
+    from augment.classify.compare import Compared
+
+NORMAL = "No Finding"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Calls of one kind: of image ``image`` (M,) the ``truth`` (M,) bool, and what each of C cells ``called`` (C, M).
+
+    ``positive`` tells which truths count: the rate is that of the others of them, FNR of positives, FPR of negatives.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    called: np.ndarray
+    positive: bool
+
+    def counts(self, images: int) -> tuple[np.ndarray, np.ndarray]:
+        """Errors (C, N) and calls that could be one (N,), by image."""
+        counted = self.truth == self.positive
+        wrong = (self.called != self.truth) & counted
+        of_image = np.zeros((len(self.called), images))
+        for c, row in enumerate(wrong):
+            of_image[c] = np.bincount(self.image, row, images)
+        return of_image, np.bincount(self.image, counted, images)
+
+
+def errors_of(calls: np.ndarray, labels: np.ndarray, findings: Sequence[str]) -> dict[str, Errors]:
+    """The kinds of error of ``calls`` (C, N, F) bool, given ``labels`` (N, F), NaN unknown."""
+    kinds: dict[str, Errors] = {}
+    ill = [j for j, name in enumerate(findings) if name != NORMAL]
+    if NORMAL in findings:
+        j = list(findings).index(NORMAL)
+        image = np.flatnonzero(~np.isnan(labels[:, j]))
+        truth, called = labels[image, j] == 1, calls[:, image, j]
+        kinds["underdiagnosis"] = Errors(image, truth, called, False)
+        kinds["normal called ill"] = Errors(image, truth, called, True)
+    if ill:
+        image, column = np.nonzero(~np.isnan(labels[:, ill]))
+        of = np.asarray(ill)[column]
+        kinds["missed findings"] = Errors(image, labels[image, of] == 1, calls[:, image, of], True)
+    return kinds
+
+
+def fairness(
+    compared: Compared,
+    calls: np.ndarray,
+    labels: np.ndarray,
+    attributes: Sequence[Mapping[str, str]],
+    units: Sequence[str],
+    averaged: Callable[[np.ndarray], Any],
+    amount: str,
+) -> dict[str, Any]:
+    """Rates, gaps and worst groups by kind of error and arm at ``amount``.
+
+    ``attributes`` are those known of each image; ``averaged`` makes replicates of cells those of arms.
+    """
+    config = compared.config
+    keys = keys_of(attributes)
+    member = np.array([[_is_in(each, key) for each in attributes] for key in keys])
+    made: dict[str, Any] = {}
+    for kind, errors in errors_of(calls, labels, compared.findings).items():
+        wrong, possible = errors.counts(len(labels))
+
+        def rates(i: np.ndarray, wrong: np.ndarray = wrong, possible: np.ndarray = possible) -> np.ndarray:
+            count = member[:, i] @ possible[i]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.asarray(np.where(count > 0, (wrong[:, i] @ member[:, i].T) / count, np.nan))
+
+        replicates = averaged(drawn(units, rates, config.draws))
+        who = np.asarray(units)
+        patients = {key: len(set(who[inside & (possible > 0)])) for key, inside in zip(keys, member, strict=True)}
+        own = {
+            arm: [
+                i
+                for i, one in enumerate(compared.outcomes)
+                if one.cell.arm == arm and one.cell.amount in (amount, "none")
+            ]
+            for arm in config.arms
+        }
+        by_cell = [group_rates(errors, c, attributes, keys) for c in range(len(calls))]
+        for arm, numbers in own.items():
+            values = {key: float(np.mean([by_cell[i][key] for i in numbers])) for key in keys}
+            of = replicates.of(arm, amount), replicates.of(config.baseline, amount)
+            made.setdefault(kind, {})[arm] = _of_arm(*of, values, patients, config.small)
+    return made
+
+
+def keys_of(attributes: Sequence[Mapping[str, str]]) -> list[str]:
+    """ "all", and the keys of groups of one and of two attributes that some image is in, from large to small."""
+    keys = {ALL}
+    for each in attributes:
+        known = [name for name in ATTRIBUTES if name in each]
+        keys |= {
+            key_of({name: each[name] for name in chosen}) for count in (1, 2) for chosen in combinations(known, count)
+        }
+    return sorted(keys, key=by_size)
+
+
+def attribute_of(key: str) -> str:
+    """What a key is a value of: "sex" of "sex=F", "sex|age" of "sex=F|age=40-59"."""
+    return "|".join(values_of(key))
+
+
+def _is_in(attributes: Mapping[str, str], key: str) -> bool:
+    return all(attributes.get(name) == value for name, value in values_of(key).items())
+
+
+def group_rates(
+    errors: Errors, cell: int, attributes: Sequence[Mapping[str, str]], keys: Sequence[str]
+) -> dict[str, float]:
+    """The rate of ``cell`` in each group, by fairlearn's MetricFrame; NaN where no call could be such an error."""
+    import pandas as pd
+    from fairlearn.metrics import MetricFrame, false_negative_rate, false_positive_rate
+
+    metric = false_negative_rate if errors.positive else false_positive_rate
+    truth, called = errors.truth.astype(int), errors.called[cell].astype(int)
+    found: dict[str, float] = {}
+    for attribute in dict.fromkeys(attribute_of(key) for key in keys):
+        names = attribute.split("|") if attribute else []
+        values = pd.DataFrame(
+            {name: [attributes[i].get(name) for i in errors.image] for name in names or ["all"]}, dtype=object
+        )
+        known = values.notna().all(axis=1).to_numpy() if names else np.ones(len(truth), bool)
+        counted = known & (errors.truth == errors.positive)
+        of = [key for key in keys if attribute_of(key) == attribute]
+        if not counted.any():
+            found |= dict.fromkeys(of, float("nan"))
+            continue
+        frame = MetricFrame(
+            metrics=lambda y, p, **_: metric(y, p, pos_label=1),
+            y_true=truth[counted],
+            y_pred=called[counted],
+            sensitive_features=values[counted] if names else np.zeros(int(counted.sum())),
+        )
+        by_group = {key if isinstance(key, tuple) else (key,): float(rate) for key, rate in frame.by_group.items()}
+        for key in of:
+            place = tuple(values_of(key).values()) if names else (0.0,)
+            found[key] = by_group.get(place, float("nan"))
+    return found
+
+
+def _of_arm(
+    own: np.ndarray, base: np.ndarray, values: Mapping[str, float], patients: Mapping[str, int], small: int
+) -> dict[str, Any]:
+    """Rates (1 + draws, G) of an arm as figures, with the gap of each attribute beside that of the baseline.
+
+    ``values`` are those of the groups in the sample itself.
+    """
+    keys = list(values)
+    groups = {
+        key: {
+            "rate": replace(figure_of(own[:, g], patients[key]), value=values[key]),
+            "patients": patients[key],
+            "small": patients[key] < small,
+        }
+        for g, key in enumerate(keys)
+    }
+    gaps: dict[str, Any] = {}
+    for attribute in dict.fromkeys(attribute_of(key) for key in keys if key != ALL):
+        large = [
+            g
+            for g, key in enumerate(keys)
+            if attribute_of(key) == attribute and patients[key] >= small and not np.isnan(own[0, g])
+        ]
+        if len(large) < 2:
+            continue
+        gap, before = gap_of(own[:, large]), gap_of(base[:, large])
+        gaps[attribute] = {
+            "gap": figure_of(gap, sum(patients[keys[g]] for g in large)),
+            "worst": keys[large[int(own[0, large].argmax())]],
+            "worst_rate": groups[keys[large[int(own[0, large].argmax())]]]["rate"],
+            "change": figure_of(gap - before, sum(patients[keys[g]] for g in large)),
+            "p": p_value(gap - before),
+        }
+    return {"groups": groups, "gaps": gaps}
+
+
+def gap_of(rates: np.ndarray) -> np.ndarray:
+    """The largest less the smallest of (1 + draws, G), group by group of those with a value in the draw."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which no group has a value
+        return np.asarray(np.nanmax(rates, 1) - np.nanmin(rates, 1))

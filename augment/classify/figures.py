@@ -1,0 +1,231 @@
+"""The figures of a comparison: what each arm scores, how far it is from the baseline, and whether that is chance.
+
+Patients are drawn anew, and seeds with them, the same for all arms: a difference is that of the same patients and of
+the same starts. AUPRC favours what is frequent (McDermott et al. 2024, arXiv:2401.06091), so it stands beside the
+prevalence and is never the only figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from augment.classify.arms import Cell
+from augment.classify.data import labels_of_rows
+from augment.classify.fairness import fairness
+from gen.core.run import derived_seed
+from gen.data.rows import study_of
+from gen.data.split import patient_of
+from gen.statistics.groups import attributes_of
+from gen.statistics.intervals import drawn, figure_of
+from gen.statistics.paired import holm, p_value
+from gen.statistics.scores import auroc, brier, calibration_error
+
+if TYPE_CHECKING:
+    from augment.classify.compare import Compared
+
+AUPRC_DRAWS = 200  # at most: scikit-learn's takes its time
+BINS = 10  # of equal count, of a reliability curve
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Replicates (1 + draws, C, ...) of C cells, averaged over the seeds of an arm at an amount."""
+
+    replicates: np.ndarray
+    cells: Sequence[Cell]
+    seeds: np.ndarray  # (1 + draws, S): numbers of the seeds of each draw
+
+    def of(self, arm: str, amount: str) -> np.ndarray:
+        """(1 + draws, ...) of ``arm`` at ``amount``, or at none where it has no real images."""
+        fitting = [i for i, cell in enumerate(self.cells) if cell.arm == arm and cell.amount in (amount, "none")]
+        values = self.replicates[:, fitting]
+        chosen = np.take_along_axis(values, self.seeds.reshape(*self.seeds.shape, *[1] * (values.ndim - 2)), 1)
+        mean: np.ndarray = chosen.mean(1)
+        return mean
+
+
+def seed_draws(count: int, draws: int) -> np.ndarray:
+    """(1 + draws, count): every seed once, then ``count`` seeds drawn anew."""
+    rng = np.random.default_rng(derived_seed(0, "seeds"))
+    return np.concatenate([np.arange(count)[None], rng.integers(count, size=(draws, count))])
+
+
+def figures(compared: Compared) -> dict[str, Any]:
+    """All figures by test set, as `Figure` and plain values, and what they were made from."""
+    cells = [outcome.cell for outcome in compared.outcomes]
+    amounts = list(dict.fromkeys(cell.amount for cell in cells if cell.amount != "none")) or ["none"]
+    return {
+        "findings": list(compared.findings),
+        "amounts": amounts,
+        "starts": {str(outcome.cell.seed): outcome.facts["start"] for outcome in compared.outcomes},
+        "images": compared.outcomes[0].facts["images"],
+        "sets": _sets(compared),
+        "notes": list(compared.sources.notes),
+        "tests": {name: _of_test(compared, name, amounts) for name in compared.tests},
+    }
+
+
+def _sets(compared: Compared) -> dict[str, Any]:
+    """Images, patients, sources and licences of each set."""
+    folders = {folder: name for name, folder in compared.config.sets.items()}
+    real = compared.sources.real
+    listed = {
+        **{f"real, {split}": real[split] for split in ("train", "validation")},
+        **{folders[folder]: rows for folder, rows in compared.sources.synthetic.items()},
+        **{f"test set {name}": rows for name, rows in compared.tests.items()},
+    }
+    return {
+        name: {
+            "images": len(rows),
+            "patients": len({patient_of(row) for row in rows}),
+            "sources": sorted({row.source or "unknown" for row in rows}),
+            "licences": sorted({row.licence or "unknown" for row in rows}),
+        }
+        for name, rows in listed.items()
+    }
+
+
+def _of_test(compared: Compared, name: str, amounts: Sequence[str]) -> dict[str, Any]:
+    config, findings = compared.config, compared.findings
+    rows, outcomes = compared.tests[name], compared.outcomes
+    labels = labels_of_rows(rows, findings, config.complete)
+    units = [patient_of(row) for row in rows]
+    predictions = np.stack([outcome.predictions[name] for outcome in outcomes])
+    cells = [outcome.cell for outcome in outcomes]
+    seeds = seed_draws(len(config.seeds), config.draws)
+    scores = Averaged(drawn(units, lambda i: aurocs(predictions[:, i], labels[i]), config.draws), cells, seeds)
+    amount = amounts[0]
+    arms = list(config.arms)
+    return {
+        "images": len(rows),
+        "patients": len(set(units)),
+        "prevalence": {
+            finding: {"present": int((column == 1).sum()), "known": int((~np.isnan(column)).sum())}
+            for finding, column in zip(findings, labels.T, strict=True)
+        },
+        "auroc": {
+            arm: {each: figure_of(macro(scores.of(arm, each)), len(rows)) for each in _amounts_of(cells, arm)}
+            for arm in arms
+        },
+        "differences": _differences(scores, compared, amounts, len(rows)),
+        "by_finding": {arm: _by_finding(scores, compared, arm, amount, len(rows)) for arm in arms},
+        "beside": _beside(compared, predictions, labels, units, amount),
+        "fairness": fairness(
+            compared,
+            predictions >= np.stack([outcome.thresholds for outcome in outcomes])[:, None],
+            labels,
+            [attributes_of(study_of(row)) for row in rows],
+            units,
+            lambda replicates: Averaged(replicates, cells, seeds),
+            amount,
+        ),
+    }
+
+
+def aurocs(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C, F) of predictions (C, N, F) and labels (N, F)."""
+    return np.array([[auroc(each[:, j], labels[:, j]) for j in range(labels.shape[1])] for each in predictions])
+
+
+def macro(replicates: np.ndarray) -> np.ndarray:
+    """The mean over findings, (1 + draws,), of (1 + draws, F): over those that have a value in the sample itself."""
+    known = replicates[:, ~np.isnan(replicates[0])]
+    return known.mean(1) if known.shape[1] else np.full(len(replicates), np.nan)
+
+
+def _amounts_of(cells: Sequence[Cell], arm: str) -> list[str]:
+    return list(dict.fromkeys(cell.amount for cell in cells if cell.arm == arm))
+
+
+def _differences(scores: Averaged, compared: Compared, amounts: Sequence[str], n: int) -> list[dict[str, Any]]:
+    """Each arm less the baseline at each amount, and the question's less the controls; Holm over all of the former."""
+    from augment.classify.arms import control_arms
+
+    config = compared.config
+    listed: list[tuple[str, str, str]] = []
+    for arm in config.arms:
+        own = _amounts_of(scores.cells, arm)
+        listed += [(arm, config.baseline, each) for each in (own if own != ["none"] else amounts[:1])]
+    pairs = [pair for pair in listed if pair[0] != pair[1]]
+    controls = [(config.question, name, amounts[0]) for name in control_arms(config) if name != config.question]
+    made: list[dict[str, Any]] = []
+    for arm, against, amount in (*pairs, *controls):
+        replicates = macro(scores.of(arm, amount) - scores.of(against, amount))
+        difference, p = figure_of(replicates, n), p_value(replicates)
+        made.append({"arm": arm, "against": against, "amount": amount, "difference": difference, "p": p})
+    adjusted: list[float | None] = [*holm([one["p"] for one in made[: len(pairs)]]), *([None] * len(controls))]
+    for one, p_holm in zip(made, adjusted, strict=True):
+        one["p_holm"] = p_holm
+    return made
+
+
+def _by_finding(scores: Averaged, compared: Compared, arm: str, amount: str, n: int) -> dict[str, Any]:
+    """AUROC of each finding, and its difference from the baseline with Holm over the findings."""
+    own, base = scores.of(arm, amount), scores.of(compared.config.baseline, amount)
+    p = holm([p_value(own[:, j] - base[:, j]) for j in range(own.shape[1])])
+    return {
+        finding: {
+            "auroc": figure_of(own[:, j], n),
+            "difference": figure_of(own[:, j] - base[:, j], n),
+            "p_holm": p[j],
+        }
+        for j, finding in enumerate(compared.findings)
+    }
+
+
+def _beside(
+    compared: Compared, predictions: np.ndarray, labels: np.ndarray, units: Sequence[str], amount: str
+) -> dict[str, Any]:
+    """At ``amount``: AUPRC, Brier score, calibration error and reliability of each arm."""
+    config = compared.config
+    chosen = [i for i, outcome in enumerate(compared.outcomes) if outcome.cell.amount in (amount, "none")]
+    cells = [compared.outcomes[i].cell for i in chosen]
+    some = predictions[chosen]
+    draws = min(config.draws, AUPRC_DRAWS)
+    seeds = seed_draws(len(config.seeds), draws)
+    auprc = Averaged(drawn(units, lambda i: auprcs(some[:, i], labels[i]), draws), cells, seeds)
+    briers = Averaged(
+        drawn(units, lambda i: np.array([brier(each[i], labels[i]) for each in some]), draws), cells, seeds
+    )
+    made = {}
+    for arm in config.arms:
+        own = np.concatenate([each for each, cell in zip(some, cells, strict=True) if cell.arm == arm])
+        known = np.concatenate([labels] * len(config.seeds))
+        made[arm] = {
+            "auprc": figure_of(macro(auprc.of(arm, amount)), len(labels)),
+            "auprc_by_finding": {
+                finding: figure_of(auprc.of(arm, amount)[:, j], len(labels))
+                for j, finding in enumerate(compared.findings)
+            },
+            "brier": figure_of(briers.of(arm, amount), len(labels)),
+            "calibration_error": calibration_error(own.ravel(), known.ravel()),
+            "reliability": reliability(own.ravel(), known.ravel()),
+        }
+    return made
+
+
+def auprcs(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Average precision, (C, F), of predictions (C, N, F) and labels (N, F); NaN without a positive and a negative."""
+    from sklearn.metrics import average_precision_score
+
+    found = np.full((len(predictions), labels.shape[1]), np.nan)
+    for j, column in enumerate(labels.T):
+        known = ~np.isnan(column)
+        if len(set(column[known])) == 2:
+            for c, each in enumerate(predictions):
+                found[c, j] = average_precision_score(column[known], each[known, j])
+    return found
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float]]:
+    """Mean probability and share of positives in BINS bins of equal count."""
+    known = ~np.isnan(labels)
+    order = np.argsort(probabilities[known], kind="stable")
+    parts = zip(
+        np.array_split(probabilities[known][order], BINS), np.array_split(labels[known][order], BINS), strict=True
+    )
+    return [(float(p.mean()), float(y.mean())) for p, y in parts if len(p)]

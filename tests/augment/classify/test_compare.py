@@ -1,0 +1,178 @@
+"""The comparison: equal starts, one line for what cannot be compared, resumption, and a report of the same numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from augment.classify import compare as module
+from augment.classify.arms import CompareConfig, cells_of, stages_of
+from augment.classify.compare import Compared, compare, require_equal_starts
+from augment.classify.figures import figures
+from augment.classify.report import results_of, to_html
+from gen.cli import main
+from gen.core.config import load_config
+from gen.core.errors import BadInput, GenError
+from gen.core.manifest import read_manifest
+
+CONFIG = Path(__file__).parents[3] / "configs" / "classify_compare_toy.yaml"
+Load = Callable[..., CompareConfig]
+
+
+@pytest.fixture(scope="session")
+def keys(real: Path, synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    cache = tmp_path_factory.mktemp("cache")
+    return [f"data={real}", f"sets.synthetic={synthetic}", f"cache={cache}", "device=cpu", "dtype=float32"]
+
+
+@pytest.fixture(scope="session")
+def load(keys: list[str]) -> Load:
+    return lambda out, *overrides: load_config(CompareConfig, CONFIG, [f"out={out}", *keys, *overrides])
+
+
+@pytest.fixture(scope="session")
+def compared(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """The toy comparison, stopped in its third training and taken up again."""
+    config = load(tmp_path_factory.mktemp("runs") / "compare")
+    whole, calls = module.train_classifier, []
+
+    def stop_at_the_third(*arguments: Any) -> Path:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "train_classifier", stop_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            compare(config)
+        rows = (Path(config.out) / "table.csv").read_text().splitlines()
+        assert len(rows) == 3  # the header, and what has ended
+        calls.clear()
+        patch.setattr(module, "train_classifier", lambda *arguments: (calls.append(arguments), whole(*arguments))[1])
+        found = compare(config)
+        trained = {Path(stage.config.out) for cell in cells_of(config) for stage in stages_of(cell, config, ())}
+        assert len(calls) == len(trained) - 2
+        calls.clear()
+        compare(config)
+        assert calls == []
+    return found
+
+
+def test_every_arm_starts_from_the_same_weights_and_sees_as_many_images(compared: Compared) -> None:
+    facts = [outcome.facts for outcome in compared.outcomes]
+    assert len({(each["seed"], each["start"]) for each in facts}) == len({each["start"] for each in facts}) == 2
+    assert {each["images"] for each in facts} == {64}
+    require_equal_starts(compared.outcomes)
+    compared.outcomes[-1].facts["start"] = "another"  # type: ignore[index]
+    with pytest.raises(GenError, match="they cannot be compared"):
+        require_equal_starts(compared.outcomes)
+    compared.outcomes[-1].facts["start"] = facts[-2]["start"]  # type: ignore[index]
+
+
+def test_figures_are_scikit_learns(compared: Compared, real: Path) -> None:
+    rows = compared.tests["test"]
+    truth = np.array([row.findings == ("Pneumonia",) for row in rows])
+    j = compared.findings.index("Pneumonia")
+    found = figures(compared)["tests"]["test"]
+    for arm in compared.config.arms:
+        own = [
+            outcome.predictions["test"]
+            for outcome in compared.outcomes
+            if outcome.cell.arm == arm and outcome.cell.amount in ("100 %", "none")
+        ]
+        area = np.mean([roc_auc_score(truth, each[:, j]) for each in own])
+        precision = np.mean([average_precision_score(truth, each[:, j]) for each in own])
+        assert found["by_finding"][arm]["Pneumonia"]["auroc"].value == pytest.approx(area)
+        assert found["beside"][arm]["auprc_by_finding"]["Pneumonia"].value == pytest.approx(precision)
+        both = np.mean([[roc_auc_score(truth ^ (k != j), each[:, k]) for k in (0, 1)] for each in own])
+        amount = next(iter(found["auroc"][arm]))
+        assert found["auroc"][arm][amount].value == pytest.approx(both)
+        assert found["beside"][arm]["brier"].value == pytest.approx(
+            np.mean([np.square(each[:, [j, 1 - j]] - np.stack([truth, ~truth], 1)).mean() for each in own]), abs=1e-6
+        )
+    assert found["prevalence"]["Pneumonia"] == {"present": int(truth.sum()), "known": len(rows)}
+
+
+def test_the_report_says_what_its_numbers_say(compared: Compared) -> None:
+    results = results_of(compared, {"command": "gen classify compare <toy>"})
+    json.dumps(results, allow_nan=False)
+    page = to_html(results)
+    assert "http" not in page.replace("http://www.w3.org", "").replace("https://www.w3.org", "")
+    assert "&lt;toy&gt;" in page
+    assert results["verdict"][0] in page.replace("&#x27;", "'").replace("&gt;", ">").replace("&lt;", "<")
+    first = next(one for one in results["tests"]["test"]["differences"] if one["arm"] == "pretrained")
+    assert f"{first['difference']['value']:+.3f}"[:5] in results["verdict"][0]
+    assert re.search("it helped|it harmed|we cannot tell", results["verdict"][0])
+    assert set(results["controls"]) == {"shuffled"}
+    assert all(start in page for start in results["starts"].values())
+    assert results["sets"]["synthetic"]["images"] == len(read_manifest(compared.config.sets["synthetic"]).rows)
+
+
+def test_the_command_writes_the_report_and_is_done_at_once_when_all_is_there(
+    compared: Compared, keys: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(compared.config.out)
+    with pytest.raises(SystemExit) as end:
+        main(["classify", "compare", str(CONFIG), f"out={out}", *keys])
+    assert not end.value.code
+    assert capsys.readouterr().out.split() == [str(out / "report.html"), str(out / "report.json")]
+    assert json.loads((out / "report.json").read_text())["verdict"][0].startswith("pretrained against real")
+
+
+def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(load: Load, tmp_path: Path) -> None:
+    config = load(tmp_path / "run", "arms.augmented.pretrain_on=[real]", "few_shots=[3]", "pretrain_share=0.25")
+    cells = cells_of(config)
+    assert len(cells) == 2 * (4 * 3 + 1)  # seeds, arms at three amounts, and one that has no real images
+    stages = {cell: stages_of(cell, config, ("Edema",)) for cell in cells}
+    once = cells_of(load(tmp_path / "run", "arms.shuffled.once=true"))
+    assert {cell.amount for cell in once if cell.arm == "shuffled"} == {"100 %"}
+    first = {arm: {stages[cell][0].config.out for cell in cells if cell.arm == arm} for arm in config.arms}
+    assert {arm: len(each) for arm, each in first.items()} == {
+        "real": 6,
+        "pretrained": 2,
+        "shuffled": 2,
+        "synthetic": 2,
+        "augmented": 6,
+    }
+    assert all(sum(stage.config.images for stage in each) == config.images for each in stages.values())
+    assert {each[0].config.images for each in stages.values() if len(each) == 2} == {16}
+    for cell, each in stages.items():
+        assert each[0].config.seed == each[-1].config.seed == cell.seed
+        assert each[0].config.shuffle_labels == (cell.arm == "shuffled")
+        assert not (cell.arm == "shuffled" and each[1].config.shuffle_labels)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("question=pretraned", "question is 'pretraned', which is no arm; did you mean 'pretrained'"),
+        ("baseline=pretrained", "baseline and question are both"),
+        ("baseline=synthetic", "baseline 'synthetic' is needed at every amount of real images"),
+        ("arms.real.once=true", "baseline 'real' is needed at every amount"),
+        ("arms.real.learn_from=[synthetc]", "arm real: there is no set 'synthetc'; did you mean 'synthetic'"),
+        ("arms.real.learn_from=[]", "arm real has nothing in learn_from"),
+        ("arms.real.shuffle_labels=true", "arm real shuffles the labels of synthetic images, and has none"),
+        ("arms.real.balance=some", "unknown balance of arm real 'some'"),
+        ("fractions=[0.0]", r"fractions is \[0.0\]"),
+        ("seeds=[1,1]", r"seeds is \[1, 1\]"),
+        ("synthetic=[x]", "are said by arms"),
+        ("fractions=[0.01]", r"arm real, 1 %, seed 0: what is learnt from has one class only of"),
+        ("findings=[Edema]", "has no finding with it and without it, so nothing can be scored"),
+        ("tests.other={real}", "of the test set other are also learnt from"),
+        ("sets.synthetic={real}", "images to learn from show test images|one class only|nothing in common|no finding"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_written(
+    override: str, message: str, load: Load, real: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        compare(load(tmp_path / "run", override.format(real=real)))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,108 @@
+"""Who is missed: an example by hand, fairlearn's rates, gaps without small groups, and draws of whole patients."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from augment.classify.arms import Cell
+from augment.classify.fairness import errors_of, fairness, gap_of, group_rates, keys_of
+from augment.classify.figures import Averaged, seed_draws
+from gen.statistics.intervals import drawn
+
+FINDINGS = ("No Finding", "Edema")
+# Sex, view, whether ill, and whether called "No Finding" and "Edema".
+PEOPLE = (
+    ("F", "PA", True, True, False),
+    ("F", "PA", True, False, True),
+    ("F", "AP", True, True, False),
+    ("F", "AP", False, True, False),
+    ("M", "PA", True, False, True),
+    ("M", "PA", True, False, True),
+    ("M", "AP", True, True, True),
+    ("M", "AP", False, False, True),
+    (None, "AP", True, False, False),
+)
+
+
+def example() -> tuple[np.ndarray, np.ndarray, list[dict[str, str]]]:
+    calls = np.array([[[normal, edema] for _, _, _, normal, edema in PEOPLE]])
+    labels = np.array([[not ill, ill] for _, _, ill, _, _ in PEOPLE], float)
+    attributes = [{k: v for k, v in (("sex", sex), ("view", view)) if v} for sex, view, *_ in PEOPLE]
+    return calls, labels, attributes
+
+
+def of_example(small: int = 1) -> dict[str, Any]:
+    calls, labels, attributes = example()
+    cells = [Cell("real", 1.0, 0, 0)]
+    compared: Any = SimpleNamespace(
+        config=SimpleNamespace(draws=200, small=small, baseline="real", arms={"real": None}),
+        findings=FINDINGS,
+        outcomes=[SimpleNamespace(cell=cells[0])],
+    )
+    units = [str(i) for i in range(len(PEOPLE))]
+    averaged = lambda replicates: Averaged(replicates, cells, seed_draws(1, 200))  # noqa: E731
+    return fairness(compared, calls, labels, attributes, units, averaged, "100 %")
+
+
+def test_rates_by_hand() -> None:
+    found = of_example()
+    rates = {key: of["rate"].value for key, of in found["underdiagnosis"]["real"]["groups"].items()}
+    # The ill: F called normal 2 of 3, M 1 of 3; one of unknown sex counts among all, 3 of 7.
+    assert rates["all"] == pytest.approx(3 / 7)
+    assert (rates["sex=F"], rates["sex=M"]) == pytest.approx((2 / 3, 1 / 3))
+    assert (rates["sex=F|view=PA"], rates["sex=F|view=AP"], rates["sex=M|view=PA"]) == pytest.approx((1 / 2, 1, 0))
+    # Edema is missed in F 2 of 3, in M 0 of 3; the healthy are called ill in M alone.
+    missed = found["missed findings"]["real"]["groups"]
+    assert (missed["sex=F"]["rate"].value, missed["sex=M"]["rate"].value) == pytest.approx((2 / 3, 0))
+    healthy = found["normal called ill"]["real"]["groups"]
+    assert (healthy["sex=F"]["rate"].value, healthy["sex=M"]["rate"].value) == (0, 1)
+    assert np.isnan(healthy["view=PA"]["rate"].value)  # nobody healthy has a PA view
+    gap = found["underdiagnosis"]["real"]["gaps"]["sex"]
+    assert gap["gap"].value == pytest.approx(1 / 3)
+    assert gap["worst"] == "sex=F"
+    assert gap["change"].value == 0
+
+
+def test_small_groups_are_shown_as_small_and_make_no_gap() -> None:
+    found = of_example(small=3)["underdiagnosis"]["real"]
+    assert found["groups"]["sex=F|view=AP"]["small"]
+    assert not found["groups"]["sex=F"]["small"]
+    assert "sex|view" not in found["gaps"]
+    assert "sex" in found["gaps"]
+
+
+def test_the_drawn_rates_begin_with_fairlearns() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0.0, 1.0, np.nan], (60, 2))
+    calls = rng.random((2, 60, 2)) < 0.5
+    attributes = [{"sex": str(rng.choice(["F", "M"])), "view": str(rng.choice(["PA", "AP"]))} for _ in range(60)]
+    keys = keys_of(attributes)
+    assert len(keys) == 1 + 4 + 4
+    for errors in errors_of(calls, labels, FINDINGS).values():
+        wrong, possible = errors.counts(60)
+        member = np.array(
+            [[all(f"{k}={v}" in key or k not in key for k, v in a.items()) for a in attributes] for key in keys]
+        )
+        for cell in (0, 1):
+            expected = group_rates(errors, cell, attributes, keys)
+            own = (wrong[cell] @ member.T) / (possible @ member.T)
+            np.testing.assert_allclose(own, [expected[key] for key in keys])
+
+
+def test_a_gap_is_never_below_zero_and_ignores_groups_without_a_value() -> None:
+    assert gap_of(np.array([[0.2, np.nan, 0.5], [0.1, 0.1, 0.1]])).tolist() == pytest.approx([0.3, 0.0])
+
+
+def test_seeds_are_averaged_and_drawn_with_the_patients() -> None:
+    cells = [Cell("a", 1.0, 0, 0), Cell("a", 1.0, 0, 1), Cell("b", 0.0, 0, 0), Cell("b", 0.0, 0, 1)]
+    values = np.array([1.0, 3.0, 2.0, 4.0])
+    replicates = drawn([str(i) for i in range(5)], lambda i: values, 100)
+    averaged = Averaged(replicates, cells, seed_draws(2, 100))
+    assert averaged.of("a", "100 %")[0] == 2
+    assert averaged.of("b", "100 %")[0] == 3  # it has no real images, and so the same at every amount
+    np.testing.assert_array_equal(averaged.of("b", "100 %") - averaged.of("a", "100 %"), np.ones(101))
+    assert set(averaged.of("a", "100 %")) == {1.0, 2.0, 3.0}
