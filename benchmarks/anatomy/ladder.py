@@ -31,6 +31,7 @@ from gen.statistics.scores import auroc
 GAIN = 1.6  # of all latent channels but the first, which holds the level
 BLUR, NOISE = 1.0, 0.03  # standard deviations: pixels of 256 a side, and parts of the range
 WARP = (12.0, 14.0)  # pixels: standard deviation of the displacement, and how smooth it is
+SPOILT = 60  # images of each kind that are no chest
 SHARES = ("accepted", "two_lungs", "one_heart", "ratio", "lung_symmetry", "ribs", "whole")
 
 Damage = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W) to the same
@@ -113,7 +114,7 @@ NO_CHEST: Mapping[str, Damage] = {
     "four panels in a row": lambda images: np.tile(images[:, ::2, ::2], (1, 1, 4)),
     "upper half alone": lambda images: images[:, :128],
     "left half alone": lambda images: images[:, :, :128],
-    "white": lambda images: (230 + 0.05 * images).astype(np.uint8),
+    "white": lambda images: np.random.default_rng(0).integers(235, 256, images.shape, np.uint8),
     "noise": lambda images: np.random.default_rng(1).integers(0, 256, images.shape, np.uint8),
 }
 
@@ -256,7 +257,7 @@ def main(
     print("\nWhat is no upright frontal chest, made of half B: % refused\n")
     refused = {}
     for name, change in {"as it is": lambda images: images, **NO_CHEST}.items():
-        reasons = [reading.refused for reading in of_images(anatomy, np.ascontiguousarray(change(other)))]
+        reasons = [reading.refused for reading in of_images(anatomy, np.ascontiguousarray(change(other[:SPOILT])))]
         refused[name] = proportion(sum(map(bool, reasons)), len(reasons))
     common.print_table(["", "refused", "N"], [[name, of.text(3), of.n] for name, of in refused.items()])
 

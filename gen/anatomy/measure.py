@@ -17,12 +17,14 @@ from scipy import ndimage
 
 from gen.anatomy.network import ORGANS
 
+EVEN = 0.5  # the probability from which a pixel belongs to an organ
 LEAST_SHARE = 5e-4  # of the picture: a smaller patch is no organ
 LEAST_PART = 0.1  # of the largest piece of an organ: a smaller one is no lung and no heart
 CORNER = 0.15  # of a lung's height: the radius around the costophrenic tip in which its angle is taken
 RIB_COUNTS = (6.0, 14.0)  # ribs above the diaphragm that are looked for
 OCTAVE = 0.75  # of the highest peak: a shorter lag that reaches it is the period
-LEAST_PERIODICITY = 0.2  # autocorrelation of the rib mask at its period; below it there is no period
+LINES = (0.4, 0.5, 0.6)  # across a lung, down which ribs are looked for
+LEAST_PERIODICITY = 0.15  # autocorrelation of the rib mask at its period; below it there is no period
 
 
 def _number(unit: str, definition: str, source: str = "") -> Any:
@@ -69,7 +71,7 @@ class Measurements:
     )
     ribs: float = _number(
         "count",
-        "ribs above the diaphragm: height of the right lung over the period of the rib mask along its mid-line",
+        "ribs above the diaphragm: height of the right lung over the period of the ribs down the middle of both lungs",
         "European Commission 1996, EUR 16260 EN: ribs above the diaphragm",
     )
     tilt_degrees: float = _number("degrees", "the spine against the vertical; positive: its top leans to the right")
@@ -91,8 +93,10 @@ def table() -> list[tuple[str, str, str, str]]:
     return [(field.name, *(field.metadata[key] for key in ("unit", "definition", "source"))) for field in fields]
 
 
-def measure(masks: np.ndarray) -> Measurements:
-    """Measure the chest in ``masks``, bool (10, H, W) in the order of ORGANS."""
+def measure(maps: np.ndarray) -> Measurements:
+    """Measure the chest in ``maps`` (10, H, W) in the order of ORGANS: masks, or probabilities that become masks at
+    EVEN."""
+    masks = maps if maps.dtype == bool else maps >= EVEN
     organs = {name: mask if mask.mean() >= LEAST_SHARE else np.zeros_like(mask) for name, mask in _named(masks)}
     whole = [pieces(organs[f"{side} lung"]) for side in ("right", "left")]
     heart = pieces(organs["heart"])
@@ -116,7 +120,7 @@ def measure(masks: np.ndarray) -> Measurements:
         left_costophrenic_degrees=corners[1],
         mediastinal_ratio=_ratio(_mediastinal_width(organs["mediastinum"], right | left, heart), thorax),
         rotation=_ratio(_clavicle_offset(organs["right clavicle"], organs["left clavicle"], slope, offset), thorax),
-        ribs=rib_count(organs["ribs"], aerated[0]),
+        ribs=rib_count(maps[ORGANS.index("ribs")].astype(np.float64), *aerated),
         tilt_degrees=-math.degrees(math.atan(slope)),
         share_in_frame=min(_share_in_frame(right), _share_in_frame(left)),
         lungs=float(_count([*whole[0], *whole[1]])),
@@ -159,33 +163,44 @@ def costophrenic_degrees(lung: np.ndarray, outward: int) -> float:
     return float(360 * near.sum() / (math.pi * radius**2))
 
 
-def rib_count(ribs: np.ndarray, lung: np.ndarray) -> float:
-    """Ribs that cross the mid-line of ``lung``: its height over the period of the mask ``ribs`` along that line.
+def rib_count(ribs: np.ndarray, right: np.ndarray, left: np.ndarray) -> float:
+    """Ribs above the diaphragm: the height of the lung ``right`` over the period of ``ribs`` down both lungs, all
+    (H, W); ``ribs`` may be probabilities, whose waves are there where a mask has gaps.
 
-    The period is the lag of the highest autocorrelation between those of RIB_COUNTS, or the first that is nearly as
-    high, for twice a period is one as well; NaN where none stands out.
+    The period is the lag of the highest autocorrelation, averaged over lines near the middle of each lung, between
+    those of RIB_COUNTS, or the first that is nearly as high, for twice a period is one as well; NaN where none stands
+    out.
     """
-    rows = np.flatnonzero(lung.any(1))
-    if len(rows) < 5 * RIB_COUNTS[1] or not ribs.any():  # a rib and its gap are five pixels at the least
+    height = len(np.flatnonzero(right.any(1)))
+    waves = [wave for lung in (right, left) for part in LINES if len(wave := _along(ribs, lung, part)) >= height / 2]
+    if height < 5 * RIB_COUNTS[1] or not waves:  # a rib and its gap are five pixels at the least
         return math.nan
-    columns = np.arange(lung.shape[1])
-    middle = ndimage.gaussian_filter1d((lung[rows] * columns).sum(1) / np.maximum(lung[rows].sum(1), 1), len(rows) / 50)
-    half = max(1, round(len(rows) / 80))
-    around = np.clip(np.rint(middle).astype(int)[:, None] + np.arange(-half, half + 1), 0, lung.shape[1] - 1)
-    profile = ribs[rows[:, None], around].mean(1)
-    detail = profile - ndimage.gaussian_filter1d(profile, len(rows) / 8)
-    energy = float(np.square(detail).sum())
-    if energy < 1e-9:
-        return math.nan
-    similar = np.correlate(detail, detail, "full")[len(rows) - 1 :] / energy
-    least, most = (int(len(rows) / count) for count in reversed(RIB_COUNTS))
+    most, least = (int(height / count) for count in RIB_COUNTS)
+    similar = np.zeros(most + 3)
+    for wave in waves:
+        correlation = np.correlate(wave, wave, "full")[len(wave) - 1 :][: len(similar)]
+        similar[: len(correlation)] += correlation / max(float(np.square(wave).sum()), 1e-9) / len(waves)
     peaks = [k for k in range(max(least, 1), most + 1) if similar[k - 1] <= similar[k] > similar[k + 1]]
     highest = max((similar[k] for k in peaks), default=0.0)
     if highest < LEAST_PERIODICITY:
         return math.nan
     lag = next(k for k in peaks if similar[k] >= OCTAVE * highest)
     before, at, after = similar[lag - 1 : lag + 2]
-    return float(len(rows) / (lag + (before - after) / (2 * (before - 2 * at + after))))  # the parabola's top
+    return float(height / (lag + (before - after) / (2 * (before - 2 * at + after))))  # the parabola's top
+
+
+def _along(ribs: np.ndarray, lung: np.ndarray, part: float) -> np.ndarray:
+    """The ribs down ``lung``, ``part`` of the way across it, as waves around their local mean."""
+    rows = np.flatnonzero(lung.any(1))
+    if not len(rows):
+        return np.empty(0)
+    inside = lung[rows]
+    first, last = inside.argmax(1), inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
+    line = ndimage.gaussian_filter1d(first + part * (last - first), len(rows) / 50)
+    half = max(1, round(len(rows) / 80))
+    around = np.rint(line).astype(int)[:, None] + np.arange(-half, half + 1)
+    profile = ribs[rows[:, None], np.clip(around, 0, ribs.shape[1] - 1)].mean(1)
+    return np.asarray(profile - ndimage.gaussian_filter1d(profile, len(rows) / 8))
 
 
 def _named(masks: np.ndarray) -> list[tuple[str, np.ndarray]]:

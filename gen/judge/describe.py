@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gen.core.errors import BadInput
 from gen.core.terms import ADULT_FROM_YEARS, OLDEST_YEARS
 from gen.judge.readings import Judgement
 from gen.language.render import render
@@ -67,21 +65,15 @@ def describe(prediction: Judgement, doubtful: Collection[str] = (), sure: float 
     }
 
 
-def chests_of(folder: Path | None = None) -> Callable[[np.ndarray], dict[str, Any] | None]:
-    """A function of an image (H, W) to what `gen describe` says of its organs, by the anatomy network in ``folder`` or
-    the bundled one; where there is none, the function says None.
+def chests_of() -> Callable[[np.ndarray], dict[str, Any]]:
+    """A function of an image (H, W) to what `gen describe` says of its organs, by the bundled anatomy network.
 
     That is the cardiothoracic ratio (None where it cannot be measured), the confidence, and in ``refused`` why not.
     """
     from gen.anatomy.folder import load_anatomy
     from gen.anatomy.reading import read_anatomy
 
-    try:
-        anatomy = load_anatomy(folder)
-    except BadInput:
-        if folder is not None:
-            raise
-        return lambda pixels: None
+    anatomy = load_anatomy()
 
     def chest_of(pixels: np.ndarray) -> dict[str, Any]:
         [reading] = read_anatomy(anatomy, [pixels])

@@ -87,11 +87,20 @@ def test_a_wedge_has_its_angle(degrees: float, outward: int) -> None:
 
 
 def test_without_stripes_there_are_no_ribs() -> None:
-    masks = dict(zip(ORGANS, Drawn().masks(SIDE), strict=True))
-    lung = masks["right lung"]
-    assert math.isnan(rib_count(np.zeros_like(lung), lung))
-    assert math.isnan(rib_count(lung, lung))
-    assert math.isnan(rib_count(masks["ribs"], np.zeros_like(lung)))
+    right, left, *_ = Drawn().masks(SIDE)
+    for nothing in (np.zeros(right.shape), np.ones(right.shape), np.random.default_rng(0).random(right.shape)):
+        assert math.isnan(rib_count(nothing, right, left))
+    assert math.isnan(rib_count(Drawn().masks(SIDE)[ORGANS.index("ribs")], 0 * right, left))
+
+
+@given(st.floats(0.1, 0.45), st.floats(0.0, 0.1))
+@settings(max_examples=20)
+def test_faint_ribs_that_no_mask_would_show_are_counted(strength: float, noise: float) -> None:
+    chest = Drawn()
+    maps = chest.masks(SIDE).astype(np.float64)
+    ribs = ORGANS.index("ribs")
+    maps[ribs] = strength * maps[ribs] + noise * strength * np.random.default_rng(0).standard_normal(maps[ribs].shape)
+    assert measure(maps).ribs == pytest.approx(2 * chest.lung[1] / chest.period, rel=0.05)
 
 
 @pytest.mark.parametrize("gone", ["right lung", "left lung", "heart", "spine", "right clavicle"])

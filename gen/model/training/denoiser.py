@@ -305,15 +305,12 @@ def preview(
     import torch
 
     from gen.model.sampling.contact_sheet import write_contact_sheet
-    from gen.model.sampling.pipeline import sample
-    from gen.model.sampling.torch_backend import TorchPipeline
+    from gen.model.sampling.pipeline import Pipeline, sample
 
     device = next(bare.parameters()).device
     vae = fixtures.vae.to(device)
     parts = (bare.unet, vae, bare.text_encoder, fixtures.tokenizer, fixtures.scheduler)
-    pipeline = TorchPipeline(
-        *parts, device, torch.float32, "as trained", rows=1, fingerprint=f"{run.folder.name} {images}"
-    )
+    pipeline = Pipeline(*parts, device, torch.float32, "as trained", rows=1, fingerprint=f"{run.folder.name} {images}")
     seeds = [derived_seed(0, k) for k in range(len(prompts))]
     pictures = list(sample(pipeline, prompts, seeds))
     folder = run.folder / "previews"
