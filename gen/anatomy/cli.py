@@ -33,8 +33,8 @@ def segment(
     Each IMAGE (PNG, JPEG, DICOM), or image in a DIR, gets masks in masks/, a picture with outlines in outlines/ and its
     measurements in metadata.csv, such as the cardiothoracic ratio. Masks may overlap; in a label map, labels.json names
     the numbers, and bones lie over heart and lungs. What is not one upright frontal chest gets no mask, and stands in
-    left_out.csv with the reason. The same command goes on where it stopped. For research use only, not for clinical
-    use.
+    left_out.csv with the reason; the exit code is 1 where a file cannot be read. The same command goes on where it
+    stopped. For research use only, not for clinical use.
     """
     from tqdm import tqdm
 
@@ -52,5 +52,5 @@ def segment(
         click.echo(json.dumps(line, ensure_ascii=False))
     if not as_json:
         click.echo(str(out))
-    if any(line["problem"] for line in lines):
+    if any(not line["sha256"] for line in lines):  # could not be read; that an image shows no chest is an answer
         ctx.exit(1)
