@@ -21,7 +21,10 @@ from gen import __version__
 from gen.core.bundled import PINS, pip_install
 from gen.core.errors import EnvironmentLacks, GenError
 
-PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "xformers", "gradio", "pydicom", "numpy")
+PACKAGES = (
+    *("torch", "torchvision", "diffusers", "transformers", "accelerate", "xformers", "openvino", "gradio", "pydicom"),
+    "numpy",
+)
 NEEDED_GB = 1.0
 PATIENCE_S = 300.0  # for a trial in a child process, which takes seconds
 _CALMER = "use a GPU or another machine, or set ONEDNN_MAX_CPU_ISA=SSE41 (slower) and run gen doctor again"

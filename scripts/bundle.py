@@ -37,11 +37,11 @@ def assemble(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
     from gen.core.files import read_json, staged_folder
     from gen.model.capabilities import CAPABILITIES
     from gen.model.folder import load_autoencoder
-    from gen.model.sampling.pipeline import load_pipeline
+    from gen.model.sampling.torch_backend import load_torch
     from gen.model.training.denoiser_network import Denoiser
     from gen.model.training.export import Fixtures, write_model_folder
 
-    pipeline = load_pipeline(model, device="cpu", dtype="float32", attention="sdpa")
+    pipeline = load_torch(model, device="cpu", dtype="float32", attention="sdpa")
     vae = load_autoencoder(autoencoder)
     theirs, mine = vae.encoder.state_dict(), pipeline.vae.encoder.state_dict()
     if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in mine.items()}:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import locale
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +26,8 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cxr-gen-tests-")  # nothing of the user's own cache is used
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 LOCALE = locale.setlocale(locale.LC_ALL)
 
@@ -33,6 +38,17 @@ def _same_locale() -> Iterator[None]:
     locale.setlocale(locale.LC_ALL, LOCALE)
     yield
     locale.setlocale(locale.LC_ALL, LOCALE)
+
+
+@pytest.fixture(autouse=True)
+def _torch_samples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let "auto" mean torch, also where OpenVINO is installed: to convert every toy would take the longest.
+
+    The tests of OpenVINO itself ask for the marker ``openvino``.
+    """
+    if request.node.get_closest_marker("openvino") is None:
+        reason = "the tests use torch"
+        monkeypatch.setattr("gen.model.sampling.openvino_backend.why_not", lambda *_, **__: reason)
 
 
 @pytest.fixture(scope="session")

@@ -30,19 +30,19 @@ def main(model: Path | None, data: Path, number: int, json_file: Path | None) ->
 
     from gen.data.loader import to_model_range
     from gen.data.texts import texts_of
-    from gen.model.sampling.pipeline import load_pipeline
+    from gen.model.sampling.torch_backend import load_torch
     from gen.model.training.denoiser_network import tokenize
     from gen.model.training.latent_cache import encode_grey
 
     torch.set_grad_enabled(False)
-    pipeline = load_pipeline(common.chosen_model(model), dtype="float32")
+    pipeline = load_torch(common.chosen_model(model), dtype="float32")
     alphas = pipeline.scheduler.alphas_cumprod.double()
     schedule = ((1 - alphas) / alphas).sqrt()
     rows = common.read_splits(data)
     found: dict[str, np.ndarray] = {}
     for split in ("train", "validation"):
         chosen = [rows[split][i] for i in evenly(np.arange(len(rows[split])), number)]
-        clean = encode_grey(pipeline.vae, to_model_range(common.pixels_of(chosen, pipeline.size)))
+        clean = encode_grey(pipeline.vae, to_model_range(common.pixels_of(chosen, pipeline.configs.size)))
         tokens = tokenize(pipeline.tokenizer, texts_of(chosen, "study", 0, 0).fixed())
         states = pipeline.text_encoder(tokens)[0]
         variance = clean.var((0, 2, 3))

@@ -1,11 +1,13 @@
 """`gen sample` beside the plain loop of diffusers' StableDiffusionPipeline: same folder, steps, guidance and machine.
 
-(a) seconds an image once loaded; (b) the whole process from a cold start, import time told apart; (c) `gen --help`.
+(a) seconds an image once loaded, by OpenVINO and by torch, and how far their pictures agree; (b) the whole process
+from a cold start to one image and to four, import time told apart; (c) `gen --help`.
 The sides alternate, so that a machine that slows down slows both; medians. Wants a machine with nothing else to do.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -20,6 +22,7 @@ from typing import Any
 import click
 
 from benchmarks import common
+from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
 
 PROMPTS = (
@@ -56,8 +59,9 @@ def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str,
 
     from gen.model.sampling.pipeline import describe, load_pipeline, sample
 
-    own = load_pipeline(folder, device="cpu")
-    print(f"{describe(own)}; {torch.get_num_threads()} threads\n", flush=True)
+    own = {name: load_pipeline(folder, device="cpu", backend=name) for name in ("openvino", "torch")}
+    for each in own.values():
+        print(describe(each), flush=True)
     stock = StableDiffusionPipeline.from_pretrained(folder)
     stock.set_progress_bar_config(disable=True)
     seeds = [derived_seed(0, k) for k in range(len(PROMPTS))]
@@ -66,8 +70,13 @@ def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str,
         generators = [torch.Generator().manual_seed(seed) for seed in numbers]
         return stock(list(prompts), num_inference_steps=steps, guidance_scale=guidance, generator=generators)
 
+    def ours(name: str) -> list[Radiograph]:
+        return list(sample(own[name], PROMPTS, seeds, steps=steps, guidance=guidance))
+
+    print(f"the two agree to a PSNR of {_agreement(ours('openvino'), ours('torch'))}\n")
     sides: dict[str, Callable[[], object]] = {
-        "gen, 4 images": lambda: list(sample(own, PROMPTS, seeds, steps=steps, guidance=guidance)),
+        "gen by OpenVINO, 4 images": partial(ours, "openvino"),
+        "gen by torch, 4 images": partial(ours, "torch"),
         "StableDiffusionPipeline, a batch of 4": lambda: plain(PROMPTS, seeds),
         "StableDiffusionPipeline, 4 times 1": lambda: [plain([p], [s]) for p, s in zip(PROMPTS, seeds, strict=True)],
     }
@@ -75,17 +84,29 @@ def loaded(folder: Path, steps: int, guidance: float, repeats: int) -> dict[str,
     return {name: [one / len(PROMPTS) for one in of] for name, of in common.alternate(sides, repeats).items()}
 
 
-def cold(folder: Path, steps: int, guidance: float, repeats: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """(b): seconds of the whole process for four images, and in one further run each the part that is imports."""
+def _agreement(some: Sequence[Radiograph], others: Sequence[Radiograph]) -> str:
+    """Median and least PSNR, dB, of pairs of images with a range of 1."""
+    found = [-10 * math.log10(float(((a.pixels - b.pixels) ** 2).mean())) for a, b in zip(some, others, strict=True)]
+    return f"{median(found):.1f} dB, at least {min(found):.1f} ({len(found)} images)"
+
+
+def cold(
+    folder: Path, steps: int, guidance: float, repeats: int, images: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """(b): seconds of the whole process for ``images``, and in one further run each the part that is imports."""
     with tempfile.TemporaryDirectory() as place:
         script = Path(place) / "stock.py"
         script.write_text(STOCK_SCRIPT, encoding="utf-8")
         settings = [str(steps), f"{guidance:g}"]
         own = ["-m", "gen.cli", "sample", "--prompt", PROMPTS[0], "--steps", settings[0], "--guidance", settings[1]]
-        own += ["--model", str(folder), "--out", f"{place}/out", "--device", "cpu", "--quiet", "-n", "4"]
+        own += ["--model", str(folder), "--out", f"{place}/out", "--device", "cpu", "--quiet", "-n", str(images)]
         stock = [str(script), str(folder), PROMPTS[0], *settings, f"{place}/stock"]
-        stock += [str(derived_seed(0, k)) for k in range(4)]
-        sides = {"gen sample": own, "script with StableDiffusionPipeline": stock}
+        stock += [str(derived_seed(0, k)) for k in range(images)]
+        sides = {
+            "gen sample": own,
+            "gen sample --backend torch": [*own, "--backend", "torch"],
+            "script with StableDiffusionPipeline": stock,
+        }
         seconds = common.alternate({name: partial(_python, command) for name, command in sides.items()}, repeats)
         imports = {name: import_seconds(_python(["-X", "importtime", *command])) for name, command in sides.items()}
     return seconds, imports
@@ -116,18 +137,21 @@ def main(
     print(f"(a) once loaded, 4 images, {steps} steps, guidance {guidance:g}, {repeats} rounds\n")
     common.print_table(["", "seconds an image: median", "least", "most", "ratio"], _rows(warm))
 
-    start, imports = cold(folder, steps, guidance, cold_repeats)
-    print(f"\n(b) cold start to four images on disk, {cold_repeats} rounds\n")
-    rows = [[*row, f"{imports[str(row[0])]:.2f}"] for row in _rows(start)]
-    common.print_table(
-        ["", "seconds: median", "least", "most", "ratio", "of these imports (-X importtime, one run)"], rows
-    )
+    starts = {}
+    for images in (1, 4):
+        start, imports = cold(folder, steps, guidance, cold_repeats, images)
+        print(f"\n(b) cold start to {images} on disk, {cold_repeats} rounds\n")
+        rows = [[*row, f"{imports[str(row[0])]:.2f}"] for row in _rows(start)]
+        common.print_table(
+            ["", "seconds: median", "least", "most", "ratio", "of these imports (-X importtime, one run)"], rows
+        )
+        starts[images] = {"seconds": start, "imports": imports}
 
     helped = common.alternate({"gen --help": lambda: _python(["-m", "gen.cli", "--help"])}, repeats)
     print("\n(c)\n")
     common.print_table(["", "seconds: median", "least", "most", "ratio"], _rows(helped))
-    figures = {"processor": common.processor(), "steps": steps, "guidance": guidance, "imports": imports}
-    common.save_json(json_file, {**figures, "loaded": warm, "cold": start, "help": helped})
+    figures = {"processor": common.processor(), "steps": steps, "guidance": guidance}
+    common.save_json(json_file, {**figures, "loaded": warm, "cold": starts, "help": helped})
 
 
 def _rows(seconds: dict[str, list[float]]) -> list[list[object]]:

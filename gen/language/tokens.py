@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gen.core.errors import BadInput
+from gen.core.files import read_json
 
 CLIP_LENGTH = 77  # tokens that CLIP's text encoder reads; so does one that does not say
 
@@ -44,6 +45,27 @@ def token_counter(part: Path) -> tuple[Callable[[str], int], int]:
     except Exception as error:  # each of its files has a reader of its own
         raise BadInput(f"{part} holds no tokenizer that can be read: {str(error)[:300]}") from error
     return lambda text: len(older(text).input_ids), limit
+
+
+@functools.cache
+def token_encoder(part: Path) -> Callable[[str], list[int]]:
+    """A function from a text to token numbers as the model reads them: start and end marks, cut and filled to length.
+
+    Needs ``tokenizer.json``. BadInput where it, or the token that fills a short text, cannot be read.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(part / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise BadInput(f"{part / 'tokenizer.json'} cannot be read: {error}") from error
+    told = read_json(part / "tokenizer_config.json").get("pad_token", "<|endoftext|>")
+    fill = told["content"] if isinstance(told, dict) else str(told)
+    if (number := tokenizer.token_to_id(fill)) is None:
+        raise BadInput(f"{part}: the token {fill!r}, which fills short texts, is not in tokenizer.json")
+    tokenizer.enable_truncation(token_limit(part))
+    tokenizer.enable_padding(length=token_limit(part), pad_id=number, pad_token=fill)
+    return lambda text: list(tokenizer.encode(text).ids)
 
 
 def _number(path: Path, key: str, otherwise: int) -> int:

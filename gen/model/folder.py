@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ def model_hash(folder: Path) -> str:
     if deciding := {key: told[key] for key in sorted(DECIDING) if key in told}:
         listed += f"\n{json.dumps(deciding)}"
     return hashlib.sha256(listed.encode()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """The folder of what can be made again: ``cxr-gen`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cxr-gen"
 
 
 def load_autoencoder(folder: Path) -> Any:

@@ -380,6 +380,7 @@ def test_library_chatter_stays_off_stderr(toy_denoiser: Path, tmp_path: Path) ->
     model = toy_denoiser / "checkpoints" / "images-000000096" / "model"
     code = "import sys; from gen.cli import main; main(sys.argv[1:])"
     arguments = ["sample", "--model", str(model), "--prompt", "50 yo F", "--steps", "2", "--out", str(tmp_path / "out")]
+    arguments += ["--backend", "torch"]
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=120
     )

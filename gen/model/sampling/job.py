@@ -16,10 +16,11 @@ from gen.core.errors import BadInput
 from gen.core.files import require_free_space
 from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import derived_seed
+from gen.core.terms import require_choice
 from gen.images.reader import read_radiograph
 from gen.language.study import Study
 from gen.language.tokens import token_counter
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
+from gen.model import BACKENDS, DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 from gen.model.capabilities import read_capabilities
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
@@ -68,6 +69,7 @@ class Job:
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
+    backend: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,18 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
 
     read = read_job(job, log)
     _require_usable(out, len(read.items))
-    pipeline = load_pipeline(read.folder, device=job.device, dtype=job.dtype, attention=job.attention)
+    pipeline = load_pipeline(
+        read.folder,
+        device=job.device,
+        dtype=job.dtype,
+        attention=job.attention,
+        backend="torch" if job.init else job.backend,
+        log=log or (lambda text: None),
+    )
     if log is not None:
         log(describe(pipeline))
-        if job.size not in (None, pipeline.size):
-            log(f"warning: the model was trained at {pipeline.size} pixels; at {job.size} its images are worse")
+        if job.size not in (None, pipeline.configs.size):
+            log(f"warning: the model was trained at {pipeline.configs.size} pixels; at {job.size} its images are worse")
     weights_may_learn = (pipeline.capabilities or {}).get("weights_may_learn") is True
     if read.init is not None and read.init.provenance.get("synthetic") != "yes":
         weights_may_learn = False  # the licence of the image to start from is not known
@@ -164,6 +173,9 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
         raise BadInput(f"guidance_interval is {job.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
     if job.strength is not None and job.init is None:
         raise BadInput("--strength is given without --init", hint="name an image to start from")
+    require_choice("backend", job.backend, BACKENDS)
+    if job.init is not None and job.backend == "openvino":
+        raise BadInput("--init needs the torch back end", hint="leave out --backend, or use --backend torch")
     if job.prompts_file is not None and job.text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
     texts = {"": job.text} if job.prompts_file is None else _read_prompts(job.prompts_file)

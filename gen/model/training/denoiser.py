@@ -305,12 +305,15 @@ def preview(
     import torch
 
     from gen.model.sampling.contact_sheet import write_contact_sheet
-    from gen.model.sampling.pipeline import Pipeline, sample
+    from gen.model.sampling.pipeline import sample
+    from gen.model.sampling.torch_backend import TorchPipeline
 
     device = next(bare.parameters()).device
     vae = fixtures.vae.to(device)
     parts = (bare.unet, vae, bare.text_encoder, fixtures.tokenizer, fixtures.scheduler)
-    pipeline = Pipeline(*parts, device, torch.float32, "as trained", rows=1, fingerprint=f"{run.folder.name} {images}")
+    pipeline = TorchPipeline(
+        *parts, device, torch.float32, "as trained", rows=1, fingerprint=f"{run.folder.name} {images}"
+    )
     seeds = [derived_seed(0, k) for k in range(len(prompts))]
     pictures = list(sample(pipeline, prompts, seeds))
     folder = run.folder / "previews"

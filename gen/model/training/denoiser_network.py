@@ -143,9 +143,9 @@ def cut_captions(tokenizer: CLIPTokenizer, texts: Texts) -> str:
 
 def load_parts(folder: Path) -> tuple[Any, Any, Any, Any]:
     """U-Net, text encoder, tokenizer and scheduler of a model folder, float32, ready to be trained on."""
-    from gen.model.sampling.pipeline import load_pipeline
+    from gen.model.sampling.torch_backend import load_torch
 
-    parts = load_pipeline(folder, device="cpu", dtype="float32", attention="sdpa")
+    parts = load_torch(folder, device="cpu", dtype="float32", attention="sdpa")
     for network in (parts.unet, parts.text_encoder):  # sampling has frozen them
         network.requires_grad_(True).train()
     return parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler

@@ -16,7 +16,7 @@ from gen.model.cli import sample as command
 from gen.model.sampling.job import Job, read_job, run_job, sample_job
 from gen.model.sampling.pipeline import load_pipeline
 
-HOW = {"out", "dry_run", "as_json", "quiet"}  # options of the command that do not decide what is made
+HOW = {"out", "dry_run", "as_json", "quiet", "threads"}  # options of the command that do not decide what is made
 
 
 def toy_job(model: Path, **options: object) -> Job:

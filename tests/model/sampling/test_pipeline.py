@@ -19,7 +19,8 @@ from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph, write_png
 from gen.images.reader import read_radiograph
 from gen.language.tokens import token_counter
-from gen.model.sampling.pipeline import TEXTS_KEPT, Pipeline, describe, load_pipeline, sample
+from gen.model.sampling.pipeline import describe, load_pipeline, sample
+from gen.model.sampling.torch_backend import TEXTS_KEPT, TorchPipeline
 from gen.model.training.denoiser_network import Denoiser
 from gen.model.training.export import Fixtures, write_model_folder
 from gen.model.training.latents import whiten
@@ -29,11 +30,11 @@ SEEDS = [11, 2**64 - 1, 0, 7]
 
 
 @pytest.fixture(scope="module")
-def pipeline(toy_model: Path) -> Pipeline:
+def pipeline(toy_model: Path) -> TorchPipeline:
     return load_pipeline(toy_model, device="cpu", dtype="float32")
 
 
-def pixels(pipeline: Pipeline, prompts: list[str], seeds: list[int], **settings: object) -> list[np.ndarray]:
+def pixels(pipeline: TorchPipeline, prompts: list[str], seeds: list[int], **settings: object) -> list[np.ndarray]:
     return [image.pixels for image in sample(pipeline, prompts, seeds, steps=3, **settings)]
 
 
@@ -58,7 +59,7 @@ def of_the_stock_pipeline(folder: Path, prompt: str, seed: int, **settings: obje
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_the_stock_pipeline_gives_the_same_picture(toy_model: Path, pipeline: Pipeline, guidance: float) -> None:
+def test_the_stock_pipeline_gives_the_same_picture(toy_model: Path, pipeline: TorchPipeline, guidance: float) -> None:
     [ours] = pixels(pipeline, PROMPTS[:1], [11], guidance=guidance, negative="pneumonia" if guidance > 1 else "")
     negative = {"negative_prompt": "pneumonia"} if guidance > 1 else {}
     theirs = of_the_stock_pipeline(toy_model, PROMPTS[0], 11, guidance_scale=guidance, **negative)
@@ -72,7 +73,7 @@ def test_folders_in_the_layouts_of_stable_diffusion_give_the_stock_pictures(stab
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_saved_and_loaded_a_model_makes_the_same_pixels(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_saved_and_loaded_a_model_makes_the_same_pixels(pipeline: TorchPipeline, tmp_path: Path) -> None:
     denoiser = Denoiser(pipeline.unet, pipeline.text_encoder)
     fixtures = Fixtures(pipeline.vae, pipeline.tokenizer, pipeline.scheduler, {"canonical_language": True})
     write_model_folder(tmp_path, denoiser, fixtures)
@@ -83,7 +84,7 @@ def test_saved_and_loaded_a_model_makes_the_same_pixels(pipeline: Pipeline, tmp_
 
 
 def test_saved_in_half_precision_a_model_is_loaded_in_float32_and_makes_nearly_the_same(
-    pipeline: Pipeline, tmp_path: Path
+    pipeline: TorchPipeline, tmp_path: Path
 ) -> None:
     denoiser = Denoiser(pipeline.unet, pipeline.text_encoder)
     fixtures = Fixtures(pipeline.vae, pipeline.tokenizer, pipeline.scheduler, {})
@@ -100,7 +101,7 @@ def test_saved_in_half_precision_a_model_is_loaded_in_float32_and_makes_nearly_t
 
 
 def test_whitened_latents_decode_in_the_stock_pipeline_as_before(
-    toy_model: Path, broken_model: Path, pipeline: Pipeline
+    toy_model: Path, broken_model: Path, pipeline: TorchPipeline
 ) -> None:
     # With the same latents in another scale and place the stock pipeline, which knows one factor, shows the same image.
     from diffusers import StableDiffusionPipeline
@@ -139,7 +140,7 @@ def test_an_image_is_the_same_alone_and_among_others_whatever_passes_together(
     assert len(set(together)) == 4
 
 
-def test_texts_beyond_those_kept_change_nothing_and_take_no_more_memory(pipeline: Pipeline) -> None:
+def test_texts_beyond_those_kept_change_nothing_and_take_no_more_memory(pipeline: TorchPipeline) -> None:
     wide = dataclasses.replace(pipeline, rows=8, text_states={})
     expected = eight_bits(pixels(wide, PROMPTS, SEEDS))
     state = wide.text_states[PROMPTS[0]]
@@ -151,19 +152,19 @@ def test_texts_beyond_those_kept_change_nothing_and_take_no_more_memory(pipeline
         assert len(wide.text_states) <= TEXTS_KEPT
 
 
-def test_prompts_and_seeds_of_unequal_number_are_refused(pipeline: Pipeline) -> None:
+def test_prompts_and_seeds_of_unequal_number_are_refused(pipeline: TorchPipeline) -> None:
     for prompts, seeds in ((["AP view."], [1, 2]), (["AP view.", "PA view."], [1]), ([], [1])):
         with pytest.raises(BadInput, match=f"{len(prompts)} prompts and {len(seeds)} seeds are given"):
             pixels(pipeline, prompts, seeds)
 
 
 @pytest.mark.parametrize("guidance", [float("nan"), float("inf"), float("-inf")])
-def test_a_guidance_that_is_no_number_is_refused(pipeline: Pipeline, guidance: float) -> None:
+def test_a_guidance_that_is_no_number_is_refused(pipeline: TorchPipeline, guidance: float) -> None:
     with pytest.raises(BadInput, match=f"guidance is {guidance}"):
         pixels(pipeline, ["AP view."], [1], guidance=guidance)
 
 
-def test_provenance_names_the_threads_of_a_cpu(pipeline: Pipeline) -> None:
+def test_provenance_names_the_threads_of_a_cpu(pipeline: TorchPipeline) -> None:
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
@@ -174,13 +175,13 @@ def test_provenance_names_the_threads_of_a_cpu(pipeline: Pipeline) -> None:
         torch.set_num_threads(before)
 
 
-def test_rows_that_pass_together_change_no_eighth_bit(pipeline: Pipeline) -> None:
+def test_rows_that_pass_together_change_no_eighth_bit(pipeline: TorchPipeline) -> None:
     alone, wide = (dataclasses.replace(pipeline, rows=rows) for rows in (1, 4))
     for one, other in zip(*(pixels(each, PROMPTS, SEEDS) for each in (alone, wide)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_prompt_negative_guidance_and_seed_each_matter(pipeline: Pipeline) -> None:
+def test_prompt_negative_guidance_and_seed_each_matter(pipeline: TorchPipeline) -> None:
     [base] = pixels(pipeline, ["AP view."], [1])
     for prompts, seeds, settings in (
         (["PA view."], [1], {}),
@@ -203,7 +204,9 @@ def test_prompt_negative_guidance_and_seed_each_matter(pipeline: Pipeline) -> No
         "EulerDiscreteScheduler",
     ],
 )
-def test_whatever_the_scheduler_an_image_is_decided_by_its_seed(toy_model: Path, pipeline: Pipeline, name: str) -> None:
+def test_whatever_the_scheduler_an_image_is_decided_by_its_seed(
+    toy_model: Path, pipeline: TorchPipeline, name: str
+) -> None:
     import diffusers
 
     options = {"algorithm_type": "sde-dpmsolver++"} if name == "DPMSolverMultistepScheduler" else {}
@@ -215,7 +218,7 @@ def test_whatever_the_scheduler_an_image_is_decided_by_its_seed(toy_model: Path,
     assert eight_bits(pixels(noisy, PROMPTS[1:2], SEEDS[1:2])) == both[1:]
 
 
-def test_images_of_any_possible_size_and_others_are_refused(pipeline: Pipeline) -> None:
+def test_images_of_any_possible_size_and_others_are_refused(pipeline: TorchPipeline) -> None:
     assert pixels(pipeline, ["AP view."], [0], size=48)[0].shape == (48, 48)
     for size in (30, 8, 12):
         with pytest.raises(BadInput, match=f"size {size} is not possible with this model; use a multiple of 4 pixels"):
@@ -223,12 +226,12 @@ def test_images_of_any_possible_size_and_others_are_refused(pipeline: Pipeline) 
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_a_number_of_steps_that_the_scheduler_has_not_is_refused(pipeline: Pipeline, steps: int) -> None:
+def test_a_number_of_steps_that_the_scheduler_has_not_is_refused(pipeline: TorchPipeline, steps: int) -> None:
     with pytest.raises(BadInput, match=f"steps is {steps}; use 1 to 1000"):
         next(sample(pipeline, ["AP view."], [0], steps=steps))
 
 
-def test_provenance_says_synthetic_and_all_that_decided_the_image(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_provenance_says_synthetic_and_all_that_decided_the_image(pipeline: TorchPipeline, tmp_path: Path) -> None:
     [image] = sample(pipeline, ["AP view."], [12], steps=2, guidance=2.5, negative="Pneumonia.")
     told = image.provenance
     assert told["synthetic"] == "yes"
@@ -244,13 +247,13 @@ def test_provenance_says_synthetic_and_all_that_decided_the_image(pipeline: Pipe
     np.testing.assert_allclose(back.pixels, image.pixels, atol=0.5 / 255 + 1e-6)
 
 
-def test_steps_are_told_with_the_number_of_images_that_took_them(pipeline: Pipeline) -> None:
+def test_steps_are_told_with_the_number_of_images_that_took_them(pipeline: TorchPipeline) -> None:
     told: list[int] = []
     list(sample(dataclasses.replace(pipeline, rows=2), PROMPTS[:3], SEEDS[:3], steps=2, on_step=told.append))
     assert told == [2, 2, 1, 1]
 
 
-def test_how_it_runs_is_said_in_one_line(pipeline: Pipeline) -> None:
+def test_how_it_runs_is_said_in_one_line(pipeline: TorchPipeline) -> None:
     line = describe(pipeline)
     assert re.fullmatch(r"model toy \([0-9a-f]{16}\), device cpu \(\d+ threads\), float32, attention sdpa", line)
 
@@ -411,7 +414,7 @@ def test_loading_and_saving_say_nothing_and_leave_the_libraries_as_they_were(
     assert [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in loggers] == before
 
 
-def test_radiographs_lie_between_black_and_white(pipeline: Pipeline) -> None:
+def test_radiographs_lie_between_black_and_white(pipeline: TorchPipeline) -> None:
     for image in sample(pipeline, PROMPTS, SEEDS, steps=2, guidance=20.0):
         assert isinstance(image, Radiograph)
         assert image.pixels.dtype == np.float32
@@ -419,7 +422,7 @@ def test_radiographs_lie_between_black_and_white(pipeline: Pipeline) -> None:
         assert image.pixels.max() <= 1
 
 
-def test_guidance_acts_inside_its_interval_only(pipeline: Pipeline) -> None:
+def test_guidance_acts_inside_its_interval_only(pipeline: TorchPipeline) -> None:
     def picture(**settings: object) -> np.ndarray:
         return pixels(pipeline, PROMPTS[:1], [11], **settings)[0]
 
@@ -439,11 +442,11 @@ def test_guidance_acts_inside_its_interval_only(pipeline: Pipeline) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with NumPy 2
 @pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"])
 def test_all_bits_of_a_seed_decide_the_noise_of_the_steps(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, name: str
+    pipeline: TorchPipeline, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     import diffusers
 
-    from gen.model.sampling import pipeline as module
+    from gen.model.sampling import torch_backend as module
 
     options = {"algorithm_type": "sde-dpmsolver++"} if name == "DPMSolverMultistepScheduler" else {}
     solver = getattr(diffusers, name).from_config(pipeline.scheduler.config, **options)
@@ -456,7 +459,7 @@ def test_all_bits_of_a_seed_decide_the_noise_of_the_steps(
     assert np.array_equal(pixels(tuned, PROMPTS[:1], [5 + 2**32])[0], other)
 
 
-def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: Pipeline) -> None:
+def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: TorchPipeline) -> None:
     styled = dataclasses.replace(pipeline, capabilities={"style": ["source toy", "high sharpness"]}, text_states={})
     [image] = sample(styled, PROMPTS[:1], [3], steps=2)
     assert image.provenance["prompt"] == PROMPTS[0]
@@ -465,7 +468,9 @@ def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: Pipeline) -> None:
     assert "" in styled.text_states, "what guidance leads away from has no look"
 
 
-def test_from_an_image_little_strength_keeps_it_and_full_strength_starts_from_its_noise(pipeline: Pipeline) -> None:
+def test_from_an_image_little_strength_keeps_it_and_full_strength_starts_from_its_noise(
+    pipeline: TorchPipeline,
+) -> None:
     [first, other] = sample(pipeline, PROMPTS[:1] * 2, [1, 2], steps=4)
 
     def from_first(strength: float, steps: int = 100) -> Radiograph:
@@ -488,7 +493,7 @@ def test_from_an_image_little_strength_keeps_it_and_full_strength_starts_from_it
     assert larger.pixels.shape == first.pixels.shape
 
 
-def test_from_images_each_prompt_has_its_own_whatever_the_batch(pipeline: Pipeline) -> None:
+def test_from_images_each_prompt_has_its_own_whatever_the_batch(pipeline: TorchPipeline) -> None:
     images = list(sample(pipeline, PROMPTS[:3], SEEDS[:3], steps=2))
     together = list(sample(pipeline, PROMPTS[:3], SEEDS[:3], init=images, steps=4))
     [alone] = sample(pipeline, PROMPTS[1:2], SEEDS[1:2], init=images[1:2], steps=4)
@@ -500,7 +505,7 @@ def test_from_images_each_prompt_has_its_own_whatever_the_batch(pipeline: Pipeli
     [({"strength": 0.0}, "strength is 0.0"), ({"strength": 1.5}, "1.5"), ({"strength": math.nan}, "nan")],
 )
 def test_from_an_image_a_strength_that_is_no_share_is_refused(
-    pipeline: Pipeline, settings: dict[str, float], message: str
+    pipeline: TorchPipeline, settings: dict[str, float], message: str
 ) -> None:
     image = Radiograph(np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32))
     with pytest.raises(BadInput, match=message):

@@ -1,0 +1,156 @@
+"""Sampling by OpenVINO: torch's pictures without torch, from a cache that is proven before it is trusted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gen.core.errors import BadInput, EnvironmentLacks, GenError
+from gen.core.radiograph import Radiograph
+from gen.language.tokens import token_encoder
+from gen.model.folder import model_hash
+from gen.model.parts import load_tokenizer
+from gen.model.sampling import openvino_backend
+from gen.model.sampling.job import Job, run_job
+from gen.model.sampling.pipeline import Pipeline, load_pipeline, sample
+
+pytest.importorskip("openvino")
+pytestmark = pytest.mark.openvino
+
+PROMPTS = ["63 year old female. AP view.", "5 year old male. PA view.", "No finding."]
+SEEDS = [11, 2**64 - 1, 0]
+AGREES_DB = 50  # of torch and OpenVINO, both in float32, at least
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy_model: Path) -> Pipeline:
+    return load_pipeline(toy_model, dtype="float32", device="cpu", backend="openvino")
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"guidance": 1.0},
+        {"guidance": 3.0, "negative": "pneumonia"},
+        {"guidance": 3.0, "guidance_interval": (0.3, 6.0)},
+        {"guidance": 2.0, "size": 48},
+        {"guidance": 2.0, "steps": 7},
+    ],
+    ids=str,
+)
+def test_pictures_are_torchs(toy_model: Path, pipeline: Pipeline, settings: dict[str, object]) -> None:
+    theirs = load_pipeline(toy_model, device="cpu", dtype="float32")
+    steps: list[int] = []
+    found = [i.pixels for i in sample(pipeline, PROMPTS, SEEDS, on_step=steps.append, **{"steps": 4, **settings})]
+    wanted = [image.pixels for image in sample(theirs, PROMPTS, SEEDS, **{"steps": 4, **settings})]
+    error = np.square(np.subtract(found, wanted)).mean()
+    assert -10 * np.log10(error) > AGREES_DB
+    assert sum(steps) == len(PROMPTS) * int(settings.get("steps", 4))
+
+
+def test_an_image_does_not_depend_on_its_company(pipeline: Pipeline) -> None:
+    together = [image.pixels for image in sample(pipeline, PROMPTS, SEEDS, steps=3)]
+    alone = [next(sample(pipeline, [p], [s], steps=3)).pixels for p, s in zip(PROMPTS, SEEDS, strict=True)]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_provenance_names_what_ran(pipeline: Pipeline) -> None:
+    [image] = sample(pipeline, PROMPTS[:1], SEEDS[:1], steps=2)
+    assert image.provenance["network"].startswith("cpu float32 openvino")
+    assert "openvino 20" in image.provenance["software"]
+    assert image.provenance["sampler"] == "DDIMScheduler"
+
+
+@given(text=st.text(max_size=400))
+def test_texts_are_numbered_as_by_transformers(toy_model: Path, text: str) -> None:
+    tokenizer = load_tokenizer(toy_model / "tokenizer")
+    ids = tokenizer(text, padding="max_length", truncation=True, max_length=77).input_ids
+    assert token_encoder(toy_model / "tokenizer")(text) == ids
+
+
+def test_once_converted_a_model_samples_without_torch(pipeline: Pipeline, toy_model: Path, tmp_path: Path) -> None:
+    list(sample(pipeline, PROMPTS[:1], SEEDS[:1], steps=3))  # now the solver of three steps is in the cache as well
+    code = (
+        "import sys; from pathlib import Path; from gen.model.sampling.job import Job, run_job; "
+        f"run_job(Job(text='No finding.', steps=3, device='cpu', model=Path({str(toy_model)!r})), "
+        f"Path({str(tmp_path / 'out')!r}), on_image=lambda *_: None); "
+        "loaded = {name for name, module in sys.modules.items() if module is not None}; "
+        "print(sorted({'torch', 'diffusers', 'transformers', 'openvino_telemetry'} & loaded))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert ended.stdout.strip() == "[]"
+    assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 1
+
+
+def test_a_damaged_cache_is_made_again_and_other_weights_get_their_own(
+    toy_model: Path, fresh_cache: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(toy_model, tmp_path / "other")
+    config = other / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "beta_end": 0.013}))
+    load_pipeline(other, backend="openvino", device="cpu")
+    [weights] = fresh_cache.rglob("unet.bin")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-8] + bytes(8))
+    said: list[str] = []
+    load_pipeline(other, backend="openvino", device="cpu", log=said.append)
+    assert weights.read_bytes() == whole
+    assert "converting" in said[0]
+    [cache] = (fresh_cache / "cxr-gen" / "openvino").glob("[!.]*")
+    assert cache.name.partition("-")[0] == model_hash(other) != model_hash(toy_model)
+
+
+def test_what_differs_from_torch_is_never_trusted(
+    toy_model: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_backend, "TOLERANCE", 0.0)
+    with pytest.raises(GenError, match="differs from torch's"):
+        load_pipeline(toy_model, backend="openvino", device="cpu")
+    assert not list((fresh_cache / "cxr-gen" / "openvino").glob("[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"device": "cuda"}, "the device is cuda"),
+        ({"device": "cpu", "attention": "sdpa"}, "attention sdpa is torch's"),
+        ({"device": "cpu", "dtype": "float16"}, "dtype float16"),
+    ],
+)
+def test_what_it_cannot_do_is_named_or_left_to_torch(toy_model: Path, options: dict[str, str], reason: str) -> None:
+    with pytest.raises(EnvironmentLacks, match=reason):
+        load_pipeline(toy_model, backend="openvino", **options)
+    if options["device"] == "cpu" and "dtype" not in options:
+        assert load_pipeline(toy_model, backend="auto", **options).software.startswith("torch")
+
+
+def test_a_scheduler_without_a_table_is_torchs(toy_model: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(toy_model, tmp_path / "other")
+    config = other / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "_class_name": "DDPMScheduler"}))
+    assert load_pipeline(other, backend="auto", device="cpu", dtype="float32").software.startswith("torch")
+    with pytest.raises(EnvironmentLacks, match="the scheduler DDPMScheduler is left to torch"):
+        load_pipeline(other, backend="openvino", device="cpu")
+
+
+def test_an_image_to_start_from_is_torchs(toy_model: Path, pipeline: Pipeline, tmp_path: Path) -> None:
+    grey = Radiograph(np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1)), None, {})
+    with pytest.raises(BadInput, match="torch back end"):
+        list(sample(pipeline, PROMPTS[:1], SEEDS[:1], init=[grey], steps=4))
+    job = Job(text="No finding.", init=tmp_path / "absent.png", backend="openvino", model=toy_model)
+    with pytest.raises(BadInput, match="--init needs the torch back end"):
+        run_job(job, tmp_path / "out", on_image=lambda *_: None)

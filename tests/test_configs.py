@@ -1,0 +1,34 @@
+"""Every file in configs/ fills the configuration of its kind, which its name begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from augment.anatomy.config import AnatomyConfig
+from augment.classify.config import ClassifierConfig
+from augment.dataset.config import DatasetConfig
+from augment.suppress.config import SuppressConfig
+from gen.core.config import load_config
+from gen.judge.config import JudgeConfig
+from gen.model.training.autoencoder import AutoencoderConfig
+from gen.model.training.denoiser import DenoiserConfig
+
+KINDS = {
+    "anatomy": AnatomyConfig,
+    "autoencoder": AutoencoderConfig,
+    "balanced": DatasetConfig,
+    "classify": ClassifierConfig,
+    "denoiser": DenoiserConfig,
+    "finetune": DenoiserConfig,
+    "judge": JudgeConfig,
+    "suppress": SuppressConfig,
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_a_config_fills_its_kind(path: Path) -> None:
+    load_config(KINDS[path.stem.partition("_")[0]], path)
