@@ -11,17 +11,19 @@ import dataclasses
 import io
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache as remembered
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from augment.classify.arms import Cell, CompareConfig, Stage, cells_of, check_arms, folders_of, stages_of
-from augment.classify.data import Sources, findings_to_learn, labels_of_rows, learnt_of, read_sources
+from augment.classify.data import OWN_TEST, Sources, findings_to_learn, labels_of_rows, learnt_of, read_sources
 from augment.classify.guards import cache_of, guarded
 from augment.classify.network import make_classifier
+from augment.classify.probes import PROBES, probes_of
 from augment.classify.train import check, train_classifier
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file, read_json, require_free_space, verify_folder, write_json, write_text
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from gen.core.manifest import Row
     from gen.core.run import Run
 
-OWN_TEST = "test"  # the name of the test patients of the real data
 CELL, PREDICTIONS, TABLE = "cell.json", "predictions.npz", "table.csv"
 _TRAINING_BYTES = 60  # of a weight while it is trained: two checkpoints with optimiser and averages, and the best
 
@@ -86,13 +87,21 @@ def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
     require_free_space(config.out, weights * (4 * folders_to_come + _TRAINING_BYTES), "the comparison")
     rows_learnt = {"train": [*sources.real["train"], *(r for rows in sources.synthetic.values() for r in rows)]}
     data = data_digest({**rows_learnt, "validation": sources.real["validation"], **tests})
+    pictures = remembered(lambda: _pictures(tests, config))
     with open_run(config.out, config, command=command, data=data) as run:
         outcomes: list[Outcome] = []
         for number, cell in enumerate(cells, 1):
-            outcomes.append(run_cell(cell, stages[cell], sources, tests, config, run, f"{number}/{len(cells)}"))
+            outcomes.append(run_cell(cell, stages[cell], sources, pictures, run, f"{number}/{len(cells)}"))
             require_equal_starts(outcomes)
             write_table(run.folder / TABLE, outcomes, tests, findings, config)
     return Compared(config, findings, sources, tests, outcomes)
+
+
+def _pictures(tests: Mapping[str, Sequence[Row]], config: CompareConfig) -> dict[str, np.ndarray]:
+    """The pixels of each test set, and of the probes where there are some."""
+    cache = cache_of(config)
+    pixels = {name: pixel_cache(rows, config.size, cache) for name, rows in tests.items()}
+    return {**pixels, **(probes_of(pixels[OWN_TEST]) if config.probes else {})}
 
 
 def read_tests(config: CompareConfig, sources: Sources) -> dict[str, list[Row]]:
@@ -101,8 +110,9 @@ def read_tests(config: CompareConfig, sources: Sources) -> dict[str, list[Row]]:
     for name, folder in config.tests.items():
         rows = read_manifest(folder).rows
         tests[name] = [row for row in rows if row.split in (None, "test")] or list(rows)
-    if OWN_TEST in config.tests:
-        raise BadInput(f"tests names a set {OWN_TEST!r}, which the patients of data have already")
+    for name in (OWN_TEST, *PROBES):
+        if name in config.tests:
+            raise BadInput(f"tests names a set {name!r}, which is taken", hint="give it another name")
     return tests
 
 
@@ -128,8 +138,7 @@ def run_cell(
     cell: Cell,
     stages: Sequence[Stage],
     sources: Sources,
-    tests: Mapping[str, Sequence[Row]],
-    config: CompareConfig,
+    pictures: Callable[[], Mapping[str, np.ndarray]],
     run: Run,
     place: str,
 ) -> Outcome:
@@ -142,11 +151,8 @@ def run_cell(
                 train_classifier(stage.config, (), sources)
             for left in ("checkpoints", "best", "tensorboard"):
                 shutil.rmtree(Path(stage.config.out) / left, ignore_errors=True)
-        judge = open_judge(str(stages[-1].result), device=config.device)
-        cache = cache_of(config)
-        found: dict[str, Any] = {
-            name: judge.read(pixel_cache(rows, config.size, cache)).findings for name, rows in tests.items()
-        }
+        judge = open_judge(str(stages[-1].result), device=stages[-1].config.device)
+        found: dict[str, Any] = {name: judge.read(pixels).findings for name, pixels in pictures().items()}
         with atomic_file(folder / PREDICTIONS) as stream:
             np.savez(stream, **found)
         trained = [read_json(stage.result / FIGURES) for stage in stages]
@@ -162,7 +168,7 @@ def run_cell(
         run.log(event="cell", **facts)
     facts = read_json(folder / CELL)
     with np.load(folder / PREDICTIONS) as stored:
-        predictions = {name: stored[name] for name in tests}
+        predictions = dict(stored)
     return Outcome(cell, predictions, np.array(list(facts["thresholds"].values())), facts)
 
 

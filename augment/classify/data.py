@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gen.core.manifest import Row
 
 
+OWN_TEST = "test"  # the name of the test patients of the real data
+
+
 @dataclass(frozen=True)
 class Sources:
     """The rows that may be used: ``real`` by split, without the sources that are left out but for "test", and the

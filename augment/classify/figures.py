@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augment.classify.arms import Cell
-from augment.classify.data import labels_of_rows
+from augment.classify.arms import Cell, control_arms
+from augment.classify.data import OWN_TEST, labels_of_rows
 from augment.classify.fairness import fairness
+from augment.classify.probes import PROBES
 from gen.core.run import derived_seed
 from gen.data.rows import study_of
 from gen.data.split import patient_of
@@ -65,6 +66,7 @@ def figures(compared: Compared) -> dict[str, Any]:
         "images": compared.outcomes[0].facts["images"],
         "sets": _sets(compared),
         "notes": list(compared.sources.notes),
+        "probes": _probes(compared, amounts[0]) if compared.config.probes else {},
         "tests": {name: _of_test(compared, name, amounts) for name in compared.tests},
     }
 
@@ -126,6 +128,25 @@ def _of_test(compared: Compared, name: str, amounts: Sequence[str]) -> dict[str,
     }
 
 
+def _probes(compared: Compared, amount: str) -> dict[str, Any]:
+    """Mean AUROC of each arm at ``amount`` on its own test set, whole and as the probes have it."""
+    config, rows = compared.config, compared.tests[OWN_TEST]
+    labels = labels_of_rows(rows, compared.findings, config.complete)
+    cells, units = [outcome.cell for outcome in compared.outcomes], [patient_of(row) for row in rows]
+    seeds = seed_draws(len(config.seeds), config.draws)
+    made: dict[str, Any] = {arm: {} for arm in config.arms}
+    for name in (OWN_TEST, *PROBES):
+        found = np.stack([outcome.predictions[name] for outcome in compared.outcomes])
+
+        def score(i: np.ndarray, found: np.ndarray = found) -> np.ndarray:
+            return aurocs(found[:, i], labels[i])
+
+        scores = Averaged(drawn(units, score, config.draws), cells, seeds)
+        for arm in config.arms:
+            made[arm][name] = figure_of(macro(scores.of(arm, amount)), len(rows))
+    return made
+
+
 def aurocs(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(C, F) of predictions (C, N, F) and labels (N, F)."""
     return np.array([[auroc(each[:, j], labels[:, j]) for j in range(labels.shape[1])] for each in predictions])
@@ -143,8 +164,6 @@ def _amounts_of(cells: Sequence[Cell], arm: str) -> list[str]:
 
 def _differences(scores: Averaged, compared: Compared, amounts: Sequence[str], n: int) -> list[dict[str, Any]]:
     """Each arm less the baseline at each amount, and the question's less the controls; Holm over all of the former."""
-    from augment.classify.arms import control_arms
-
     config = compared.config
     listed: list[tuple[str, str, str]] = []
     for arm in config.arms:

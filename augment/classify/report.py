@@ -65,7 +65,7 @@ def to_html(results: Mapping[str, Any]) -> str:
             _beside(of_test, results),
             _fairness(of_test, results),
         ]
-    return page(title, [*parts, _sets(results), _colophon(results)])
+    return page(title, [*parts, _probes(results), _sets(results), _colophon(results)])
 
 
 def _warnings(results: Mapping[str, Any]) -> list[str]:
@@ -218,6 +218,15 @@ def _all_groups(arms: Mapping[str, Any], shown: Sequence[str]) -> str:
     ]
     table = html_table(("group", "patients", *shown), rows)
     return f"<details><summary>All {len(rows)} groups, intersections too</summary>{table}</details>"
+
+
+def _probes(results: Mapping[str, Any]) -> str:
+    if not results["probes"]:
+        return ""
+    names = list(next(iter(results["probes"].values())))
+    rows = [(arm, *(figure_text(of[name], 2) for name in names)) for arm, of in results["probes"].items()]
+    header = ("arm", "whole images", *names[1:])
+    return f"<h2>Does it look where the finding is?</h2>{_note('probes')}{html_table(header, rows)}"
 
 
 def _sets(results: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from augment.classify import compare as module
 from augment.classify.arms import CompareConfig, cells_of, stages_of
 from augment.classify.compare import Compared, compare, require_equal_starts
 from augment.classify.figures import figures
+from augment.classify.probes import PROBES, probes_of
 from augment.classify.report import results_of, to_html
+from gen.anatomy.network import ORGANS
 from gen.cli import main
 from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
@@ -125,6 +127,29 @@ def test_the_command_writes_the_report_and_is_done_at_once_when_all_is_there(
     assert not end.value.code
     assert capsys.readouterr().out.split() == [str(out / "report.html"), str(out / "report.json")]
     assert json.loads((out / "report.json").read_text())["verdict"][0].startswith("pretrained against real")
+
+
+def test_probes_hide_what_they_say_and_nothing_else(compared: Compared) -> None:
+    class Halves:
+        """The organs are the upper half."""
+
+        def probabilities(self, images: np.ndarray) -> np.ndarray:
+            found = np.zeros((len(images), len(ORGANS), *images.shape[1:]), np.float32)
+            found[:, ORGANS.index("heart"), : images.shape[1] // 2] = 0.9
+            found[:, ORGANS.index("body")] = 0.9  # which is no organ
+            return found
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    anatomy: Any = Halves()
+    hidden, left = probes_of(pixels, anatomy).values()
+    mean = np.rint(pixels.mean((1, 2), keepdims=True))
+    assert (hidden[:, :4] == mean).all()
+    assert (left[:, 4:] == mean).all()
+    np.testing.assert_array_equal(hidden[:, 4:], pixels[:, 4:])
+    np.testing.assert_array_equal(left[:, :4], pixels[:, :4])
+    found = figures(compared)
+    assert found["probes"]["real"]["test"] == found["tests"]["test"]["auroc"]["real"]["100 %"]
+    assert set(found["probes"]["real"]) == {"test", *PROBES}
 
 
 def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(load: Load, tmp_path: Path) -> None:
