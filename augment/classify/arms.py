@@ -50,7 +50,7 @@ class CompareConfig(ClassifierConfig):
     few_shots: list[int] = field(default_factory=list)  # patients with each finding
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     pretrain_share: float = number(0.5, share=True)  # of ``images``, where an arm is pretrained
-    draws: int = number(1000, above=0)  # of patients, for intervals
+    draws: int = number(5000, above=0)  # of patients, for intervals and p values
     probes: bool = False  # score also images with blanked organs, and with all else blanked
     small: int = number(20, above=0)  # patients, below which a group is shown as small and is no worst group
 

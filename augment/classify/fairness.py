@@ -6,19 +6,16 @@ doi:10.1038/s41591-021-01595-0). Rates by group are fairlearn's; patients are dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gen.statistics.groups import ALL, ATTRIBUTES, by_size, key_of, values_of
 from gen.statistics.intervals import drawn, figure_of
 from gen.statistics.paired import p_value
-
-if TYPE_CHECKING:
-    from augment.classify.compare import Compared
 
 NORMAL = "No Finding"
 
@@ -62,48 +59,32 @@ def errors_of(calls: np.ndarray, labels: np.ndarray, findings: Sequence[str]) ->
     return kinds
 
 
-def fairness(
-    compared: Compared,
-    calls: np.ndarray,
-    labels: np.ndarray,
-    attributes: Sequence[Mapping[str, str]],
-    units: Sequence[str],
-    averaged: Callable[[np.ndarray], Any],
-    amount: str,
-) -> dict[str, Any]:
-    """Rates, gaps and worst groups by kind of error and arm at ``amount``.
+@dataclass(frozen=True)
+class Rates:
+    """``replicates`` (1 + draws, C, G) of the rates of C cells in the groups ``keys``; ``values`` are fairlearn's, a
+    mapping for each cell; ``patients`` counts those in a group whose call could be an error."""
 
-    ``attributes`` are those known of each image; ``averaged`` makes replicates of cells those of arms.
-    """
-    config = compared.config
+    keys: tuple[str, ...]
+    replicates: np.ndarray
+    values: Sequence[Mapping[str, float]]
+    patients: Mapping[str, int]
+
+
+def group_draws(errors: Errors, attributes: Sequence[Mapping[str, str]], units: Sequence[str], draws: int) -> Rates:
+    """The rates of ``errors`` in all groups; ``attributes`` are those known of each image, ``units`` its patient."""
     keys = keys_of(attributes)
-    member = np.array([[_is_in(each, key) for each in attributes] for key in keys])
-    made: dict[str, Any] = {}
-    for kind, errors in errors_of(calls, labels, compared.findings).items():
-        wrong, possible = errors.counts(len(labels))
+    member = np.array([[_is_in(each, key) for each in attributes] for key in keys], float)
+    wrong, possible = errors.counts(len(attributes))
 
-        def rates(i: np.ndarray, wrong: np.ndarray = wrong, possible: np.ndarray = possible) -> np.ndarray:
-            count = member[:, i] @ possible[i]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return np.asarray(np.where(count > 0, (wrong[:, i] @ member[:, i].T) / count, np.nan))
+    def rates(i: np.ndarray) -> np.ndarray:
+        count = member[:, i] @ possible[i]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(count > 0, (wrong[:, i] @ member[:, i].T) / count, np.nan))
 
-        replicates = averaged(drawn(units, rates, config.draws))
-        who = np.asarray(units)
-        patients = {key: len(set(who[inside & (possible > 0)])) for key, inside in zip(keys, member, strict=True)}
-        own = {
-            arm: [
-                i
-                for i, one in enumerate(compared.outcomes)
-                if one.cell.arm == arm and one.cell.amount in (amount, "none")
-            ]
-            for arm in config.arms
-        }
-        by_cell = [group_rates(errors, c, attributes, keys) for c in range(len(calls))]
-        for arm, numbers in own.items():
-            values = {key: float(np.mean([by_cell[i][key] for i in numbers])) for key in keys}
-            of = replicates.of(arm, amount), replicates.of(config.baseline, amount)
-            made.setdefault(kind, {})[arm] = _of_arm(*of, values, patients, config.small)
-    return made
+    who = np.asarray(units)
+    patients = {key: len(set(who[(inside > 0) & (possible > 0)])) for key, inside in zip(keys, member, strict=True)}
+    values = [group_rates(errors, c, attributes, keys) for c in range(len(errors.called))]
+    return Rates(tuple(keys), drawn(units, rates, draws), values, patients)
 
 
 def keys_of(attributes: Sequence[Mapping[str, str]]) -> list[str]:
@@ -160,17 +141,17 @@ def group_rates(
     return found
 
 
-def _of_arm(
-    own: np.ndarray, base: np.ndarray, values: Mapping[str, float], patients: Mapping[str, int], small: int
-) -> dict[str, Any]:
-    """Rates (1 + draws, G) of an arm as figures, with the gap of each attribute beside that of the baseline.
+def arm_rates(own: np.ndarray, base: np.ndarray, rates: Rates, cells: Sequence[int], small: int) -> dict[str, Any]:
+    """Rates (1 + draws, G) of an arm, which has ``cells``, as figures, and the gap of each attribute beside ``base``'s.
 
-    ``values`` are those of the groups in the sample itself.
+    Groups of fewer than ``small`` patients are marked, and count for no gap.
     """
-    keys = list(values)
+    keys, patients = rates.keys, rates.patients
     groups = {
         key: {
-            "rate": replace(figure_of(own[:, g], patients[key]), value=values[key]),
+            "rate": replace(
+                figure_of(own[:, g], patients[key]), value=float(np.mean([rates.values[c][key] for c in cells]))
+            ),
             "patients": patients[key],
             "small": patients[key] < small,
         }

@@ -15,7 +15,7 @@ import numpy as np
 
 from augment.classify.arms import Cell, control_arms
 from augment.classify.data import OWN_TEST, labels_of_rows
-from augment.classify.fairness import fairness
+from augment.classify.fairness import arm_rates, errors_of, group_draws
 from augment.classify.probes import PROBES
 from gen.core.run import derived_seed
 from gen.data.rows import study_of
@@ -27,6 +27,7 @@ from gen.statistics.scores import auroc, brier, calibration_error
 
 if TYPE_CHECKING:
     from augment.classify.compare import Compared
+    from gen.core.manifest import Row
 
 AUPRC_DRAWS = 200  # at most: scikit-learn's takes its time
 BINS = 10  # of equal count, of a reliability curve
@@ -116,15 +117,7 @@ def _of_test(compared: Compared, name: str, amounts: Sequence[str]) -> dict[str,
         "differences": _differences(scores, compared, amounts, len(rows)),
         "by_finding": {arm: _by_finding(scores, compared, arm, amount, len(rows)) for arm in arms},
         "beside": _beside(compared, predictions, labels, units, amount),
-        "fairness": fairness(
-            compared,
-            predictions >= np.stack([outcome.thresholds for outcome in outcomes])[:, None],
-            labels,
-            [attributes_of(study_of(row)) for row in rows],
-            units,
-            lambda replicates: Averaged(replicates, cells, seeds),
-            amount,
-        ),
+        "fairness": _fairness(compared, predictions, labels, rows, amount),
     }
 
 
@@ -180,6 +173,27 @@ def _differences(scores: Averaged, compared: Compared, amounts: Sequence[str], n
     for one, p_holm in zip(made, adjusted, strict=True):
         one["p_holm"] = p_holm
     return made
+
+
+def _fairness(
+    compared: Compared, predictions: np.ndarray, labels: np.ndarray, rows: Sequence[Row], amount: str
+) -> dict[str, Any]:
+    """Who is missed at ``amount``, at the thresholds of each training."""
+    config = compared.config
+    chosen = [i for i, outcome in enumerate(compared.outcomes) if outcome.cell.amount in (amount, "none")]
+    cells = [compared.outcomes[i].cell for i in chosen]
+    calls = predictions[chosen] >= np.stack([compared.outcomes[i].thresholds for i in chosen])[:, None]
+    attributes, units = [attributes_of(study_of(row)) for row in rows], [patient_of(row) for row in rows]
+    found: dict[str, Any] = {}
+    for kind, errors in errors_of(calls, labels, compared.findings).items():
+        rates = group_draws(errors, attributes, units, config.draws)
+        averaged = Averaged(rates.replicates, cells, seed_draws(len(config.seeds), config.draws))
+        base = averaged.of(config.baseline, amount)
+        found[kind] = {}
+        for arm in config.arms:
+            own = [i for i, cell in enumerate(cells) if cell.arm == arm]
+            found[kind][arm] = arm_rates(averaged.of(arm, amount), base, rates, own, config.small)
+    return found
 
 
 def _by_finding(scores: Averaged, compared: Compared, arm: str, amount: str, n: int) -> dict[str, Any]:

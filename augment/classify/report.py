@@ -10,8 +10,9 @@ from typing import Any
 
 from augment.classify.arms import control_arms
 from augment.classify.compare import Compared
+from augment.classify.data import OWN_TEST
 from augment.classify.figures import figures
-from augment.classify.verdict import of_pair, p_text, says, signed, verdict
+from augment.classify.verdict import SIGNIFICANT, of_pair, p_text, says, signed, verdict
 from gen.core.markdown import read_prose
 from gen.evaluate.charts import curves, dots
 from gen.evaluate.evaluation import plain
@@ -46,6 +47,7 @@ def results_of(compared: Compared, made: Mapping[str, str]) -> dict[str, Any]:
         "words": {"question": words},
         "arms": arms,
         "small": config.small,
+        "draws": config.draws,
         **found,
         "made": dict(made),
     }
@@ -72,6 +74,12 @@ def _warnings(results: Mapping[str, Any]) -> list[str]:
     lines = list(results["notes"])
     if not results["controls"]:
         lines.append("There is no control arm: an effect of more training, or of any images, cannot be told apart.")
+    tried = sum(one["p_holm"] is not None for one in results["tests"][OWN_TEST]["differences"])
+    if tried * 2 / (results["draws"] + 1) >= SIGNIFICANT:
+        lines.append(
+            f"With {results['draws']} draws no p of {tried} comparisons can fall below {SIGNIFICANT} after Holm: take "
+            f"draws={40 * tried + 1} or more."
+        )
     if len(results["starts"]) < 3:
         lines.append(f"{len(results['starts'])} starts say little of what chance in training does: take 3 or more.")
     return lines

@@ -114,6 +114,8 @@ def test_the_report_says_what_its_numbers_say(compared: Compared) -> None:
     assert f"{first['difference']['value']:+.3f}"[:5] in results["verdict"][0]
     assert re.search("it helped|it harmed|we cannot tell", results["verdict"][0])
     assert set(results["controls"]) == {"shuffled"}
+    assert "With 50 draws no p of 5 comparisons can fall below 0.05 after Holm: take draws=201 or more." in page
+    assert "can fall below" not in to_html({**results, "draws": 201})
     assert all(start in page for start in results["starts"].values())
     assert results["sets"]["synthetic"]["images"] == len(read_manifest(compared.config.sets["synthetic"]).rows)
 

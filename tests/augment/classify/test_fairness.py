@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from augment.classify.arms import Cell
-from augment.classify.fairness import errors_of, fairness, gap_of, group_rates, keys_of
+from augment.classify.fairness import arm_rates, errors_of, gap_of, group_draws
 from augment.classify.figures import Averaged, seed_draws
 from gen.statistics.intervals import drawn
 
@@ -37,38 +36,34 @@ def example() -> tuple[np.ndarray, np.ndarray, list[dict[str, str]]]:
 
 def of_example(small: int = 1) -> dict[str, Any]:
     calls, labels, attributes = example()
-    cells = [Cell("real", 1.0, 0, 0)]
-    compared: Any = SimpleNamespace(
-        config=SimpleNamespace(draws=200, small=small, baseline="real", arms={"real": None}),
-        findings=FINDINGS,
-        outcomes=[SimpleNamespace(cell=cells[0])],
-    )
-    units = [str(i) for i in range(len(PEOPLE))]
-    averaged = lambda replicates: Averaged(replicates, cells, seed_draws(1, 200))  # noqa: E731
-    return fairness(compared, calls, labels, attributes, units, averaged, "100 %")
+    found = {}
+    for kind, errors in errors_of(calls, labels, FINDINGS).items():
+        rates = group_draws(errors, attributes, [str(i) for i in range(len(PEOPLE))], 200)
+        found[kind] = arm_rates(rates.replicates[:, 0], rates.replicates[:, 0], rates, [0], small)
+    return found
 
 
 def test_rates_by_hand() -> None:
     found = of_example()
-    rates = {key: of["rate"].value for key, of in found["underdiagnosis"]["real"]["groups"].items()}
+    rates = {key: of["rate"].value for key, of in found["underdiagnosis"]["groups"].items()}
     # The ill: F called normal 2 of 3, M 1 of 3; one of unknown sex counts among all, 3 of 7.
     assert rates["all"] == pytest.approx(3 / 7)
     assert (rates["sex=F"], rates["sex=M"]) == pytest.approx((2 / 3, 1 / 3))
     assert (rates["sex=F|view=PA"], rates["sex=F|view=AP"], rates["sex=M|view=PA"]) == pytest.approx((1 / 2, 1, 0))
     # Edema is missed in F 2 of 3, in M 0 of 3; the healthy are called ill in M alone.
-    missed = found["missed findings"]["real"]["groups"]
+    missed = found["missed findings"]["groups"]
     assert (missed["sex=F"]["rate"].value, missed["sex=M"]["rate"].value) == pytest.approx((2 / 3, 0))
-    healthy = found["normal called ill"]["real"]["groups"]
+    healthy = found["normal called ill"]["groups"]
     assert (healthy["sex=F"]["rate"].value, healthy["sex=M"]["rate"].value) == (0, 1)
     assert np.isnan(healthy["view=PA"]["rate"].value)  # nobody healthy has a PA view
-    gap = found["underdiagnosis"]["real"]["gaps"]["sex"]
+    gap = found["underdiagnosis"]["gaps"]["sex"]
     assert gap["gap"].value == pytest.approx(1 / 3)
     assert gap["worst"] == "sex=F"
     assert gap["change"].value == 0
 
 
 def test_small_groups_are_shown_as_small_and_make_no_gap() -> None:
-    found = of_example(small=3)["underdiagnosis"]["real"]
+    found = of_example(small=3)["underdiagnosis"]
     assert found["groups"]["sex=F|view=AP"]["small"]
     assert not found["groups"]["sex=F"]["small"]
     assert "sex|view" not in found["gaps"]
@@ -80,17 +75,12 @@ def test_the_drawn_rates_begin_with_fairlearns() -> None:
     labels = rng.choice([0.0, 1.0, np.nan], (60, 2))
     calls = rng.random((2, 60, 2)) < 0.5
     attributes = [{"sex": str(rng.choice(["F", "M"])), "view": str(rng.choice(["PA", "AP"]))} for _ in range(60)]
-    keys = keys_of(attributes)
-    assert len(keys) == 1 + 4 + 4
     for errors in errors_of(calls, labels, FINDINGS).values():
-        wrong, possible = errors.counts(60)
-        member = np.array(
-            [[all(f"{k}={v}" in key or k not in key for k, v in a.items()) for a in attributes] for key in keys]
-        )
+        rates = group_draws(errors, attributes, [str(i // 2) for i in range(60)], 5)
+        assert len(rates.keys) == 1 + 4 + 4
         for cell in (0, 1):
-            expected = group_rates(errors, cell, attributes, keys)
-            own = (wrong[cell] @ member.T) / (possible @ member.T)
-            np.testing.assert_allclose(own, [expected[key] for key in keys])
+            expected = [rates.values[cell][key] for key in rates.keys]
+            np.testing.assert_allclose(rates.replicates[0, cell], expected)
 
 
 def test_a_gap_is_never_below_zero_and_ignores_groups_without_a_value() -> None:
