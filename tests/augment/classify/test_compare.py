@@ -13,8 +13,9 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from augment.classify import compare as module
-from augment.classify.arms import CompareConfig, cells_of, stages_of
+from augment.classify.arms import CompareConfig, cells_of, check_arms, stages_of
 from augment.classify.compare import Compared, compare, require_equal_starts
+from augment.classify.config import ClassifierConfig
 from augment.classify.figures import figures
 from augment.classify.probes import PROBES, probes_of
 from augment.classify.report import results_of, to_html
@@ -129,6 +130,17 @@ def test_the_command_writes_the_report_and_is_done_at_once_when_all_is_there(
     assert not end.value.code
     assert capsys.readouterr().out.split() == [str(out / "report.html"), str(out / "report.json")]
     assert json.loads((out / "report.json").read_text())["verdict"][0].startswith("pretrained against real")
+
+
+def test_the_recipe_can_be_read_and_costs_what_it_says() -> None:
+    config = load_config(CompareConfig, CONFIG.with_name("classify_compare.yaml"))
+    check_arms(config)
+    cells = cells_of(config)
+    runs = {stage.config.out: stage.config.images for cell in cells for stage in stages_of(cell, config, ("Edema",))}
+    said = (CONFIG.parent / "classify_compare.yaml").read_text(encoding="utf-8")
+    assert f"{len(cells)} trainings" in said
+    assert f"{sum(runs.values()) / 1e6:.2f} million images" in said
+    assert load_config(ClassifierConfig, CONFIG.with_name("classify.yaml")).size == config.size
 
 
 def test_probes_hide_what_they_say_and_nothing_else(compared: Compared) -> None:
