@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 TEXT, UNET, DECODER = "text_encoder.xml", "unet.xml", "decoder.xml"
 TOLERANCE = 2e-3  # of a converted part in float32: error over the size of what it puts out, both root mean square
 _INSTEAD = "use --backend torch"
+_FORM = 2  # of a cache: raised where another version of this module converts otherwise
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -72,7 +73,7 @@ def load_openvino(
     check_model_folder(folder)
     fingerprint = model_hash(folder)
     version = openvino.__version__.partition("-")[0]
-    cache = cache_folder() / "openvino" / f"{fingerprint}-{version}"
+    cache = cache_folder() / "openvino" / f"{fingerprint}-{version}-{_FORM}"
     cache.parent.mkdir(parents=True, exist_ok=True)
     with (cache.parent / ".lock").open("w") as stream:  # several processes may want the same model
         lock(stream)
@@ -160,7 +161,7 @@ class OpenvinoPipeline:
                 given = np.concatenate([latents, latents]) if guided[i] else latents
                 text = both if guided[i] else states  # noqa: B023
                 unet = self._compile(UNET, (len(given), *shape), text.shape)
-                out = unet([given, np.array(solver.timesteps[i]), text])[0]
+                out = unet([given, np.array(solver.timesteps[i], np.float32), text])[0]
                 on_step()
                 return out[:1] + how.guidance * (out[1:] - out[:1]) if guided[i] else out
 
@@ -262,7 +263,8 @@ def _networks(parts: TorchPipeline) -> list[tuple[str, Any, tuple[Any, ...]]]:
     ids = torch.randint(parts.text_encoder.config.vocab_size, (1, length), generator=generator)
     with torch.inference_mode():
         states = parts.text_encoder(ids)[0].expand(2, -1, -1)
-    middle = torch.tensor(int(parts.scheduler.config.num_train_timesteps) // 2)
+    # A float, as the embedding computes with: some schedulers stop between two timesteps.
+    middle = torch.tensor(parts.scheduler.config.num_train_timesteps / 2)
     return [
         (TEXT, Network(parts.text_encoder, lambda part, ids: part(ids)[0]), (ids,)),
         (UNET, Network(parts.unet, lambda part, *inputs: part(*inputs).sample), (latents, middle, states)),

@@ -62,6 +62,20 @@ def test_pictures_are_torchs(toy_model: Path, pipeline: Pipeline, settings: dict
     assert sum(steps) == len(PROMPTS) * int(settings.get("steps", 4))
 
 
+def test_timesteps_that_are_no_whole_numbers_reach_the_network(
+    toy_model: Path, fresh_cache: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(toy_model, tmp_path / "euler")
+    config = model / "scheduler" / "scheduler_config.json"
+    told = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "linspace"}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **told}))
+    found, wanted = (
+        next(sample(load_pipeline(model, device="cpu", dtype="float32", backend=backend), PROMPTS[:1], [7], steps=7))
+        for backend in ("openvino", "torch")
+    )
+    assert -10 * np.log10(np.square(found.pixels - wanted.pixels).mean()) > 80  # whole timesteps lose more
+
+
 def test_an_image_does_not_depend_on_its_company(pipeline: Pipeline) -> None:
     together = [image.pixels for image in sample(pipeline, PROMPTS, SEEDS, steps=3)]
     alone = [next(sample(pipeline, [p], [s], steps=3)).pixels for p, s in zip(PROMPTS, SEEDS, strict=True)]
