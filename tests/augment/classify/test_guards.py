@@ -47,6 +47,10 @@ def test_images_of_other_patients_are_no_copies_and_a_moved_one_is_found(
     assert found == {near.file, same.file}
     assert lines[0].startswith(f"near.png is nearly {rows['test'][3].file_name}")
     assert "pixel for pixel" in lines[1]
+    copies = [near, dataclasses.replace(near, file=shutil.copy(near.file, tmp_path / "second.png")), rows["test"][3]]
+    found, lines = near_test_images([*rows["train"], *copies], tests, tmp_path)
+    assert found == {row.file for row in copies}
+    assert len(lines) == 3
 
 
 def test_a_synthetic_copy_of_a_test_image_is_refused_or_dropped(
