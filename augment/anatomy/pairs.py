@@ -43,6 +43,7 @@ _DECIDING = (
     "poses",
     "seed",
 )  # what decides a record
+_ATTEMPTS = 100  # views that are drawn for a projection before the scan is taken to be no chest
 MARGIN = 1.125  # pixels of a record beside those that the network sees, so that moving it keeps detail
 
 # What a scene is given, by draw: texts of `parse_lesion`. The first row hides a lung, and its mask stays a lung.
@@ -184,14 +185,15 @@ def draw_view(rng: np.random.Generator) -> View:
 def _project(config: AnatomyConfig, scene: Scene, stacks: Mapping[str, Stack], rng: np.random.Generator) -> np.ndarray:
     record = np.zeros((), record_type(config.size))
     side = record["image"].shape[0]
-    while True:
+    for attempt in range(_ATTEMPTS):
         view = draw_view(rng)
         technique = technique_of(view, float(rng.integers(60, 126)))
         try:
             made = render(scene, view, technique, size=side, field_mm=float(rng.uniform(340, 460)), rng=rng, threads=1)
             break
         except BadInput:  # too little of the scan in this view
-            continue
+            if attempt + 1 == _ATTEMPTS:
+                raise
     rows, columns = made.image.shape
     top, left = (side - rows) // 2, (side - columns) // 2
     part = slice(top, top + rows), slice(left, left + columns)
