@@ -4,16 +4,14 @@ Real held-out radiographs, one image a patient, fall into halves A and B. Each r
 measured against half A as `gen evaluate` does. Blur and noise break no chest; shuffled quadrants, a strong warp and a
 lung painted over do. A gain on the autoencoder's fine latent channels adds contrast and no anatomy, and must not help,
 neither on real images nor on the model's own samples. Last, what is no upright frontal chest, and how often it is
-refused, and the measured cardiothoracic ratio beside published labels.
+refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -21,12 +19,10 @@ import numpy as np
 from benchmarks import common
 from gen.anatomy.folder import Anatomy, load_anatomy
 from gen.anatomy.reading import Reading, read_anatomy
-from gen.core.manifest import read_manifest, split_of
 from gen.core.run import derived_seed
 from gen.data.split import patient_of
 from gen.evaluate.anatomy import AnatomyFigures, Measured, compare_anatomy, measured_of
-from gen.statistics.intervals import Figure, bootstrap, mean_of, proportion
-from gen.statistics.scores import auroc
+from gen.statistics.intervals import proportion
 
 GAIN = 1.6  # of all latent channels but the first, which holds the level
 BLUR, NOISE = 1.0, 0.03  # standard deviations: pixels of 256 a side, and parts of the range
@@ -128,53 +124,6 @@ def of_images(anatomy: Anatomy, pixels_u8: np.ndarray) -> list[Reading]:
     return [dataclasses.replace(reading, probabilities=none) for reading in readings]
 
 
-def heart_size(anatomy: Anatomy, data: Path) -> dict[str, Any]:
-    """The measured ratio against Wingspan's published labels (above 0.50 or not), and the judge's probability of
-    Cardiomegaly on those patients that it did not learn from."""
-    from gen.judge.judge import load_judge
-
-    rows = [row for row in read_manifest(data).rows if row.source == "wingspan-ctr"]
-    known = [row for row in rows if "Cardiomegaly" in (*row.findings, *row.absent)]
-    labels = np.array([float("Cardiomegaly" in row.findings) for row in known])
-    readings = of_images(anatomy, common.pixels_of(known, 256))
-    ratios = np.array([reading.measurements.cardiothoracic_ratio for reading in readings])
-    refused = sum(bool(reading.refused) for reading in readings)
-    measured, units = ~np.isnan(ratios), [patient_of(row) for row in known]
-    new = np.array([split_of(unit) != "train" for unit in units])
-    judge = load_judge(device="cpu")
-    place = judge.findings.index("Cardiomegaly")
-    chances = np.full(len(known), np.nan)
-    chances[new] = judge.read(
-        common.pixels_of([row for row, held in zip(known, new, strict=True) if held], 256)
-    ).findings[:, place]
-
-    def figure(scores: np.ndarray, chosen: np.ndarray) -> Figure:
-        places = np.flatnonzero(chosen)
-        return bootstrap([units[k] for k in places], lambda kept: auroc(scores[places][kept], labels[places][kept]))
-
-    published = np.array([float(re.search(r"ratio (0\.\d+)", row.notes).group(1)) for row in known])
-    right = (ratios[measured] > 0.5) == (labels[measured] > 0)
-    apart, of_measured = (
-        (ratios - published)[measured],
-        [unit for unit, each in zip(units, measured, strict=True) if each],
-    )
-    return {
-        "images": len(known),
-        "enlarged": int(labels.sum()),
-        "refused": refused,
-        "not measured": int((~measured).sum()),
-        "AUROC of the ratio": figure(ratios, measured),
-        "AUROC of the ratio, patients new to the judge": figure(ratios, measured & new),
-        "AUROC of the judge, the same": figure(chances, measured & new),
-        "label right at 0.50": proportion(int(right.sum()), len(right)),
-        "measured minus published, mean": mean_of(apart, of_measured),
-        "the same, absolute": mean_of(np.abs(apart), of_measured),
-        "correlation with the published": bootstrap(
-            of_measured, lambda kept: float(np.corrcoef(ratios[measured][kept], published[measured][kept])[0, 1])
-        ),
-    }
-
-
 def _as_u8(values: np.ndarray) -> np.ndarray:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
@@ -246,9 +195,9 @@ def main(
         names = [str(k) for k in range(len(own))]
         for name, images in (
             (f"samples of {folder.name}", own),
-            (f"the same, gain {GAIN}", through_autoencoder(folder, GAIN)(own)),
+            (f"these samples, gain {GAIN}", through_autoencoder(folder, GAIN)(own)),
         ):
-            found[f"samples: {name}" if name in found else name] = compare_anatomy(real, measured(images, names), "")
+            found[name] = compare_anatomy(real, measured(images, names), "")
     print(f"network {anatomy.name} ({anatomy.fingerprint}), model {folder.name} ({model_hash(folder)})")
     print(f"against {half} real images of as many patients; % of images, [95 %]\n")
     header = ["", *(key.replace("_", " ") for key in SHARES), "Fréchet", "floor", "n", "N"]
@@ -261,11 +210,7 @@ def main(
         refused[name] = proportion(sum(map(bool, reasons)), len(reasons))
     common.print_table(["", "refused", "N"], [[name, of.text(3), of.n] for name, of in refused.items()])
 
-    print("\nCardiothoracic ratio against published labels (Wingspan, above 0.50 or not)\n")
-    heart = heart_size(anatomy, data)
-    cells = {name: of.text(3) if isinstance(of, Figure) else f"{of:.3g}" for name, of in heart.items()}
-    common.print_table(["", ""], [[name, text] for name, text in cells.items()])
-    common.save_json(json_file, {"ladder": found, "refused": refused, "heart": heart})
+    common.save_json(json_file, {"ladder": found, "refused": refused})
 
 
 if __name__ == "__main__":

@@ -46,13 +46,16 @@ class Reading:
     around it.
 
     ``confidence`` in [0, 1] is how clearly lungs and heart are outlined. ``refused`` is "" for one upright frontal
-    chest, or else says what it is not; its measurements are then not to be trusted.
+    chest, or else says what it is not; its measurements are then not to be trusted. ``soundness`` in [0, 1] grades
+    that: 0 where the organs are not those of one such chest, or else the least of the confidence, of the chance that a
+    pixel of a lung is darker than one of what is dense, and of the share of the lungs' outline in the picture.
     """
 
     probabilities: np.ndarray
     measurements: Measurements
     confidence: float
     refused: str
+    soundness: float
 
     @property
     def masks(self) -> np.ndarray:
@@ -96,8 +99,14 @@ def interpret(probabilities: np.ndarray, image: np.ndarray, shape: tuple[int, ..
     seen[:, top:bottom, left:right] = probabilities[:, top:bottom, left:right]
     content = seen[:, top:bottom, left:right]
     measured, confidence = measure(content), clearness(content)
-    why = refusal(content >= EVEN, image[top:bottom, left:right], measured, confidence, shape or image.shape)
-    return Reading(seen, measured, confidence, why)
+    organ = dict(zip(ORGANS, content >= EVEN, strict=True))
+    why = misplaced(organ, measured, shape or image.shape)
+    if why:
+        return Reading(seen, measured, confidence, why, 0.0)
+    lungs = [organ[side] for side in ("right lung", "left lung")]
+    darker = min(_darker(lung, organ, image[top:bottom, left:right]) for lung in lungs)
+    soundness = min(confidence, darker, measured.share_in_frame)
+    return Reading(seen, measured, confidence, unclear(measured, confidence, darker), soundness)
 
 
 def label_map(reading: Reading, shape: tuple[int, int]) -> np.ndarray:
@@ -121,11 +130,8 @@ def clearness(probabilities: np.ndarray) -> float:
     return min(scores)
 
 
-def refusal(
-    masks: np.ndarray, image: np.ndarray, measured: Measurements, confidence: float, shape: Sequence[int]
-) -> str:
-    """Why ``masks`` (10, H, W) of ``image`` (H, W) are not those of one upright frontal chest; "" where they may be."""
-    organ = dict(zip(ORGANS, masks, strict=True))
+def misplaced(organ: Mapping[str, np.ndarray], measured: Measurements, shape: Sequence[int]) -> str:
+    """Why the masks (H, W) by organ are not where those of one upright frontal chest are; "" where they may be."""
     right, left, heart = organ["right lung"], organ["left lung"], organ["heart"]
     if max(shape) > WIDEST * min(shape):
         return f"the picture is {shape[1]} x {shape[0]} pixels: several panels, or part of a chest"
@@ -144,10 +150,19 @@ def refusal(
     if _middle(heart)[0] < _middle(right | left)[0]:
         return "the heart is above the middle of the lungs: upside down"
     columns = np.flatnonzero((right | left).any(0))
-    aside = abs((columns[0] + columns[-1] + 1) / 2 / image.shape[1] - 0.5)
+    aside = abs((columns[0] + columns[-1] + 1) / 2 / right.shape[1] - 0.5)
     if aside > MOST_ASIDE:
         return f"the chest is {aside:.0%} of the width off the middle: one of several, or part of a picture"
-    darker = min(_darker(lung, organ, image) for lung in (right, left))
+    if measured.lung_symmetry < LEAST_SYMMETRY:
+        return f"one lung has {measured.lung_symmetry:.0%} of the other's area"
+    if not HEART[0] <= measured.cardiothoracic_ratio <= HEART[1]:
+        return f"the heart has {_percent(measured.cardiothoracic_ratio)} of the thorax's width"
+    return ""
+
+
+def unclear(measured: Measurements, confidence: float, darker: float) -> str:
+    """Why masks that are where they belong are not to be trusted; ``darker`` is the lower chance of the lungs, as of
+    LEAST_DARKER."""
     if darker < LEAST_DARKER:
         return (
             f"a lung is not darker than heart, spine and abdomen ({darker:.2f}): inverted, white, or not where it seems"
@@ -156,10 +171,6 @@ def refusal(
         return f"lungs and heart are not clear (confidence {confidence:.2f})"
     if measured.share_in_frame < LEAST_IN_FRAME:
         return f"the picture cuts the lungs ({measured.share_in_frame:.0%} of their outline is in it)"
-    if measured.lung_symmetry < LEAST_SYMMETRY:
-        return f"one lung has {measured.lung_symmetry:.0%} of the other's area"
-    if not HEART[0] <= measured.cardiothoracic_ratio <= HEART[1]:
-        return f"the heart has {_percent(measured.cardiothoracic_ratio)} of the thorax's width"
     return ""
 
 

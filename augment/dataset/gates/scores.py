@@ -81,12 +81,12 @@ def look(judge: AnyJudge, image: np.ndarray) -> tuple[Judgement, float | None]:
 
 
 def outline_of(anatomy: Anatomy | None, image: np.ndarray) -> float | None:
-    """How clearly ``anatomy`` outlines one upright frontal chest in ``image`` (H, W), float in [0, 1] or uint8: 0 to 1,
-    and 0 where it sees none. None where nobody looks."""
+    """How soundly ``anatomy`` outlines one upright frontal chest in ``image`` (H, W), float in [0, 1] or uint8, as of
+    `Reading`: 0 to 1. None where nobody looks."""
     if anatomy is None:
         return None
     [reading] = read_anatomy(anatomy, [image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)])
-    return 0.0 if reading.refused else reading.confidence
+    return reading.soundness
 
 
 def reference_of(judge: AnyJudge) -> Reference | None:
