@@ -12,6 +12,7 @@ import numpy as np
 from gen.core.dicom import dicom_bytes
 from gen.core.errors import BadInput
 from gen.core.radiograph import Radiograph
+from gen.images.dicom import SPACINGS
 
 # What spoke of the stored values of the source; the new ones are shown as they are.
 _OF_THE_PIXELS = (
@@ -72,6 +73,10 @@ def derived_dicom(path: Path, image: Radiograph, bits: int, what: str) -> bytes:
             delattr(data, keyword)
     data.LossyImageCompression = data.get("LossyImageCompression") or "00"
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    if image.spacing_mm is not None and levels.shape != (data.Rows, data.Columns):  # square pixels of the shorter side
+        for keyword in SPACINGS:
+            if len(sides := data.get(keyword) or []) == 2:
+                setattr(data, keyword, [min(sides)] * 2)
     data.Rows, data.Columns = levels.shape
     data.BitsAllocated, data.BitsStored, data.HighBit = (8 if bits == 8 else 16), bits, bits - 1
     if data.SOPClassUID in _DIGITAL:

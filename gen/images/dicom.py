@@ -20,7 +20,7 @@ from gen.core.radiograph import GREY_RANGE, Radiograph
 from gen.images.greys import over, own_range
 from gen.images.pixels import MAX_PIXELS, decode_with_gdcm, grey_of_rgb, require_size, to_square_pixels
 
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # the first that is there counts
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # the first that is there counts
 _SQUARE = 0.01  # by which the sides of a pixel may differ in words only: tags are rounded
 _MOST_MAGNIFIED = 2.0  # between the spacing at the detector and in the patient
 _SYNTAXES_OF_GDCM = ("JPEG Extended", "JPEG Lossless", "JPEG-LS")  # that pydicom decodes by packages we do not need
@@ -185,7 +185,7 @@ def _pixel_sides(dataset: Any, path: Path) -> tuple[tuple[float, float] | None, 
     BadInput where two elements give pixels of another shape; a Remark where they give another size.
     """
     told = {}
-    for keyword in (*_SPACINGS, "PixelAspectRatio"):
+    for keyword in (*SPACINGS, "PixelAspectRatio"):
         sides = [float(value) for value in np.ravel(dataset.get(keyword) or [])]
         if len(sides) == 2 and min(sides) > 0:  # zeros, which some exports have, say nothing
             told[keyword] = (sides[0], sides[1])
@@ -197,11 +197,11 @@ def _pixel_sides(dataset: Any, path: Path) -> tuple[tuple[float, float] | None, 
         if not 1 / (1 + _SQUARE) < (high / wide) / (other_high / other_wide) < 1 + _SQUARE:
             said = f"{first} is {high:g} x {wide:g} and {other} {other_high:g} x {other_wide:g}"
             raise BadInput(f"contradicting shapes of a pixel: {said}", hint="correct or remove the wrong one")
-        if other in _SPACINGS and not 1 / _MOST_MAGNIFIED < high / other_high < _MOST_MAGNIFIED:
+        if other in SPACINGS and not 1 / _MOST_MAGNIFIED < high / other_high < _MOST_MAGNIFIED:
             said = f"{first} is {high:g} mm and {other} {other_high:g} mm; the first is taken"
             warnings.warn(f"{path}: contradicting sizes of a pixel: {said}", Remark, stacklevel=1)
     high, wide = told[first]
-    return (high, wide) if first in _SPACINGS else None, high / wide
+    return (high, wide) if first in SPACINGS else None, high / wide
 
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"

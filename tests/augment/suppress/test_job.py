@@ -131,6 +131,18 @@ def test_of_a_digital_radiograph_the_validator_finds_no_error_that_the_source_ha
     assert set(dicom_errors(made, "DXImageForPresentation")) <= before
 
 
+def test_pixels_that_were_made_square_say_their_own_size(toy_suppressor_folder: Path, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a.dcm")
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        setattr(data, keyword, [0.4, 0.2])
+    data.save_as(tmp_path / "a.dcm")
+    run(toy_suppressor_folder, tmp_path / "a.dcm", "--out", tmp_path / "out", "--format", "dicom")
+    image, soft = (read_radiograph(path) for path in (tmp_path / "a.dcm", tmp_path / "out/soft/a.dcm"))
+    assert soft.pixels.shape == image.pixels.shape == (300, 170)
+    assert soft.spacing_mm == image.spacing_mm == (0.2, 0.2)
+
+
 def test_the_same_command_goes_on_and_another_one_is_refused(toy_suppressor_folder: Path, tmp_path: Path) -> None:
     for name in "ab":
         write_png(tmp_path / f"in-{name}.png", Radiograph(drawn_image((150, 170))))
