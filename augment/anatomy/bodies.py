@@ -33,7 +33,10 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
     """
     folder = Path(config.data)
     files = {row["file"]: row for row in _index(config.data) if row["weights_may_learn"] == "yes"}
-    cts = {_stem(file): file for file in files if ".seg." not in file}
+    cts: dict[str, str] = {}
+    for file in files:
+        if ".seg." not in file and (other := cts.setdefault(_stem(file), file)) != file:
+            raise BadInput(f"{folder / other} and {file} have one name up to the first dot", hint="rename one of them")
     for key in (*config.held_out, *config.leave_out, *config.unknown):
         if key not in cts:
             raise BadInput(f"{config.data or 'no data'} lists no CT {key!r} that weights may learn from")

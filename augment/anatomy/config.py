@@ -18,7 +18,8 @@ class AnatomyConfig(TrainingConfig):
 
     data: str = "${oc.env:CXR_DATA,../shared/data}/ct"
     pool: str = "runs/anatomy-pool"  # folder of the projections, which several runs may share
-    # CTs by the names of their files, without suffix: never learnt from, and what the figures are measured on.
+    # CTs by the names of their files, without suffix: their images are never learnt from (the labels of an atlas are),
+    # and the figures are measured on them.
     held_out: list[str] = field(default_factory=list)
     # The labelled CT whose labels are carried over to the others; None: what they do not show stays unknown.
     atlas: str | None = None

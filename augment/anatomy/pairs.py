@@ -81,7 +81,9 @@ def record_type(size: int) -> np.dtype:
 
 def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
     """The records of ``body``, memory-mapped from ``config.pool``, where they are made if they are not there."""
-    path = Path(config.pool) / f"{body.name}.npy"
+    # The same CT as one that is held out has no labels, where others get those of the atlas.
+    bare = body.ct is not None and body.labels is None and body.atlas is None
+    path = Path(config.pool) / f"{body.name}{'-unlabelled' if bare else ''}.npy"
     if not path.is_file():
         made = np.stack(list(_records(config, body)))
         with atomic_file(path) as stream:

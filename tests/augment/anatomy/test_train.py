@@ -94,6 +94,13 @@ def test_only_cts_that_weights_may_learn_from_count(config: Config, tmp_path: Pa
         bodies_of(config(tmp_path / "run", f"data={tmp_path}", "leave_out=[b]"))
 
 
+def test_two_cts_of_one_name_are_refused_and_not_one_lost(config: Config, tmp_path: Path) -> None:
+    rows = ["file,source,licence,weights_may_learn", "a.1.nii.gz,X,CC BY,yes", "a.2.nii.gz,X,CC BY,yes"]
+    (tmp_path / "index.csv").write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"a\.1\.nii\.gz and a\.2\.nii\.gz have one name"):
+        bodies_of(config(tmp_path / "run", f"data={tmp_path}"))
+
+
 @pytest.mark.parametrize("table", [None, "file,source\n"])
 def test_an_index_that_cannot_be_used_is_refused(config: Config, tmp_path: Path, table: str | None) -> None:
     if table is not None:
