@@ -17,7 +17,7 @@ import numpy as np
 
 from gen.core.files import atomic_file
 from gen.core.radiograph import pad_to_square, resize
-from gen.images.reader import read_radiograph
+from gen.images.reader import DISPLAY, read_radiograph
 
 if TYPE_CHECKING:
     import torch
@@ -42,13 +42,13 @@ class Augmentation:
 def pixel_cache(rows: Sequence[Row], size: int, folder: str | Path) -> np.ndarray:
     """The images of ``rows``, padded to squares of ``size`` pixels, uint8 (N, size, size), memory-mapped.
 
-    Built once, in ``folder``; its name holds a hash of the size and of the rows' digests (or times of change, where the
-    manifest has no digest). BadInput for an image that cannot be read.
+    Built once, in ``folder``; its name holds a hash of the size, of the rows' digests (or times of change, where the
+    manifest has no digest) and of how files are shown. BadInput for an image that cannot be read.
     """
     from tqdm import tqdm
 
     files = [(str(row.file), row.sha256 or row.file.stat().st_mtime_ns) for row in rows]
-    key = hashlib.sha256(repr((size, files)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((DISPLAY, size, files)).encode()).hexdigest()[:16]
     path = Path(folder) / f"pixels-{key}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

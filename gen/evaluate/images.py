@@ -22,13 +22,13 @@ from gen.core.manifest import Row, scan_manifest, split_of
 from gen.data.loader import to_pixels_u8
 from gen.data.split import patient_of
 from gen.images.greys import remarks
-from gen.images.reader import read_radiograph
+from gen.images.reader import DISPLAY, read_radiograph
 
 REFUSE_BELOW = 64  # images: two halves of 32, in which five nearest neighbours are hardly near any more
 WARN_BELOW = 500
 FEWEST_PATIENTS = 16  # below, too few can be left out in turn for an interval
 FAINTEST = 8  # grey levels of 255 between the darkest and the brightest pixel; less shows nothing
-_FORMAT = 2  # of the cache and of what the reader shows; another one is another file
+_FORMAT = 2  # of the cache; another one is another file
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_images(
     cache = Path(cache or cache_folder())
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = [(row.file_name, row.split, sha256_file(row.file)) for row in rows]
-    key = hashlib.sha256(repr((_FORMAT, size, files)).encode()).hexdigest()[:24]
+    key = hashlib.sha256(repr((_FORMAT, DISPLAY, size, files)).encode()).hexdigest()[:24]
     pixels, record = cache / f"pixels-{key}.u8", cache / f"pixels-{key}.json"
     if not (record.exists() and pixels.exists()):  # the record is written last, and vouches for the pixels
         write_json(record, _read_all(rows, size, pixels))

@@ -16,6 +16,8 @@ from gen.images.dicom import read_dicom
 from gen.images.greys import over, own_range, remarks
 from gen.images.pixels import grey_of_rgb, require_size
 
+DISPLAY = 2  # raised where a file is shown otherwise than before: a part of the key of every cache of pixels
+
 
 def read_radiograph(path: str | Path) -> Radiograph:
     """Read a PNG (8 or 16 bit), a JPEG or a DICOM file, told apart by content.

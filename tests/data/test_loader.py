@@ -73,6 +73,14 @@ def test_the_cache_is_built_once_and_anew_when_size_rows_or_files_change(tmp_pat
     assert pixel_cache(rows, 16, folder)[0, 0, 0] == round(0.4 * 255)
 
 
+def test_what_is_shown_otherwise_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [image_row(tmp_path, "a.png", np.eye(8))]
+    pixel_cache(rows, 8, tmp_path / "cache")
+    monkeypatch.setattr("gen.data.loader.DISPLAY", -1)
+    pixel_cache(rows, 8, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_a_file_that_is_no_image_is_named_and_leaves_no_cache(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     rows = [image_row(tmp_path, "good.png", np.eye(8)), Row(file=tmp_path / "bad.png", file_name="bad.png")]
