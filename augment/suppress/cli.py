@@ -102,7 +102,7 @@ def suppress(
 def _evaluate(pairs: Path, model: Path | None, device: str, as_json: bool, quiet: bool) -> None:
     from tqdm import tqdm
 
-    from augment.suppress.evaluate import NAMES, evaluate, methods_of, table_of
+    from augment.suppress.evaluate import BETTER, NAMES, evaluate, methods_of, table_of
     from augment.suppress.folder import load_suppressor
     from gen.model.device import pick_device
 
@@ -111,5 +111,8 @@ def _evaluate(pairs: Path, model: Path | None, device: str, as_json: bool, quiet
     if not as_json:
         click.echo(table_of(scores))
         return
-    figures = {method: {name: scores.figure(method, name).as_dict() for name in NAMES} for method in scores.values}
+    figures = {
+        method: {name: {**scores.figure(method, name).as_dict(), "better": BETTER[name]} for name in NAMES}
+        for method in scores.values
+    }
     click.echo(json.dumps(figures))

@@ -40,6 +40,12 @@ NAMES = {
     "lesion_error": (3, "how far from 1 that is"),
     "published": (3, "published ratio (whole image; not to be trusted)"),
 }
+BETTER = {  # which direction of each is the good one
+    **dict.fromkeys(("psnr", "ssim", "published"), "higher"),
+    **dict.fromkeys(("residual_size", "detail_loss", "lesion_error"), "lower"),
+    "residual": "nearer to 0",
+    "lesion": "nearer to 1",
+}
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def evaluate(out: Path, threads: int | None, as_json: bool, quiet: bool, **optio
     from gen.core.errors import BadInput, GenError
     from gen.core.files import require_free_space, write_json, write_text
     from gen.evaluate.chexgenbench import PROMPT_INFO, write_prompt_info
+    from gen.evaluate.directions import with_directions
     from gen.evaluate.evaluation import Request
     from gen.evaluate.evaluation import evaluate as measure
     from gen.evaluate.report import to_html
@@ -73,7 +74,7 @@ def evaluate(out: Path, threads: int | None, as_json: bool, quiet: bool, **optio
     require_free_space(out, 20_000_000, "the report")
     with _progress(quiet) as on_progress:
         results, pictures, sets = measure(request, on_progress)
-    results = {"verdict": verdict(results), "made": _made(request), **results}
+    results = {"verdict": verdict(results), "made": _made(request), **with_directions(results)}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -84,7 +84,7 @@ def run(*arguments: str | Path) -> Result:
 def figures_of(value: Any) -> list[dict[str, Any]]:
     """Every figure anywhere in the results."""
     if isinstance(value, dict):
-        if set(value) == {"value", "low", "high", "n"}:
+        if {"value", "low", "high", "n"} <= set(value):
             return [value]
         return [figure for item in value.values() for figure in figures_of(item)]
     return [figure for item in value for figure in figures_of(item)] if isinstance(value, list) else []
@@ -111,6 +111,17 @@ def test_a_whole_evaluation_writes_its_three_files_and_names_them_on_stdout(
     assert 'alt="real"' not in page
     found = figures_of(numbers)
     assert len(found) > 50
+    assert {figure["better"] for figure in found} == {
+        "higher",
+        "lower",
+        "nearer to 0",
+        "nearer to that of real images",
+        "neither",
+    }
+    for one in numbers["fidelity"]:
+        for side in ("synthetic", "floor"):
+            assert {name for name, figure in one[side].items() if figure["better"] == "lower"} == {"fid", "kid"}
+        assert {of["better"] for group in one["groups"].values() for of in figures_of(group)} <= {"lower"}
     for figure in found:
         known = [figure[key] for key in ("low", "value", "high")]
         assert None in known or known == sorted(known), figure

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from augment.suppress.cli import suppress
-from augment.suppress.evaluate import NAMES, Scores, evaluate
+from augment.suppress.evaluate import BETTER, NAMES, Scores, evaluate
 from drr.job import Job, run_job
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest, write_manifest
@@ -71,6 +71,20 @@ def test_the_command_tells_every_measure(projected: Path, toy_suppressor_folder:
     figures = json.loads(CliRunner().invoke(suppress, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert figures["do nothing"]["residual"]["value"] == pytest.approx(1, abs=1e-4)
     assert set(figures) == {"network", "do nothing", "blur"}
+    assert {name: figure["better"] for name, figure in figures["blur"].items()} == BETTER
+
+
+def test_no_method_is_better_than_the_truth_in_the_direction_that_is_told(scores: Scores) -> None:
+    assert set(BETTER) == set(NAMES)
+    for name, better in BETTER.items():
+        how_bad = {
+            "higher": np.negative,
+            "lower": lambda value: value,
+            "nearer to 0": np.abs,
+            "nearer to 1": lambda value: np.abs(np.subtract(value, 1)),
+        }[better]
+        for values in scores.values.values():
+            assert (how_bad(scores.values["truth"][name]) <= how_bad(values[name]) + 1e-6).all(), name
 
 
 def test_pairs_without_twins_or_masks_are_refused(projected: Path, tmp_path: Path) -> None:
