@@ -29,13 +29,13 @@ NOTE = "For research use only, not for clinical use. Every image is synthetic an
 EXAMPLE = "63 year old female. PA view. Cardiomegaly."
 # The page holds one processor, so a request is bounded here and not only by the sliders, which a caller can bypass.
 PROMPT_CHARACTERS, SEEDS, STEPS, GUIDANCES, IMAGES = 2000, (0, 2**32 - 1), (1, 100), (0.0, 20.0), (1, 8)
-Answer = tuple[list[tuple[Any, str]], str]
+Answer = tuple[list[tuple[Any, str]], str, str]  # pictures, the reading of the prompt, an error or ""
 
 
 def build_page(model_dir: Path) -> gr.Blocks:
     """The page for the model folder ``model_dir``, loaded here, once. BadInput for a folder that is no model.
 
-    One API endpoint, ``/generate``: (prompt, n, seed, steps, guidance) -> (gallery of PNG files, reading or error).
+    One API endpoint, ``/generate``: (prompt, n, seed, steps, guidance) -> (gallery of PNG files, reading, error).
     """
     gr = _import_gradio()
     generate = make_generate(model_dir)
@@ -53,7 +53,11 @@ def build_page(model_dir: Path) -> gr.Blocks:
                 # PNG, because gradio's WebP would drop the metadata that says "synthetic".
                 gallery = gr.Gallery(label="Synthetic radiographs", format="png", columns=2, interactive=False)
                 reading = gr.Textbox(label="The prompt as it was read", lines=4, interactive=False)
-        inputs, outputs = [prompt, n, seed, steps, guidance], [gallery, reading]
+                error = gr.Textbox(label="Error", placeholder="none", lines=2, interactive=False)
+        inputs, outputs = [prompt, n, seed, steps, guidance], [gallery, reading, error]
+        for number in (n, seed, steps, guidance):
+            # Our own function refuses what a caller sends beside the sliders; gradio would print a traceback for each.
+            number.preprocess = lambda value: value
         gr.on([button.click, prompt.submit], generate, inputs, outputs, api_name="generate")
     page.queue(max_size=16, default_concurrency_limit=1)
     return page
@@ -61,7 +65,7 @@ def build_page(model_dir: Path) -> gr.Blocks:
 
 def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float], Answer]:
     """The page's one function, with the model of ``model_dir`` loaded. What it answers is plain text and pictures:
-    an error comes as one line in the text, never as HTML, traceback or path.
+    an error is one line of text, never HTML, traceback or path. The terminal has a line for each, too.
     """
     from gen.model.sampling.pipeline import load_pipeline
 
@@ -69,19 +73,21 @@ def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float]
 
     def generate(prompt: str, n: float, seed: float, steps: float, guidance: float) -> Answer:
         try:
-            return _sample(pipeline, model_dir, prompt, n, seed, steps, guidance)
+            return (*_sample(pipeline, model_dir, prompt, n, seed, steps, guidance), "")
         except GenError as error:
-            return [], f"error: {error}"
+            why = shown = str(error)
         except Exception as error:  # the visitor learns that it failed, the terminal learns why
-            click.echo(f"error: {type(error).__name__}: {error}", err=True)
-            return [], "error: the images could not be made; the terminal that runs this page says why"
+            why = f"{type(error).__name__}: {error}"
+            shown = "the images could not be made; the terminal that runs this page says why"
+        click.echo(f"error: {' '.join(why.split())}", err=True)
+        return [], "", shown
 
     return generate
 
 
 def _sample(
     pipeline: Any, model_dir: Path, prompt: str, n: float, seed: float, steps: float, guidance: float
-) -> Answer:
+) -> tuple[list[tuple[Any, str]], str]:
     from gen.model.sampling.job import Job, read_job, sample_job
 
     if not isinstance(prompt, str) or len(prompt) > PROMPT_CHARACTERS:
