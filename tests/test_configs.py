@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from augment.anatomy.config import AnatomyConfig
+from augment.classify.arms import CompareConfig
 from augment.classify.config import ClassifierConfig
 from augment.dataset.config import DatasetConfig
 from augment.suppress.config import SuppressConfig
@@ -20,6 +21,7 @@ KINDS = {
     "autoencoder": AutoencoderConfig,
     "balanced": DatasetConfig,
     "classify": ClassifierConfig,
+    "classify_compare": CompareConfig,
     "denoiser": DenoiserConfig,
     "finetune": DenoiserConfig,
     "judge": JudgeConfig,
@@ -31,4 +33,5 @@ KINDS = {
     "path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda path: path.name
 )
 def test_a_config_fills_its_kind(path: Path) -> None:
-    load_config(KINDS[path.stem.partition("_")[0]], path)
+    kind = max((kind for kind in KINDS if f"{path.stem}_".startswith(f"{kind}_")), key=len)
+    load_config(KINDS[kind], path)
