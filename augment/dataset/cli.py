@@ -14,7 +14,6 @@ from gen.core.errors import BadInput, GenError
 
 if TYPE_CHECKING:
     from augment.dataset.config import DatasetConfig
-    from augment.dataset.job import Slice
 
 
 @click.group()
@@ -51,24 +50,25 @@ def make(
     holds WebDataset shards, an index, a card and Croissant metadata. For research use only, not for clinical use.
     """
     from augment.dataset.config import DatasetConfig
-    from augment.dataset.job import Slice, make_dataset
-    from augment.dataset.shards.counts import FINAL, MISSING, TRIED, pass_rates
     from gen.core.config import load_config
 
     if executor != "ray" and (workers is not None or address is not None):
         raise BadInput("--workers and --address are for --executor ray", hint="leave them out, or add it")
     places = [] if out is None else [f"out={json.dumps(str(out))}"]
     wanted = load_config(DatasetConfig, config, [*overrides, *places])
-    chosen = Slice() if part is None else _part(part)
+    number, of = (1, 1) if part is None else _part(part)
     if dry_run:
         _dry_run(wanted, as_json, quiet)
         return
+    from augment.dataset.job import Slice, make_dataset
+    from augment.dataset.shards.counts import FINAL, MISSING, TRIED, pass_rates
+
     done = make_dataset(
         wanted,
         executor=executor,
         workers=workers,
         address=address,
-        part=chosen,
+        part=Slice(number, of),
         command=sys.argv,
         quiet=quiet,
         as_json=as_json,
@@ -87,7 +87,7 @@ def make(
         click.echo(f"{made} image(s) of {tried} tried are in {wanted.out}; {how}", err=True)
     if missing:
         raise GenError(
-            f"{missing} row(s) could not be filled: no try of theirs passed the gates; the set's README.md lists them",
+            f"{missing} row(s) have no image: no try of theirs passed the gates; the set's README.md lists them",
             hint="raise gates.substitutes and run the command again: what is filled stays, what is missing is tried on",
         )
 
@@ -99,7 +99,7 @@ def make(
 def verify(folder: Path, quick: bool, as_json: bool) -> None:
     """Check every hash, count and quota of the data set in FOLDER; exits 1 where anything is amiss."""
     from augment.dataset.shards.folder import SUCCESS, read_marker
-    from augment.dataset.verify import verify_dataset
+    from augment.dataset.verify import UNFILLED, verify_dataset
 
     read_marker(folder)  # what is no data set has no damage to mend
     problems = verify_dataset(folder, quick=quick)
@@ -112,8 +112,8 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
         hint = "run the same `gen dataset make` again: it makes what is damaged or missing"
         if (folder / SUCCESS).exists():
             hint = f"delete {SUCCESS}, and {hint}"
-        elif all(line.endswith("could not be filled") for line in problems):
-            hint = "raise gates.substitutes and run the command again"
+        elif all(line.endswith(UNFILLED) for line in problems):
+            hint = "raise gates.substitutes and run the same `gen dataset make` again: it tries those rows on"
         raise GenError(f"{folder}: {len(problems)} problem(s), as listed above", hint=hint)
     if not as_json:
         click.echo(f"{folder} is whole" + (" by its sizes and counts; no byte was looked at" if quick else ""))
@@ -142,17 +142,15 @@ def replay(folder: Path, row: str, out: Path, device: str) -> None:
         click.echo("identical, byte for byte" if again.same_file else "same pixels, compressed otherwise", err=True)
 
 
-def _part(text: str) -> Slice:
-    from augment.dataset.job import Slice
-
+def _part(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise BadInput(f"--shard {text} is not a part", hint="such as 1/8 to 8/8")
-    return Slice(int(match[1]), int(match[2]))
+    return int(match[1]), int(match[2])
 
 
 def _dry_run(config: DatasetConfig, as_json: bool, quiet: bool) -> None:
-    from augment.dataset.dry_run import dry_run, first_answer
+    from augment.dataset.prepare import first_answer  # which needs a second, and not the ten of the trial
 
     def say(text: str, warnings: tuple[str, ...]) -> None:
         if not as_json:
@@ -164,6 +162,8 @@ def _dry_run(config: DatasetConfig, as_json: bool, quiet: bool) -> None:
     say(first.text, first.warnings)
     if not quiet:
         click.echo("some images are tried, to see what they cost here (Ctrl-C stops it; nothing is written)", err=True)
+    from augment.dataset.dry_run import dry_run
+
     report = dry_run(first, quiet=quiet)
     say(f"\n{report.text}", report.warnings)
     if as_json:

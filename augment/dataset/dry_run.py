@@ -11,25 +11,16 @@ from typing import Any
 
 from augment.dataset.config import DatasetConfig
 from augment.dataset.gates.gate_set import GateSet, fingerprint_of_gates, open_gate_set
-from augment.dataset.plan.plan import Plan, cost, plan_table, plan_text
-from augment.dataset.prepare import first_prompts, plan_job, require_room
+from augment.dataset.plan.plan import Plan, cost, plan_table
+from augment.dataset.prepare import FirstAnswer
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
-from augment.dataset.sources import Outcome, Sources, open_source, prompt_warnings
+from augment.dataset.sources import Outcome, Sources, open_source
 from gen.core.errors import GenError
 from gen.core.radiograph import png_bytes
 from gen.core.run import derived_seed
 from gen.statistics.intervals import proportion
 
 TRIAL_IMAGES = 8  # images of each source, after one that pays for loading what it needs
-
-
-@dataclass(frozen=True)
-class FirstAnswer:
-    """What is known without making an image: the plan, the room that it takes, and what is amiss."""
-
-    plan: Plan
-    text: str
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,16 +50,6 @@ class Trial:
             return 1.0, 1.0, 1.0
         rate = proportion(self.passed, self.made)
         return self.made / max(self.passed, 1), 1 / rate.high, 1 / rate.low if rate.low > 0 else math.inf
-
-
-def first_answer(config: DatasetConfig) -> FirstAnswer:
-    """Plan ``config``, in seconds and with nothing loaded or written. Raises what the job itself would."""
-    plan = plan_job(config)
-    room = require_room(config, plan.rows)
-    files = f"{plan.rows:,} images take at most about {room / 1e6:,.0f} MB of disk."
-    return FirstAnswer(
-        plan, f"{plan_text(plan)}\n\n{files}", (*plan.warnings, *prompt_warnings(config, first_prompts(plan)))
-    )
 
 
 def dry_run(first: FirstAnswer, *, quiet: bool = False) -> DryRunReport:

@@ -1,19 +1,42 @@
-"""What is known of a data set before the work: its plan, its first prompts, and whether the disk has room for it."""
+"""What is known of a data set before the work: its plan, its first prompts, and whether the disk has room for it.
+
+It is the first answer of a dry run, so nothing heavy is imported here: not torch, nor the gates.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from augment.dataset.config import FORMATS, DatasetConfig
-from augment.dataset.plan.plan import Plan, plan_of
+from augment.dataset.plan.plan import Plan, plan_of, plan_text
 from augment.dataset.projected import projectable
-from augment.dataset.sources import capabilities_of, size_of
+from augment.dataset.sources import capabilities_of, prompt_warnings, size_of
 from gen.core.errors import BadInput
 from gen.core.files import require_free_space
 from gen.core.terms import require_choice
 
 BYTES_A_PIXEL = 0.8  # of an image with its record, 8-bit PNG; each further format, and each twin, takes as much again
 LOOKED_AT = 200  # rows of the plan whose prompts are looked at
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """What is known without making an image: the plan, the room that it takes, and what is amiss."""
+
+    plan: Plan
+    text: str
+    warnings: tuple[str, ...]
+
+
+def first_answer(config: DatasetConfig) -> FirstAnswer:
+    """Plan ``config``, in seconds and with nothing loaded or written. Raises what the job itself would."""
+    plan = plan_job(config)
+    room = require_room(config, plan.rows)
+    files = f"{plan.rows:,} images take at most about {room / 1e6:,.0f} MB of disk."
+    return FirstAnswer(
+        plan, f"{plan_text(plan)}\n\n{files}", (*plan.warnings, *prompt_warnings(config, first_prompts(plan)))
+    )
 
 
 def plan_job(config: DatasetConfig) -> Plan:

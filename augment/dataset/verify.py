@@ -43,6 +43,7 @@ from gen.core.errors import GenError
 from gen.core.manifest import METADATA, Row
 from gen.images.reader import read_image
 
+UNFILLED = "have no image: no try of theirs passed the gates"
 _LISTED = 5  # things of one kind that are named in a line
 
 
@@ -291,8 +292,11 @@ def _success_problems(out: Path) -> Iterator[str]:
         if json.loads((out / SUCCESS).read_bytes()) != counts:
             yield f"{out / SUCCESS}: not what the shards have"
     except FileNotFoundError:
-        reason = f"{counts['missing']} row(s) could not be filled" if counts["missing"] else "it was never finished"
-        yield f"{out / SUCCESS}: missing: {reason}"
+        if counts["missing"]:
+            planned = counts["missing"] + counts["images"]
+            yield f"{out}: {counts['missing']} of {planned} rows {UNFILLED}"
+        else:
+            yield f"{out / SUCCESS}: missing: it was never finished"
     except (OSError, ValueError) as error:
         yield f"{out / SUCCESS}: not readable ({error})"
 

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from augment.dataset.config import DatasetConfig
 from augment.dataset.dry_run import Trial
 from augment.dataset.job import make_dataset
 from augment.dataset.prepare import plan_job
+from augment.dataset.verify import UNFILLED
 from gen.core.config import load_config, to_dict, to_yaml
 from gen.core.errors import BadInput, GenError
 from gen.core.run import changed
@@ -87,6 +90,26 @@ def test_a_dry_run_shows_plan_and_cost_and_writes_nothing(config: Path, tmp_path
     assert (facts["passed"], facts["tried"]) == (None, 8)  # nothing looked
     assert facts["seconds_low"] == facts["seconds"] == facts["seconds_high"]
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("name", ["balanced", "balanced_toy"])
+def test_the_first_answer_of_a_dry_run_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
+    code = """
+import sys, click
+heavy = {"torch", "diffusers", "transformers", "numba", "SimpleITK", "pandas", "openvino"}
+said = []
+def echo(text, **more):
+    said.append(text)
+    if text.startswith("some images are tried"):
+        print(len(said), said[0].count("\\n") > 5, "of disk" in said[0], sorted(heavy & set(sys.modules)))
+        sys.exit()
+click.echo = echo
+from gen.cli import main
+main(["dataset", "make", sys.argv[1], "--dry-run", "--out", sys.argv[2]])
+"""
+    command = [sys.executable, "-c", code, name, str(tmp_path / "set")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.split(maxsplit=1)[1] == "True True []\n"
 
 
 def test_a_dry_run_counts_what_the_gates_refuse_and_warns_of_rows_that_may_stay_empty(config: Path) -> None:
@@ -169,7 +192,7 @@ def test_what_is_not_finished_and_what_lacks_rows_are_told_apart_from_damage(
     assert "1 of 3 shards are not there (1)" in ended.stdout
     assert "run the same" in str(ended.exception)
     assert "delete" not in str(ended.exception)
-    unfilled = ["set/_SUCCESS: missing: 2 row(s) could not be filled"]
+    unfilled = [f"set: 2 of 12 rows {UNFILLED}"]
     monkeypatch.setattr("augment.dataset.verify.verify_dataset", lambda *those, **options: unfilled)
     assert "raise gates.substitutes" in str(call("verify", copy).exception)
 

@@ -64,7 +64,7 @@ def test_missing_rows_are_no_damage_but_the_set_is_not_finished(tmp_path: Path) 
     out = make(tmp_path / "set", missing=[3, 9])
     assert verify_dataset(out) == []
     (out / "_SUCCESS").unlink()
-    assert verify_dataset(out) == [f"{out / '_SUCCESS'}: missing: 2 row(s) could not be filled"]
+    assert verify_dataset(out) == [f"{out}: 2 of {ROWS} rows have no image: no try of theirs passed the gates"]
 
 
 def test_a_set_of_which_nothing_could_be_made_lacks_no_table(tmp_path: Path) -> None:
