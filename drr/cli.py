@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gen.core.errors import BadInput, GenError
+from gen.core.threads import use_threads
 
 DEFAULT_OUT = Path("outputs/drr")
 
@@ -28,7 +29,7 @@ DEFAULT_OUT = Path("outputs/drr")
     default=("PA",),
     show_default=True,
     metavar="VIEW",
-    help="PA, AP, lateral, LAO, RAO, or angles in degrees as 30/10 (DICOM's primary and secondary); repeatable.",
+    help="PA, AP, lateral, LAO or RAO (obliques), or degrees as 30/10 (DICOM's primary and secondary); repeatable.",
 )
 @click.option(
     "-n", "--n", "variants", type=click.IntRange(1), default=1, show_default=True, help="Variants of each view."
@@ -59,24 +60,32 @@ DEFAULT_OUT = Path("outputs/drr")
 @click.option("--licence", default="", help="Of the CTs, for the manifest.")
 @click.option("--weights-may-learn", is_flag=True, help="The licence of the CTs lets weights learn from them.")
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free]."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
-def drr(phantom: bool, views: tuple[str, ...], out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+def drr(
+    phantom: bool, views: tuple[str, ...], out: Path, threads: int | None, as_json: bool, quiet: bool, **options: Any
+) -> None:
     """Make radiographs from CTs (NIfTI, NRRD, MHA, DICOM folders or multi-frame files), with masks, twins and labels.
 
     The folder that they are written to is a data set: metadata.csv lists every image, truth/ tells where source and
     detector stood and what was inserted. The same command goes on where it was stopped. For research use only, not for
     clinical use.
     """
-    from drr.geometry import parse_view
+    from drr.geometry import OBLIQUE, parse_view
     from drr.job import Job, run_job
 
+    threads = use_threads(threads)
     job = Job(views=tuple(dict.fromkeys(parse_view(view).name for view in views)), **options)
     if phantom == bool(job.cts):
         raise BadInput(
             "--phantom and a CT exclude each other" if phantom else "no CT was given",
             hint="name a file or a DICOM folder, or use --phantom",
         )
+    if not quiet and "oblique" in {view.strip().casefold() for view in views}:
+        click.echo(f"warning: oblique is taken as {OBLIQUE}; write LAO (left anterior) or RAO (right)", err=True)
     if not quiet and job.variants > 1 and job.cts and not job.jitter and not job.lesions:
         click.echo("warning: without --jitter or --lesion the variants of a view differ in noise alone", err=True)
 
@@ -87,7 +96,9 @@ def drr(phantom: bool, views: tuple[str, ...], out: Path, as_json: bool, quiet: 
         if not quiet:
             click.echo(f"warning: {text}", err=True)
 
-    done = run_job(job, out, command=sys.argv, on_image=print_image, on_remark=print_remark, quiet=quiet)
+    done = run_job(
+        job, out, threads=threads, command=sys.argv, on_image=print_image, on_remark=print_remark, quiet=quiet
+    )
     if not quiet:
         click.echo(f"{done.images} image(s) in {out}, listed in {out / 'metadata.csv'}", err=True)
     if done.failures:

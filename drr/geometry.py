@@ -124,6 +124,7 @@ VIEWS = {
     "LAO": View("LAO", 45),
     "RAO": View("RAO", -45),
 }
+OBLIQUE = "LAO"  # what "oblique" alone means
 FIELD_MM = 430.0  # a 43 cm square detector
 CLEARANCE_MM = 30.0  # from the skin to the detector: its cover and the grid
 
@@ -134,7 +135,7 @@ _JITTER_SHIFT_MM, _JITTER_DISTANCE = 12.0, 0.03
 
 def parse_view(text: str) -> View:
     """A name of `VIEWS` in any letter case, or "PRIMARY/SECONDARY" in degrees, such as "30/10"; BadInput otherwise."""
-    by_name = {name.casefold(): view for name, view in VIEWS.items()} | {"oblique": VIEWS["LAO"]}
+    by_name = {name.casefold(): view for name, view in VIEWS.items()} | {"oblique": VIEWS[OBLIQUE]}
     if view := by_name.get(text.strip().casefold()):
         return view
     if angles := re.fullmatch(r"\s*([+-]?\d+(?:\.\d+)?)\s*/\s*([+-]?\d+(?:\.\d+)?)\s*", text):

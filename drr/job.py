@@ -90,6 +90,7 @@ def run_job(
     job: Job,
     out: Path,
     *,
+    threads: int | None = None,
     command: Sequence[str] = (),
     on_image: Callable[[Path, Mapping[str, Any]], None],
     on_remark: Callable[[str], None] = lambda _: None,
@@ -99,7 +100,8 @@ def run_job(
 
     ``on_remark`` gets what the user should know of how a CT was read; it is in the truth too. A patient that
     cannot be read and a view that shows too little are listed, and the rest goes on; where there is one patient and one
-    view, its own error is raised. BadInput where ``out`` holds another job.
+    view, its own error is raised. ``threads`` as of `render`: they are of the machine and not of the job, so that it
+    may be continued with others. BadInput where ``out`` holds another job.
     """
     from tqdm import tqdm
 
@@ -134,7 +136,7 @@ def run_job(
         try:
             for patient in patients:
                 todo = [(k, text) for k in patient.variants for text in views if _stem(patient, text, k) not in made]
-                for stem, projection in _projections(job, patient, views, requests, todo, failures, remark):
+                for stem, projection in _projections(job, patient, views, requests, todo, failures, remark, threads):
                     made[stem] = write_projection(
                         out, stem, projection, bits=job.bits, photometric=job.dicom, paths=job.paths
                     )
@@ -173,6 +175,7 @@ def _projections(
     todo: Sequence[tuple[int, str]],
     failures: list[str],
     on_remark: Callable[[str], None],
+    threads: int | None,
 ) -> Iterator[tuple[str, Projection]]:
     """The projections of one patient that are still to be made; what cannot be made is added to ``failures``."""
     if not todo:
@@ -210,6 +213,7 @@ def _projections(
                 twins=job.pairs,
                 equalize=job.clahe,
                 masks=masks,
+                threads=threads,
             )
         except Exception as error:
             if alone:

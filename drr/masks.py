@@ -38,12 +38,12 @@ def label_stacks(volume: Volume) -> dict[str, Stack]:
     }
 
 
-def project_masks(stacks: Mapping[str, Stack], geometry: Geometry) -> dict[str, np.ndarray]:
+def project_masks(stacks: Mapping[str, Stack], geometry: Geometry, threads: int | None = None) -> dict[str, np.ndarray]:
     """bool (H, W) of each stack: where a ray runs at least `LEAST_PATH_MM` inside; what no ray meets is left out."""
     masks: dict[str, np.ndarray] = {}
     for name, stack in stacks.items():
         with suppress(OutOfView):
-            mask = project([stack], geometry)[0] >= LEAST_PATH_MM
+            mask = project([stack], geometry, threads=threads)[0] >= LEAST_PATH_MM
             if mask.any():
                 masks[name] = mask
     return masks

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from drr.backends.plan import OutOfView
-from drr.backends.tiles import Stack
+from drr.backends.tiles import Stack, processors
 from drr.framing import scanned_part
 from drr.geometry import FIELD_MM, Geometry, View, place, stand_clear
 from drr.masks import mask_stack, project_masks
@@ -64,6 +64,7 @@ class Projection:
             "view": self.view.name,
             "kvp": f"{self.truth['technique']['kvp']:g}",
             "notes": str(self.truth["notes"]),
+            "threads": str(self.truth["threads"]),
         }
 
 
@@ -101,6 +102,7 @@ def render(
     what was inserted. ``threads`` as of `line_integrals`; None is one for each processor. BadInput, naming the patient,
     for a view that shows too little of the scan.
     """
+    threads = threads or processors()
     view = stand_clear(view, scene.reach_mm(view.towards))
     geometry = place(view, scene.centre_mm, size, field_mm)
     geometry = scanned_part(geometry, scene.volume, scene.field.body, scene.field.cut, view.name)
@@ -138,11 +140,11 @@ def render(
         soft=soft,
         bone=bone,
         paths_mm=paths,
-        masks=project_masks(wanted, geometry),
+        masks=project_masks(wanted, geometry, threads),
         geometry=geometry,
         view=view,
         truth=truth_of(scene, view, geometry, technique)
-        | {"display": {**asdict(window), "equalized": equalize, "bone_white": bone_white}},
+        | {"threads": threads, "display": {**asdict(window), "equalized": equalize, "bone_white": bone_white}},
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from drr import job
 from drr.cli import drr
@@ -232,6 +232,29 @@ def test_the_phantom_needs_no_file_and_says_who_it_is(coarse_phantom: None, tmp_
     with (tmp_path / "out" / "metadata.csv").open(encoding="utf-8", newline="") as stream:
         [row] = csv.DictReader(stream)
     assert (row["sex"], float(row["age"]), row["findings"], row["weights_may_learn"]) == ("F", 63, "No Finding", "yes")
+
+
+def test_an_oblique_says_which_one_and_both_have_a_name(coarse_phantom: None, tmp_path: Path) -> None:
+    def ends(view: str) -> Result:
+        return CliRunner().invoke(drr, ["--phantom", "--size", "96", "--out", str(tmp_path / "out"), "--view", view])
+
+    assert "oblique is taken as LAO" in ends("Oblique").stderr
+    assert "oblique is" not in ends("lao").stderr
+    [image] = (tmp_path / "out/images").iterdir()
+    assert read_radiograph(image).provenance["view"] == "LAO"
+    assert "RAO" in str(ends("RAO").exception)  # in this folder it is another job
+
+
+def test_the_number_of_threads_is_recorded_and_does_not_make_another_job(ct_file: Path, tmp_path: Path) -> None:
+    run(ct_file, "--view", "PA", "--view", "AP", "--threads", 2, "--out", tmp_path / "out")
+    first, second = sorted((tmp_path / "out/images").iterdir())
+    kept = first.read_bytes()
+    second.unlink()
+    run(ct_file, "--view", "PA", "--view", "AP", "--threads", 1, "--out", tmp_path / "out")
+    assert first.read_bytes() == kept
+    assert [read_radiograph(path).provenance["threads"] for path in (first, second)] == ["2", "1"]
+    truths = (json.loads((tmp_path / f"out/truth/{path.stem}.json").read_bytes()) for path in (first, second))
+    assert [truth["threads"] for truth in truths] == [2, 1]
 
 
 def test_help_is_quick_to_come_and_imports_nothing_heavy() -> None:
