@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from gen import __version__
-from gen.core.bundled import PINS, pip_install
+from gen.core.bundled import PINS, pins, pip_install
 from gen.core.errors import EnvironmentLacks, GenError
 
 PACKAGES = (
@@ -42,13 +42,19 @@ class Check:
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder [default: the bundled model].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--pins", "only_pins", is_flag=True, help="Print the file of tested versions, for pip install -c; no more."
+)
 @click.pass_context
-def doctor(ctx: click.Context, model: Path | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, model: Path | None, as_json: bool, only_pins: bool) -> None:
     """Check this machine and the model.
 
     Versions, the device and which attention really runs on it, disk space, a tiny training step, the model folder's
     integrity, and a tiny sample. Exits 0 if nothing is wrong, else 3 with a line for each problem on stderr.
     """
+    if only_pins:
+        click.echo(str(pins()))
+        return
     checks = []
     for check in examine(model):
         checks.append(check)

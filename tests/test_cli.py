@@ -284,3 +284,14 @@ def test_versions_that_drifted_from_the_tested_set_are_named(monkeypatch: pytest
     assert "constraints.txt" in drifted.detail
     monkeypatch.setattr(doctor, "_version", {"numpy": versions["numpy"]}.get)
     assert doctor._pins().detail == "all 1 packages have the tested versions"
+
+
+def test_the_file_of_tested_versions_is_the_one_that_hints_to_install_name() -> None:
+    from gen.core.bundled import pip_install
+    from gen.doctor import doctor
+
+    [path] = CliRunner().invoke(doctor, ["--pins"], catch_exceptions=False).stdout.splitlines()
+    assert f" -c {path} " in pip_install("datasets")
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lines if line and not line.startswith("#")]
+    assert "numpy" in {line.partition("==")[0] for line in pinned}

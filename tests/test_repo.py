@@ -90,6 +90,15 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in run.read_text(encoding="utf-8")
 
 
+def test_every_config_that_a_text_names_is_there() -> None:
+    found = []
+    for path in tracked():
+        if path.suffix in {".md", ".py", ".yaml", ".json", ".sh"}:
+            named = re.findall(r"\bconfigs/[\w/]+\.ya?ml", path.read_text(encoding="utf-8"))
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in named if not (ROOT / name).is_file()]
+    assert found == []
+
+
 def test_every_config_is_yaml_with_a_mapping_at_the_top() -> None:
     import yaml
 

@@ -126,15 +126,12 @@ def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
     BadInput for a folder that is no model, and for a size or a number of steps that it cannot make, unless every image
     that can be is to be a projection.
     """
-    from gen.model.sampling.settings import Configs, check_settings
+    from gen.model.sampling.settings import check_folder_settings
 
     folder = _folder(config)
     check_model_folder(folder)
     if not _projections_only(config):
-        unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
-        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-        with suppress(KeyError):  # left out of an old config, for the default of its class: known once it is loaded
-            check_settings(Configs(unet, vae, scheduler), config.size, config.steps)
+        check_folder_settings(folder, config.size, config.steps)
     return read_capabilities(folder)
 
 

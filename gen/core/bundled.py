@@ -35,13 +35,18 @@ def find_config(given: str | Path) -> Path:
     return Path(given) if Path(given).is_file() else packaged_config(str(given))
 
 
-def pip_install(what: str) -> str:
-    """The command that installs ``what`` and moves no other version away from the tested ones.
+def pins() -> Path:
+    """The file of the tested versions, for `pip install -c`.
 
     An environment made by scripts/setup.sh keeps pins of its own, which leave a torch of the user's as it is.
     """
     own = Path(sys.prefix) / PINS.name
-    return f"pip install -c {own if own.is_file() else PINS} '{what}'"
+    return own if own.is_file() else PINS
+
+
+def pip_install(what: str) -> str:
+    """The command that installs ``what`` and moves no other version away from the tested ones."""
+    return f"pip install -c {pins()} '{what}'"
 
 
 def _last_with(marker: str, what: str, hint: str) -> Path:

@@ -167,8 +167,9 @@ def _label_problems(row: Row) -> Iterator[str]:
         if len(apart) > 1 and all(apart):
             hint = "; write ';' between labels"
         yield f"label {name!r} is not a standard term{hint}"
-    given = Counter(standard_name(name) or name for name in (*row.findings, *row.absent, *row.uncertain))
-    for term in sorted(term for term, times in given.items() if times > 1):
+    lists = (row.findings, row.absent, row.uncertain)
+    given = [[standard_name(name) or name for name in column] for column in lists]
+    for term in sorted({term for terms in given for term in terms if terms.count(term) > 1}):
         spellings = [name for name in names if standard_name(name) == term and name != term]
         also = f", also as {' and '.join(map(repr, spellings))}" if spellings else ""
         yield f"label {term!r} is given more than once{also}"

@@ -13,7 +13,7 @@ from gen.language.study import Finding, Study
 if TYPE_CHECKING:
     from gen.core.manifest import Row
 
-# The column of each state. A finding that stands in two of them has the state of the later one.
+# The column of each state.
 STATE_COLUMNS = {"absent": "absent", "uncertain": "uncertain", "present": "findings"}
 
 
@@ -21,7 +21,8 @@ def study_of(row: Row) -> Study:
     """Read the Study of ``row``. The JSON column `study` is the authority where it is not empty.
 
     Otherwise the columns count: "AP Supine" is AP with position supine, an age is cut to whole years, and notes that
-    speak of a paediatric patient make a child of one whose age is not given. Raises BadInput that names the file.
+    speak of a paediatric patient make a child of one whose age is not given. Raises BadInput that names the file, also
+    for a finding that stands in the columns of two states.
     """
     try:
         if row.study:
@@ -36,11 +37,7 @@ def study_of(row: Row) -> Study:
             race=row.race or None,
             view=view,
             position=position,
-            findings={
-                standard_name(name) or name: Finding(state)
-                for state, column in STATE_COLUMNS.items()
-                for name in getattr(row, column)
-            },
+            findings=_findings(row),
         )
     except json.JSONDecodeError as error:
         raise BadInput(f"{row.file_name}: column study is not JSON ({error.msg})") from error
@@ -61,6 +58,18 @@ def labels_of(study: Study) -> dict[str, Any]:
         },
         "study": json.dumps(study.to_json_dict(), sort_keys=True, ensure_ascii=False),
     }
+
+
+def _findings(row: Row) -> dict[str, Finding]:
+    """The findings of the columns of ``row``, by standard name where there is one."""
+    findings: dict[str, Finding] = {}
+    for state, column in STATE_COLUMNS.items():
+        for name in getattr(row, column):
+            term = standard_name(name) or name
+            before = findings.setdefault(term, Finding(state)).state
+            if before != state:
+                raise BadInput(f"its labels say that {term} is {before} and {state}", hint="leave one of them out")
+    return findings
 
 
 def _view_and_position(view: str | None) -> tuple[str | None, str | None]:

@@ -106,8 +106,11 @@ def load_autoencoder(folder: Path) -> Any:
     trained, _ = newest_verified(folder / "checkpoints", "images-*") if folder.is_dir() else (None, [])
     folder = trained or folder
     part = folder / "vae" if (folder / "vae").is_dir() else folder
-    if not part.is_dir():
-        raise BadInput(f"{folder} is not a folder, so there is no autoencoder in it")
+    if part is folder and not (part / "config.json").is_file():
+        raise BadInput(
+            f"{folder}: there is no autoencoder in it",
+            hint=f"train one with `gen train autoencoder autoencoder out={folder}`, or name a folder that holds one",
+        )
     check_weights(part)
     name = read_json(part / "config.json").get("_class_name")
     classes = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}

@@ -98,7 +98,7 @@ def test_each_culprit_is_one_line_and_the_end_is_bad_input(tmp_path: Path, rows:
         "train/images/b.png: its SHA-256 differs",
         "test/images/a2.png: label 'Edemma' is not a standard term; did you mean 'Edema'?",
         "test/images/a2.png: the table says 9 x 6 pixels, and the image has 8 x 6",
-        "test/images/d.png: label 'Edema' is given more than once",
+        "test/images/d.png: its labels say that Edema is absent and present",
         "test/images/e.png: No Finding contradicts Edema",
         "test/images/f.png: column study is not JSON",
         "test/images/g.png: ",

@@ -152,6 +152,17 @@ def test_a_size_that_the_model_was_not_trained_at_is_warned_of_once(sample: Gen)
     assert "warning: the model was trained" not in sample("--prompt", PROMPT, "--size", 32).err
 
 
+def test_another_size_in_one_folder_is_warned_of_and_the_same_is_not(sample: Gen, tmp_path: Path) -> None:
+    for size, others in ((32, ""), (32, ""), (48, "32 x 32"), (40, "32 x 32, 48 x 48")):
+        found = [
+            line for line in sample("--prompt", PROMPT, "--size", size).err.splitlines() if " has images of " in line
+        ]
+        wanted = (
+            f"warning: {tmp_path / 'out'} has images of {others} pixels, and those of this call have {size} x {size}"
+        )
+        assert found == ([wanted] if others else [])
+
+
 def test_the_model_decides_whether_weights_may_learn_from_its_images(
     gen: Gen, broken_model: Path, tmp_path: Path
 ) -> None:
@@ -206,6 +217,7 @@ def test_what_the_model_was_never_shown_is_warned_of(sample: Gen) -> None:
         (("--prompt", "63 yo F", "--guidance", "nan", "--dry-run"), "--guidance nan is not a number"),
         (("--prompt", "63 yo F", "--guidance", "inf", "--dry-run"), "--guidance"),
         (("--prompt", "63 yo F", "--size", 30), "size 30 is not possible with this model; use a multiple of 4"),
+        (("--prompt", "63 yo F", "--size", 30, "--dry-run"), "size 30 is not possible with this model"),
         (("--prompt", "63 yo F", "--device", "tpu"), "unknown device 'tpu'"),
         (("--prompt", "63 yo F", "--dtype", "int8"), "unknown dtype 'int8'"),
         (("--prompt", "63 yo F", "--attention", "flash"), "unknown attention 'flash'"),
@@ -416,6 +428,20 @@ def test_training_prints_the_folder_of_what_it_made(gen: Gen, toy_data: Path, tm
 def test_a_bad_config_is_one_line(gen: Gen, toy_data: Path, tmp_path: Path, override: str, culprit: str) -> None:
     assert culprit in said(gen(*toy_training(toy_data, tmp_path / "run", override)))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("what", ["denoiser", "autoencoder_sharp"])
+def test_where_there_is_no_autoencoder_the_command_that_trains_one_is_named(
+    gen: Gen, toy_data: Path, tmp_path: Path, what: str
+) -> None:
+    verb, _, part = what.partition("_")
+    key = "init" if part else "autoencoder"
+    wanted = ("train", verb, f"{what}_toy", f"data={toy_data}", f"out={tmp_path / 'run'}", "device=cpu")
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "none", tmp_path / "empty"):
+        line = said(gen(*wanted, f"{key}={folder}"))
+        assert f"{folder}: there is no autoencoder in it" in line
+        assert f"`gen train autoencoder autoencoder out={folder}`" in line
 
 
 def test_a_missing_config_is_named(gen: Gen) -> None:

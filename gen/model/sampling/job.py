@@ -26,6 +26,7 @@ from gen.model.device import check_names
 from gen.model.folder import check_model_folder
 from gen.model.sampling.requests import Request, flags_to_study, read_request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
+from gen.model.sampling.settings import check_folder_settings
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
@@ -106,7 +107,7 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
     from gen.model.sampling.pipeline import describe, load_pipeline
 
     read = read_job(job, log)
-    _require_usable(out, len(read.items))
+    there = _require_usable(out, len(read.items))
     pipeline = load_pipeline(
         read.folder,
         device=job.device,
@@ -119,6 +120,10 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
         log(describe(pipeline))
         if job.size not in (None, pipeline.configs.size):
             log(f"warning: the model was trained at {pipeline.configs.size} pixels; at {job.size} its images are worse")
+        side = job.size or pipeline.configs.size
+        if others := sorted(there - {(side, side)}):
+            named = ", ".join(f"{width} x {height}" for width, height in others)
+            log(f"warning: {out} has images of {named} pixels, and those of this call have {side} x {side}")
     weights_may_learn = (pipeline.capabilities or {}).get("weights_may_learn") is True
     if read.init is not None and read.init.provenance.get("synthetic") != "yes":
         weights_may_learn = False  # the licence of the image to start from is not known
@@ -164,7 +169,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     """Read the prompts of ``job`` for its model, which is not loaded; ``log`` gets each with its warnings.
 
     Raises BadInput, naming the option or the line of the file, for a prompt that cannot be read or contradicts the
-    flags, and for a folder that is no model.
+    flags, for a folder that is no model, and for a size or a number of steps that its model cannot make.
     """
     if not math.isfinite(job.guidance):  # nan lies in every range
         raise BadInput(f"--guidance {job.guidance} is not a number", hint="1 is no guidance")
@@ -182,6 +187,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     flags = flags_to_study(job.view, job.age, job.sex, job.race, job.findings)
     folder = job.model or bundled_model()
     check_model_folder(folder)
+    check_folder_settings(folder, job.size, job.steps)
     capabilities = read_capabilities(folder)
     count_tokens, limit = token_counter(folder / "tokenizer")
 
@@ -236,12 +242,16 @@ def sample_job(
     return zip(read.items, images, strict=True)
 
 
-def _require_usable(out: Path, images: int) -> None:
-    """Raise before the work what would stop it at its end: a place or a manifest that ``images`` cannot be added to."""
+def _require_usable(out: Path, images: int) -> set[tuple[int, int]]:
+    """The sizes (width, height) of the images in ``out``.
+
+    Raises before the work what would stop it at its end: a place or a manifest that ``images`` cannot be added to.
+    """
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out} is not a folder")
-    existing_rows(out)
+    sizes = {(row.width, row.height) for row in existing_rows(out)}
     require_free_space(out, images * _BYTES_AN_IMAGE, "writing the images")
+    return {(width, height) for width, height in sizes if width and height}
 
 
 def _read_prompts(path: Path) -> dict[str, str]:

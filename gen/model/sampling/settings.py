@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gen.core.errors import BadInput
+from gen.core.files import read_json
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 
 
@@ -47,6 +50,14 @@ class Configs:
     def size(self) -> int:
         """Pixels a side that the model was trained at."""
         return int(self.unet["sample_size"]) * self.factor
+
+
+def check_folder_settings(folder: Path, size: int | None, steps: int) -> None:
+    """`check_settings` of the model in ``folder``, by its JSON files alone: long before weights are loaded."""
+    unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
+    configs = Configs(unet, vae, read_json(folder / "scheduler" / "scheduler_config.json"))
+    with suppress(KeyError):  # left out of an old config, for the default of its class: known once it is loaded
+        check_settings(configs, size, steps)
 
 
 def check_settings(configs: Configs, size: int | None, steps: int) -> None:
