@@ -91,6 +91,7 @@ def run_job(
     """
     from tqdm import tqdm
 
+    from gen.anatomy.folder import load_anatomy
     from gen.model.device import pick_device
 
     images = find_images(inputs)
@@ -98,7 +99,9 @@ def run_job(
         if path.resolve().is_relative_to(out.resolve()):
             raise BadInput(f"{path} lies in --out {out}", hint="results go into a folder of their own")
     suppressor = load_suppressor(model, pick_device(device))
-    anatomy, warnings, failures = _anatomy(job, quiet), [], []
+    anatomy = load_anatomy() if job.check else None
+    warnings: list[str] = []
+    failures: list[str] = []
     with open_run(out, job, command=command, model=suppressor.digest) as run:
         lines = {line["name"]: line for line in read_log(out) if "name" in line}
         bar = tqdm(images.items(), unit="image", disable=quiet, leave=False)
@@ -123,22 +126,6 @@ def run_job(
         for text in failures:
             run.log(failed=text)
     return Done(made, tuple(failures), tuple(warnings))
-
-
-def _anatomy(job: Job, quiet: bool) -> Anatomy | None:
-    """The bundled anatomy network; None where it is not asked for, or not there."""
-    import click
-
-    from gen.anatomy.folder import load_anatomy
-
-    if not job.check:
-        return None
-    try:
-        return load_anatomy()
-    except BadInput as error:
-        if not quiet:
-            click.echo(f"warning: {error.message}, so laterals and other pictures are not told apart", err=True)
-        return None
 
 
 def _make(

@@ -176,6 +176,17 @@ def test_a_broken_file_is_listed_and_the_others_are_made(toy_suppressor_folder: 
     assert sum(line.startswith("failed: ") for line in said.splitlines()) == 5
 
 
+def test_what_is_no_chest_is_refused_unless_nobody_asks(toy_suppressor_folder: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", Radiograph(drawn_image((150, 400))))
+    arguments = [tmp_path / "a.png", "--out", tmp_path / "out", "--model", toy_suppressor_folder]
+    said = call(*arguments, code=1)
+    assert "several panels" in said
+    assert "--no-check" in said
+    assert not (tmp_path / "out/soft").exists()
+    call(*arguments[:2], tmp_path / "other", *arguments[3:], "--no-check")
+    assert (tmp_path / "other/soft/a.png").exists()
+
+
 def test_what_was_suppressed_before_is_refused(toy_suppressor_folder: Path, tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", Radiograph(drawn_image((150, 170))))
     run(toy_suppressor_folder, tmp_path / "a.png", "--out", tmp_path / "out")
