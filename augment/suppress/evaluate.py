@@ -96,12 +96,18 @@ def evaluate(pairs: Path, methods: Mapping[str, Method], on_image: Callable[[], 
 
 
 def table_of(scores: Scores) -> str:
-    """Markdown: a row a measure, a column a method."""
+    """Markdown: a row a measure, a column a method, and the paired gain of the first method over each of the others."""
+    first, *others = scores.values
+    gains = [f"{first} less {other}" for other in others]
     rows = [
-        [text, *(scores.figure(method, name).text(digits) for method in scores.values)]
+        [
+            text,
+            *(scores.figure(method, name).text(digits) for method in scores.values),
+            *(scores.difference(first, other, name).text(digits) for other in others),
+        ]
         for name, (digits, text) in NAMES.items()
     ]
-    return table(["mean over patients [95 %]", *scores.values], rows)
+    return table(["mean over patients [95 %]", *scores.values, *gains], rows)
 
 
 def _image_scores(folder: Path, row: Row, methods: Mapping[str, Method]) -> Iterator[tuple[str, dict[str, float]]]:

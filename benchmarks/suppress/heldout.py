@@ -65,10 +65,6 @@ def main(cts: Path, model: Path | None, peer: Path | None, variants: int, pairs:
         part = part_of(scores, names)
         print(f"\n{title}: {', '.join(names)}, {len(part.patients)} images\n")
         print(table_of(part))
-        for other in methods:
-            if other != "network":
-                gain = part.difference("network", other, "residual_size")
-                print(f"\nsize of the residual, network less {other}: {gain.text(3)}")
         figures[title] = {
             method: {name: part.figure(method, name).as_dict() for name in NAMES} for method in part.values
         }
