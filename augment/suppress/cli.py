@@ -90,8 +90,6 @@ def suppress(
     job = Job(format=format_, check=not no_check, **options)
     done = run_job(job, images, out, model, device=device, command=sys.argv, on_image=print_image, quiet=quiet)
     if not quiet:
-        for line in done.warnings:
-            click.echo(f"warning: {line}", err=True)
         click.echo(f"{done.images} image(s) in {out}, as estimated by a network; not for clinical use", err=True)
     if done.failures:
         for line in done.failures:

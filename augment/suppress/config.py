@@ -23,7 +23,7 @@ class SuppressConfig(TrainingConfig):
     scenes: int = number(3, above=0)
     poses: int = number(16, above=0)
     detector: int = number(768, above=0)  # pixels of 43 cm
-    side: int = number(768, above=0)  # pixels: the shorter side of an image when the network is used
+    side: int = number(640, above=0)  # pixels: the shorter side of an image when the network is used
     shape: SuppressShape = field(default_factory=SuppressShape)
     drawing: Drawing = field(default_factory=Drawing)
     crop: int = number(320, above=0)  # pixels

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from augment.suppress import measures
@@ -110,6 +111,15 @@ def table_of(scores: Scores) -> str:
     return table(["mean over patients [95 %]", *scores.values, *gains], rows)
 
 
+def read_masks(folder: Path, row: Row) -> dict[str, np.ndarray]:
+    """The masks of an image of the data set in ``folder`` that `gen drr` wrote, bool (H, W) by name."""
+    masks = {}
+    for path in (folder / f"masks/{row.file.stem}").glob("*.png"):
+        with Image.open(path) as picture:
+            masks[path.stem] = np.asarray(picture) > 0
+    return masks
+
+
 def _image_scores(folder: Path, row: Row, methods: Mapping[str, Method]) -> Iterator[tuple[str, dict[str, float]]]:
     soft_name, bone_name = (row.extra.get(f"{name}_file_name") for name in ("soft", "bone"))
     if not soft_name or not bone_name:
@@ -117,7 +127,7 @@ def _image_scores(folder: Path, row: Row, methods: Mapping[str, Method]) -> Iter
     image, soft, shown = (read_radiograph(path).pixels for path in (row.file, folder / soft_name, folder / bone_name))
     truth = json.loads((folder / f"truth/{row.file.stem}.json").read_bytes())
     added = shown * truth["display"]["bone_white"]
-    masks = {path.stem: read_radiograph(path).pixels > 0.5 for path in (folder / f"masks/{row.file.stem}").glob("*")}
+    masks = read_masks(folder, row)
     lungs = np.any([mask for name, mask in masks.items() if name.startswith("lung")] or [np.zeros(1, bool)], axis=0)
     if lungs.shape != image.shape:
         raise BadInput(f"{folder}: {row.file_name} has no mask of the lungs", hint="gen drr --pairs --masks auto")

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from augment.suppress.derived import derived_dicom, secondary_capture
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 MARK = "bone_suppressed"  # key of a PNG's text
-_LITTLE_BONE = 0.004  # of the range, on average: what the network finds where bone was taken away before
 _SERIES = "bone suppressed by a network, not for clinical use"
 
 
@@ -45,11 +43,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """How many images the folder has, one line for each that failed, and one for each that should be looked at."""
+    """How many images the folder has, and one line for each that failed."""
 
     images: int
     failures: tuple[str, ...]
-    warnings: tuple[str, ...]
 
 
 def find_images(inputs: Sequence[Path]) -> dict[str, Path]:
@@ -100,7 +97,6 @@ def run_job(
             raise BadInput(f"{path} lies in --out {out}", hint="results go into a folder of their own")
     suppressor = load_suppressor(model, pick_device(device))
     anatomy = load_anatomy() if job.check else None
-    warnings: list[str] = []
     failures: list[str] = []
     with open_run(out, job, command=command, model=suppressor.digest) as run:
         lines = {line["name"]: line for line in read_log(out) if "name" in line}
@@ -120,19 +116,18 @@ def run_job(
             else:
                 made += 1
                 run.log(**line)
-                warnings += [f"{path}: {line['warning']}"] if line["warning"] else []
                 bar.clear()
                 on_image(line)
         for text in failures:
             run.log(failed=text)
-    return Done(made, tuple(failures), tuple(warnings))
+    return Done(made, tuple(failures))
 
 
 def _make(
     job: Job, suppressor: Suppressor, anatomy: Anatomy | None, path: Path, name: str, source: str, out: Path
 ) -> dict[str, Any]:
     image = read_radiograph(path)
-    if image.provenance.get(MARK):
+    if image.provenance.get(MARK) or _derivation(path).endswith(_SERIES):
         raise BadInput(f"{path}: its bone was suppressed before", hint="give the original")
     if anatomy is not None:
         from gen.anatomy.reading import read_anatomy
@@ -150,9 +145,7 @@ def _make(
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out / file, _encoded(job, made, path, name))
         files[file] = sha256_file(out / file)
-    little = job.strength and float(np.mean(parts.bone)) < _LITTLE_BONE * job.strength
-    warning = "hardly any bone was found; was it taken away before?" if little else ""
-    return {"name": name, "file": str(path), "source": source, "files": files, "warning": warning}
+    return {"name": name, "file": str(path), "source": source, "files": files}
 
 
 def _encoded(job: Job, image: Radiograph, path: Path, name: str) -> bytes:
@@ -163,14 +156,31 @@ def _encoded(job: Job, image: Radiograph, path: Path, name: str) -> bytes:
     return derived_dicom(path, image, bits, what) if dicom else secondary_capture(image, bits, name, what)
 
 
+def _derivation(path: Path) -> str:
+    """How a DICOM file says that it was derived; "" of another file, and of one that says nothing."""
+    import pydicom
+
+    if not _is_dicom(path):
+        return ""
+    return str(
+        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["DerivationDescription"]).get(
+            "DerivationDescription", ""
+        )
+    )
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
 def _bits(path: Path) -> tuple[int, bool]:
     """How many bits a pixel of the file has, 8 to 16, and whether it is DICOM."""
-    with path.open("rb") as stream:
-        if stream.read(132)[128:] == b"DICM":
-            import pydicom
+    if _is_dicom(path):
+        import pydicom
 
-            stored = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["BitsStored"]).BitsStored
-            return min(max(int(stored), 8), 16), True
+        stored = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["BitsStored"]).BitsStored
+        return min(max(int(stored), 8), 16), True
     with Image.open(path, formats=("PNG", "JPEG")) as picture:
         return (16 if picture.mode.startswith("I") else 8), False
 

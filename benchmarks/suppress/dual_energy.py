@@ -1,7 +1,7 @@
 """Bone suppression on real dual-energy pairs: what it takes away beside what a second exposure takes away.
 
 Test images only: nothing is tuned on them, and their pictures are not committed. Their grey levels are processed, so
-the measures are of structure: detail is the difference to a blur of 15 pixels, divided by its spread in the lungs.
+the measures are of structure: detail is the difference to a blur of 15 pixels.
 """
 
 from __future__ import annotations
@@ -17,30 +17,15 @@ from augment.suppress.evaluate import BLUR
 from augment.suppress.folder import load_suppressor
 from augment.suppress.separate import separate
 from benchmarks import common
+from benchmarks.suppress.lungs import lungs_of
 from gen.images.reader import read_radiograph
 
-_BORDER = 32  # pixels with a bright fringe, from the README of the data
 _DETAIL = 15.0
 _EDGES, _FREE = 80, 50  # percentiles of the gradient of bone: above lie its edges, below it is free of them
 
 
-def lungs_of(image: np.ndarray) -> np.ndarray:
-    """bool (H, W): the two largest dark regions that do not touch the border, without their rims."""
-    inner = ndimage.gaussian_filter(image, 4)
-    middle = inner[_BORDER:-_BORDER, _BORDER:-_BORDER]
-    dark = inner < np.percentile(middle, 45)
-    labels, _ = ndimage.label(ndimage.binary_opening(dark, iterations=8))
-    edge = np.unique(np.r_[labels[_BORDER], labels[-_BORDER], labels[:, _BORDER], labels[:, -_BORDER]])
-    sizes = np.bincount(labels.ravel())
-    sizes[edge] = 0
-    sizes[0] = 0
-    chosen = [k for k in np.argsort(-sizes)[:2] if sizes[k] > 0.02 * image.size]
-    mask = ndimage.binary_fill_holes(ndimage.binary_closing(np.isin(labels, chosen), iterations=12))
-    return ndimage.binary_erosion(mask, iterations=10)
-
-
-def detail_of(image: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-    """Detail whose spread in the lungs is 1 where nothing was done to it: the image's own tone is taken out."""
+def detail_of(image: np.ndarray) -> np.ndarray:
+    """What is finer than a blur of _DETAIL pixels."""
     return image - ndimage.gaussian_filter(image, _DETAIL)
 
 
@@ -51,7 +36,7 @@ def edge_energy(detail: np.ndarray, where: np.ndarray) -> float:
 
 def measures_of(image: np.ndarray, soft: np.ndarray, predicted: np.ndarray, lungs: np.ndarray) -> dict[str, float]:
     """``soft`` is brought to the image's tone by a line through the lungs' detail where bone has no edges."""
-    own, des, ours = (detail_of(each, lungs) for each in (image, soft, predicted))
+    own, des, ours = (detail_of(each) for each in (image, soft, predicted))
     slope = float((own[lungs] @ des[lungs]) / (des[lungs] @ des[lungs]))
     bone = own - slope * des
     strength = np.hypot(*np.gradient(ndimage.gaussian_filter(bone, 1.5)))

@@ -14,10 +14,11 @@ import click
 import numpy as np
 from scipy import ndimage
 
-from augment.suppress.evaluate import Method, methods_of
+from augment.suppress.evaluate import Method, methods_of, read_masks
 from augment.suppress.folder import load_suppressor
 from benchmarks import common
 from benchmarks.suppress.heldout import make_pairs
+from benchmarks.suppress.lungs import lungs_of
 from benchmarks.suppress.peer import load_peer
 from gen.core.manifest import read_manifest
 from gen.images.reader import read_radiograph
@@ -74,8 +75,7 @@ def detection(pairs: Path, methods: dict[str, Method]) -> list[list[str]]:
     for row in read_manifest(pairs).rows:
         found = read_radiograph(row.file)
         assert found.spacing_mm is not None
-        folder = pairs / f"masks/{row.file.stem}"
-        masks = {path.stem: read_radiograph(path).pixels > 0.5 for path in folder.glob("*.png")}
+        masks = read_masks(pairs, row)
         lungs = masks["lung_right"] | masks["lung_left"]
         nodules = [mask for name, mask in masks.items() if name.startswith("nodule") and mask.any()]
         if not nodules:
@@ -111,12 +111,10 @@ def hallucination(data: Path, methods: dict[str, Method], count: int) -> list[li
     for row in chosen:
         image = read_radiograph(row.file).pixels
         pitch_mm = _FIELD_MM / image.shape[1]
-        middle = np.zeros(image.shape, bool)  # without a mask of the lungs: the middle of the picture
-        height, width = image.shape
-        middle[height // 6 : 3 * height // 4, width // 7 : 6 * width // 7] = True
-        before = peaks_of(blob_score(image, pitch_mm, middle), middle, pitch_mm)
+        lungs = lungs_of(image)
+        before = peaks_of(blob_score(image, pitch_mm, lungs), lungs, pitch_mm)
         for name in changes:
-            after = peaks_of(blob_score(methods[name](image), pitch_mm, middle), middle, pitch_mm)
+            after = peaks_of(blob_score(methods[name](image), pitch_mm, lungs), lungs, pitch_mm)
             added, removed = unmatched(after, before, pitch_mm), unmatched(before, after, pitch_mm)
             changes[name].append((added, removed, len(before)))
     units = [row.patient_id for row in chosen]

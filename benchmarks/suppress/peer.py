@@ -82,7 +82,7 @@ def main(pairs: Path, without: tuple[str, ...], minutes: float, out: Path) -> No
         loss.backward()
         optimizer.step()
         images += BATCH
-        errors.append(float(loss))
+        errors.append(float(loss.detach()))
     out.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), out / WEIGHTS)
     write_json(out / "training.json", {"images": images, "minutes": minutes, "loss": float(np.mean(errors[-50:]))})

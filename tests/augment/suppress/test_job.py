@@ -192,6 +192,10 @@ def test_what_was_suppressed_before_is_refused(toy_suppressor_folder: Path, tmp_
     run(toy_suppressor_folder, tmp_path / "a.png", "--out", tmp_path / "out")
     said = run(toy_suppressor_folder, tmp_path / "out/soft/a.png", "--out", tmp_path / "again", code=1)
     assert "suppressed before" in said
+    write_dicom(tmp_path / "b.dcm")
+    run(toy_suppressor_folder, tmp_path / "b.dcm", "--out", tmp_path / "dicom", "--format", "dicom")
+    said = run(toy_suppressor_folder, tmp_path / "dicom/soft/b.dcm", "--out", tmp_path / "once-more", code=1)
+    assert "suppressed before" in said
 
 
 def test_results_never_fall_among_the_originals(toy_suppressor_folder: Path, tmp_path: Path) -> None:
