@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("augment", "drr", "gen")
+ROOMS = {("augment", "suppress")}  # packages inside them that are public themselves
 HEAVY = {"torch", "diffusers", "transformers", "numba", "scipy", "SimpleITK", "matplotlib", "pydicom", "numpy"}
 
 
@@ -55,7 +56,7 @@ def test_no_module_hides_a_public_name(package: str) -> None:
 
 
 def test_readme_imports_what_is_public_and_all_of_it() -> None:
-    assert read_me() == {(package, name) for package in PACKAGES for name in public(package)}
+    assert read_me() == {(package, name) for package in PACKAGES for name in public(package)} | ROOMS
 
 
 def test_no_module_inside_a_package_has_a_list_of_exports() -> None:
