@@ -88,7 +88,8 @@ def describe(
     """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), as a prompt with the probabilities behind it.
 
     A finding with a star is more likely there than not, and stands in the prompt. One that the judge was not shown to
-    tell on held-out images is "not reliable" and never stands there. The cardiothoracic ratio is measured on the
+    tell on held-out images is "not reliable" and never stands there. Instead of a prompt, an image unlike those that
+    the judge learnt from gets a line that says so, with the reasons. The cardiothoracic ratio is measured on the
     outlines of heart and lungs, whatever the judge says. SPEC is a judge's folder, a folder of transformers (classifier
     or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
@@ -96,6 +97,7 @@ def describe(
     from gen.images.reader import read_radiograph
     from gen.judge.describe import ANATOMY, chests_of, lines_of, unreliable
     from gen.judge.describe import describe as say
+    from gen.judge.familiar import unfamiliar
     from gen.judge.plugins import open_judge
 
     judge = open_judge(spec, device=device)
@@ -118,7 +120,11 @@ def describe(
             unread.append(str(path))
             continue
         [prediction] = judge.predict([pixels])
-        said = {**say(prediction, unreliable(figures), sure), "chest": chest_of(pixels)}
+        chest = chest_of(pixels)
+        unlike = unfamiliar(prediction, getattr(judge, "familiar", None), getattr(judge, "reference", None))
+        if chest["refused"]:
+            unlike.append(chest["refused"])
+        said = {**say(prediction, unreliable(figures), sure, unlike), "chest": chest}
         if not quiet and said["quality"].get("anatomy", 1) < ANATOMY:
             click.echo(f"warning: {path} hardly looks like one whole, upright chest", err=True)
         if as_json:

@@ -6,10 +6,10 @@ The thresholds of best F1 are not used here: a rare finding's is so low that mos
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gen.core.terms import ADULT_FROM_YEARS, OLDEST_YEARS
+from gen.core.terms import ADULT_FROM_YEARS, FINDINGS, OLDEST_YEARS
 from gen.judge.readings import Judgement
 from gen.language.render import render
 from gen.language.study import Finding, Study
@@ -51,18 +51,33 @@ def predicted_study(prediction: Judgement, doubtful: Collection[str] = (), sure:
     )
 
 
-def describe(prediction: Judgement, doubtful: Collection[str] = (), sure: float = SURE) -> dict[str, Any]:
-    """The JSON of `gen describe` for one image: prompt, study, probabilities, and which findings not to trust."""
+def describe(
+    prediction: Judgement, doubtful: Collection[str] = (), sure: float = SURE, unlike: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The JSON of `gen describe` for one image: prompt, study, probabilities, and which findings not to trust.
+
+    ``unlike``: why the image is unlike those that the judge learnt from, so that all of it may be wrong.
+    """
     study = predicted_study(prediction, doubtful, sure)
     return {
         "prompt": render(study),
         "study": study.to_json_dict(),
         "findings": {name: round(p, 4) for name, p in prediction.findings.items()},
         "unreliable": [name for name in prediction.findings if name in doubtful],
+        "not_judged": not_judged(prediction),
+        "unlike": list(unlike),
         "sure": sure,
         **{key: _rounded(getattr(prediction, key)) for key in ("female", "ap", "child", "age", "artefact")},
         "quality": {name: round(p, 4) for name, p in prediction.quality.items()},
     }
+
+
+def not_judged(prediction: Judgement) -> list[str]:
+    """What the judge of ``prediction`` has no head for. No judge has one for a side, a severity or a lateral view."""
+    findings = [name for name in FINDINGS if name not in prediction.findings]
+    heads = (("sex", prediction.female), ("AP or PA", prediction.ap), ("age", prediction.age))
+    patient = [word for word, value in heads if value is None]
+    return [*(findings if prediction.findings else ["findings"]), *patient, "sides", "severities", "lateral views"]
 
 
 def chests_of() -> Callable[[np.ndarray], dict[str, Any]]:
@@ -91,7 +106,8 @@ def chests_of() -> Callable[[np.ndarray], dict[str, Any]]:
 def lines_of(said: Mapping[str, Any]) -> list[str]:
     """``said``, as of `describe`, for people: the prompt, then the numbers behind it, the likeliest findings first.
 
-    A star marks the findings of the prompt.
+    A star marks the findings of the prompt. Of an image unlike those that the judge learnt from, it says that instead
+    of the prompt.
     """
     order = sorted(said["findings"], key=lambda name: -said["findings"][name])
     told = said["study"]["findings"]
@@ -116,8 +132,13 @@ def lines_of(said: Mapping[str, Any]) -> list[str]:
         ("patient and view", patient),
         ("image", image),
         ("measured", measured),
+        ("not judged", said["not_judged"]),
     )
-    return [said["prompt"], *(f"  {name}: {', '.join(parts)}" for name, parts in rows if parts)]
+    first = said["prompt"]
+    if said["unlike"]:
+        why = "; ".join(said["unlike"])
+        first = f"this image is unlike those the judge learnt from ({why}): its readings may be wrong"
+    return [first, *(f"  {name}: {', '.join(parts)}" for name, parts in rows if parts)]
 
 
 def _ratio_words(chest: Mapping[str, Any]) -> str:

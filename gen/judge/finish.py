@@ -18,6 +18,7 @@ from gen.judge.calibrate import CALIBRATION, Calibration, fit_calibration, write
 from gen.judge.card import write_card
 from gen.judge.degrade import degrade, draw_kind
 from gen.judge.fakes import FakeSources, fake_sources_of, reconstruct
+from gen.judge.familiar import FAMILIAR, fit_familiar, write_familiar
 from gen.judge.folder import read_network, write_network
 from gen.judge.judge import FIGURES, Judge, load_judge
 from gen.judge.labels import targets_of, without_sources
@@ -55,7 +56,10 @@ def finish(run: Path, images: int, config: JudgeConfig) -> Path:
         )
         judge = load_judge(stage, device="cpu")
         held_out = [*rows["validation"], *rows["test"]]
-        write_reference(stage / REFERENCE, build_reference(judge, rows["train"], held_out))
+        reference = build_reference(judge, rows["train"], held_out)
+        write_reference(stage / REFERENCE, reference)
+        seen = judge.read(pixel_cache(learnt["validation"], config.size, run / "cache"))
+        write_familiar(stage / FAMILIAR, fit_familiar(seen, reference))
         judge = load_judge(stage, device="cpu")
         figures = _figures(judge, rows, sources, config, run / "cache")
         write_json(stage / FIGURES, _plain(figures))

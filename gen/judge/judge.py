@@ -13,6 +13,7 @@ import numpy as np
 from gen.core.bundled import bundled_judge
 from gen.core.files import read_json, sha256_file
 from gen.judge.calibrate import CALIBRATION, Calibration, read_calibration
+from gen.judge.familiar import FAMILIAR, Familiar, read_familiar
 from gen.judge.folder import HEADS, JUDGE, TRUNK, read_network
 from gen.judge.network import QUALITIES, JudgeNetwork, raw_scores
 from gen.judge.readings import AnyJudge, Readings, batches, blank, join
@@ -24,7 +25,7 @@ FIGURES = "figures.json"
 @dataclass(frozen=True)
 class Judge(AnyJudge):
     """A judge of ours. ``figures`` are its own on held-out images; ``reference`` is its index of a generator's training
-    images, where the folder has one."""
+    images, and ``familiar`` the limits of what it knows, where the folder has them."""
 
     name: str
     fingerprint: str
@@ -34,6 +35,7 @@ class Judge(AnyJudge):
     calibration: Calibration
     figures: Mapping[str, Any]
     reference: Reference | None
+    familiar: Familiar | None
 
     def read(
         self, pixels: np.ndarray | Sequence[np.ndarray], *, on_images: Callable[[int], object] = lambda count: None
@@ -65,6 +67,7 @@ def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Jud
         calibration=read_calibration(folder / CALIBRATION),
         figures=read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {},
         reference=read_reference(folder / REFERENCE) if (folder / REFERENCE).is_file() else None,
+        familiar=read_familiar(folder / FAMILIAR) if (folder / FAMILIAR).is_file() else None,
     )
 
 

@@ -17,9 +17,11 @@ from gen.data.split import split_rows
 from gen.images.reader import read_radiograph
 from gen.judge.calibrate import CALIBRATION
 from gen.judge.card import about_index
+from gen.judge.familiar import FAMILIAR, fit_familiar, write_familiar
 from gen.judge.folder import HEADS, JUDGE, TRUNK
 from gen.judge.judge import FIGURES, Judge, load_judge
 from gen.judge.measure import copy_figures
+from gen.judge.readings import join
 from gen.judge.reference import REFERENCE, Reference, build_reference, write_reference
 from gen.model.folder import CARD
 
@@ -47,6 +49,9 @@ def reindex(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto
         for name in (HEADS, JUDGE, CALIBRATION):
             shutil.copyfile(judge_folder / name, stage / name)
         write_reference(stage / REFERENCE, reference)
+        files = [row.file for row in splits["validation"]]
+        seen = join([judge.read([read_radiograph(file).pixels]) for file in files])
+        write_familiar(stage / FAMILIAR, fit_familiar(seen, reference))
         numbers = evenly(np.arange(len(splits["train"])), PLANTED)
         copies = _copies(judge, reference, [splits["train"][number].file for number in numbers], numbers)
         write_json(stage / FIGURES, {**judge.figures, "copies": copies})

@@ -9,6 +9,7 @@ from gen.core.bundled import bundled_judge, bundled_model
 from gen.core.files import verify_folder
 from gen.core.terms import FINDINGS
 from gen.judge.degrade import blur
+from gen.judge.familiar import FALSE_ALARMS
 from gen.judge.judge import load_judge
 
 
@@ -26,6 +27,8 @@ def test_its_card_and_figures_are_its_own() -> None:
     assert judge.reference is not None
     assert judge.reference.key == judge.fingerprint
     assert f"a row for each of the {len(judge.reference.codes)} training images" in card
+    assert judge.familiar is not None
+    assert judge.familiar.false_alarms <= FALSE_ALARMS
     assert set(judge.findings) <= set(FINDINGS)
     assert set(judge.figures["findings"]) == set(judge.findings) == set(judge.calibration.thresholds)
     assert judge.figures["split"] == "test"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from gen.core.terms import FINDINGS
 from gen.judge.cli import describe as describe_command
 from gen.judge.cli import train_judge
 from gen.judge.describe import describe, lines_of, predicted_study, unreliable
+from gen.judge.familiar import FAMILIAR, Familiar, write_familiar
 from gen.judge.judge import load_judge
 from gen.judge.readings import Judgement
 from gen.language.prompt import read_prompt
@@ -105,7 +107,7 @@ def test_gen_describe_says_what_the_judge_sees(toy_judge: Path, picture: Path) -
     assert set(first["findings"]) == set(judge.findings)
     assert tuple(first["unreliable"]) == unreliable(judge.figures)
     plain = CliRunner().invoke(describe_command, [*arguments, "--quiet"], catch_exceptions=False)
-    assert plain.stdout.count(f"{picture}: {first['prompt']}\n") == 2
+    assert plain.stdout.count(f"{picture}: {lines_of(first)[0]}\n") == 2
     assert "sharpness" in plain.stdout
     assert plain.stderr == ""
 
@@ -123,6 +125,33 @@ def test_gen_describe_prints_the_measured_ratio_or_why_there_is_none(
     said = CliRunner().invoke(describe_command, [*arguments, "--json"], catch_exceptions=False)
     ratios = [json.loads(line)["chest"]["cardiothoracic_ratio"] for line in said.stdout.splitlines()]
     assert ratios == [pytest.approx(0.4, abs=0.01), None]
+
+
+def test_what_the_judge_does_not_know_gets_no_prompt_and_the_reasons(
+    toy_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gen.anatomy.folder.load_anatomy", lambda *_: DrawnAnatomy(Drawn()))
+    write_png(tmp_path / "chest.png", Radiograph(film(Drawn().masks(128))))
+    arguments = [str(tmp_path / "chest.png"), "--judge", str(tmp_path / "judge"), "--quiet"]
+    shutil.copytree(toy_judge, tmp_path / "judge")
+    for limit, reason in (({"distance": 2.0, "artefact": 1.0}, ""), ({"distance": -1.0, "artefact": 1.0}, "distance")):
+        write_familiar(tmp_path / "judge" / FAMILIAR, Familiar(**limit, false_alarms=0.1, images=9))
+        plain = CliRunner().invoke(describe_command, arguments, catch_exceptions=False)
+        said = json.loads(CliRunner().invoke(describe_command, [*arguments, "--json"], catch_exceptions=False).stdout)
+        assert [why.split()[0] for why in said["unlike"]] == ([reason] if reason else [])
+        assert (said["prompt"] in plain.stdout) == (not reason)
+        assert ("unlike those the judge learnt from" in plain.stdout) == bool(reason)
+        assert plain.exit_code == 0
+
+
+@given(SEEN)
+@settings(max_examples=40)
+def test_every_finding_is_judged_or_named_as_not_judged(seen: Judgement) -> None:
+    not_judged = describe(seen)["not_judged"]
+    assert not set(not_judged) & set(seen.findings)
+    if seen.findings:
+        assert set(FINDINGS) <= set(not_judged) | set(seen.findings)
+    assert "lateral views" in not_judged
 
 
 def test_gen_describe_names_a_file_that_is_no_radiograph(toy_judge: Path, tmp_path: Path) -> None:

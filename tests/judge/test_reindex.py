@@ -16,6 +16,7 @@ from gen.core.manifest import read_manifest
 from gen.data.split import split_rows
 from gen.images.reader import read_radiograph
 from gen.judge.cli import train_reference
+from gen.judge.familiar import fit_familiar
 from gen.judge.judge import Judge, load_judge
 from gen.judge.plugins import open_judge
 from gen.judge.reindex import reindex
@@ -64,6 +65,9 @@ def test_it_is_the_same_judge_and_finds_the_images_of_the_other_generator(
     assert distances.max() < 1e-3
     assert f"{len(splits['train'])} training images" in said.stderr
     assert "too few to hold false alarms at 1%" in said.stderr
+
+    held_out = [read_radiograph(row.file).pixels for row in splits["validation"]]
+    assert after.familiar == fit_familiar(after.read(held_out), reference)
 
     own = after.figures
     assert {**own, "copies": None} == {**before.figures, "copies": None}
