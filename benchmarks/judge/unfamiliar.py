@@ -26,7 +26,8 @@ SIGNALS = ("distance", "artefact", "anatomy", "any")
 
 def signals_of(judge: Judge, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Which of SIGNALS each of ``images`` gives: bool (N, 4)."""
-    assert judge.familiar is not None and judge.reference is not None
+    assert judge.familiar is not None
+    assert judge.reference is not None
     seen = judge.read(images)
     distances, _ = judge.reference.nearest(seen.embedding)
     refused = [bool(reading.refused) for reading in read_anatomy(load_anatomy(), images)]
