@@ -21,12 +21,13 @@ folder, side, repeats = sys.argv[1] or None, int(sys.argv[3]), int(sys.argv[4])
 suppressor = load_suppressor(folder)
 image = np.random.default_rng(0).random((side, side), np.float32)
 separate(suppressor, image)
-seconds = []
+seconds, work = [], []
 for _ in range(repeats):
-    start = time.perf_counter()
+    start, before = time.perf_counter(), time.process_time()
     separate(suppressor, image)
     seconds.append(time.perf_counter() - start)
-print(json.dumps([sorted(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+    work.append(time.process_time() - before)
+print(json.dumps([sorted(seconds), sorted(work)[len(work) // 2], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
 """
 
 
@@ -42,10 +43,10 @@ def main(model: Path | None, sides: tuple[int, ...], threads: int, repeats: int)
     for side in sides:
         command = [sys.executable, "-c", CHILD, str(model or ""), str(threads), str(side), str(repeats)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        seconds, memory = json.loads(said)
+        seconds, work, memory = json.loads(said)
         middle = seconds[len(seconds) // 2]
-        rows.append([f"{side}²", f"{middle:.2f} [{seconds[0]:.2f}, {seconds[-1]:.2f}]", f"{memory:.2f}"])
-    common.print_table(["image", "seconds, median [least, most]", "peak memory, GB"], rows)
+        rows.append([f"{side}²", f"{middle:.2f} [{seconds[0]:.2f}, {seconds[-1]:.2f}]", f"{work:.2f}", f"{memory:.2f}"])
+    common.print_table(["image", "seconds, median [least, most]", "CPU seconds, median", "peak memory, GB"], rows)
 
 
 if __name__ == "__main__":
