@@ -27,7 +27,8 @@ for _ in range(repeats):
     separate(suppressor, image)
     seconds.append(time.perf_counter() - start)
     work.append(time.process_time() - before)
-print(json.dumps([sorted(seconds), sorted(work)[len(work) // 2], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps([sorted(seconds), sorted(work)[len(work) // 2], memory]))
 """
 
 
@@ -44,9 +45,10 @@ def main(model: Path | None, sides: tuple[int, ...], threads: int, repeats: int)
         command = [sys.executable, "-c", CHILD, str(model or ""), str(threads), str(side), str(repeats)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         seconds, work, memory = json.loads(said)
-        middle = seconds[len(seconds) // 2]
-        rows.append([f"{side}²", f"{middle:.2f} [{seconds[0]:.2f}, {seconds[-1]:.2f}]", f"{work:.2f}", f"{memory:.2f}"])
-    common.print_table(["image", "seconds, median [least, most]", "CPU seconds, median", "peak memory, GB"], rows)
+        spread = f"{seconds[len(seconds) // 2]:.2f} [{seconds[0]:.2f}, {seconds[-1]:.2f}]"
+        rows.append([f"{side}²", spread, f"{work:.2f}", f"{memory:.2f}"])
+    header = ["image", "seconds, median [least, most]", "CPU seconds, median", "peak memory, GB"]
+    common.print_table(header, rows)
 
 
 if __name__ == "__main__":
