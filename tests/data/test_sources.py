@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gen.core.bundled import BUNDLED, bundled_anatomy
+from gen.core.bundled import BUNDLED, bundled_anatomy, bundled_suppressor
 from gen.data.sources import COMPLETE, NIH, SOURCES
 
-# The anatomy network learnt from no radiograph; tests/augment/anatomy/test_card.py looks at its CTs.
-CARDS = sorted(set(BUNDLED.glob("*/README.md")) - {bundled_anatomy() / "README.md"})
+# These learnt from no radiograph; test_card.py in tests/augment/anatomy and tests/augment/suppress look at their CTs.
+OF_CTS = {bundled_anatomy() / "README.md", bundled_suppressor() / "README.md"}
+CARDS = sorted(set(BUNDLED.glob("*/README.md")) - OF_CTS)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda path: path.parent.name)

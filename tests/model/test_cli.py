@@ -373,6 +373,7 @@ def test_a_stop_keeps_and_lists_what_is_finished_and_exits_130(
 def test_a_kill_loses_no_more_than_the_rows_of_a_few_images(toy_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["sample", "--model", str(toy_model), "--prompt", PROMPT, "-n", "10000", "--steps", "1"]
+    arguments += ["--backend", "torch"]
     code = "import sys; from gen.cli import main; main(sys.argv[1:])"
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--out", str(out)],

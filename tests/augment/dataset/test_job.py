@@ -303,7 +303,7 @@ def test_a_changed_model_is_refused(toy_model: Path, tmp_path: Path) -> None:
         ({"formats": ["tfrecord"]}, "tfrecord"),
         ({"size": 31}, "size 31 is not possible"),
         ({"steps": 5000}, "steps is 5000"),
-        ({"twins": ["soft"]}, "soft"),
+        ({"twins": ["bone"]}, "bone"),
         ({"model": "nowhere"}, "nowhere is not a folder"),
         ({"target": Target(sex=["F"], age=[], view=["lateral"], finding=["Pneumonia"])}, "Pneumonia"),
         ({"target": Target(sex=["X"])}, "'X'"),

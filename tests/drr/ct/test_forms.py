@@ -364,6 +364,9 @@ def test_the_radiograph_does_not_depend_on_the_form(
     if "off by" in form:  # the nearest rotation turns the patient by less than 0.06 degrees
         assert found.shape == radiograph.shape
         assert np.abs(found - radiograph).mean() < 0.01
+    elif form == "in metres":  # whose single-precision sizes are rounded elsewhere: now and then one level of 255
+        np.testing.assert_allclose(found, radiograph, atol=1.01 / 255)
+        assert (found != radiograph).mean() < 0.001
     else:
         np.testing.assert_array_equal(found, radiograph)
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]

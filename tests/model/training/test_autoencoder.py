@@ -149,7 +149,7 @@ def test_noise_has_the_shape_of_the_latents_and_each_row_its_own_seed(toy_autoen
         ("shape.blocks=[1,1]", "shape.blocks is [1, 1]; an AutoencoderTiny has one width in all stages"),
         ("shape.block_out_channels=[8,8,16]", "shape.block_out_channels is [8, 8, 16]"),
         ("shape.block_out_channels=[]", "shape.block_out_channels is []"),
-        ("init=/nowhere", "/nowhere is not a folder"),
+        ("init=/nowhere", "/nowhere: there is no autoencoder in it"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused_before_a_run_folder_exists(

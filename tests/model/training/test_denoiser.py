@@ -201,7 +201,7 @@ def test_a_loss_that_explodes_names_the_batch_and_saves_nothing(
         ("size=30", "size is 30; use a multiple of 8 pixels"),
         ("attention=flash", "unknown attention 'flash'"),
         ("autoencoder=null", "neither init nor autoencoder is given"),
-        ("autoencoder=/nowhere", "/nowhere is not a folder"),
+        ("autoencoder=/nowhere", "/nowhere: there is no autoencoder in it"),
         ("shape.sigma_min=70", "shape.sigma_min is 70.0 and shape.sigma_max is 60.0"),
         ("data=/nowhere", "/nowhere holds no metadata.csv"),
     ],

@@ -148,7 +148,7 @@ def test_the_gates_are_described_as_they_are(
 
 def test_gates_that_were_off_are_named(toy: tuple[Path, tuple[Entry, ...]], gate_facts: Mapping[str, Any]) -> None:
     some = dict(gate_facts) | {"gates": ["finding", "quality"]}
-    assert "Gates that were off: sex, age, view, copy." in text_of(toy, some)
+    assert "Gates that were off: sex, age, view, copy, anatomy." in text_of(toy, some)
     text = text_of(toy)
     assert "All gates were off" in text
     assert "Nobody looked for copies of training images" in text
