@@ -145,7 +145,7 @@ def run_cell(
     """Train ``cell`` and predict, unless both is done; of a training that is done, checkpoints are removed."""
     folder = Path(stages[-1].config.out)
     if not (folder / CELL).exists():
-        print(f"{place}: {cell.arm}, {cell.amount}, seed {cell.seed}", file=sys.stderr)  # noqa: T201
+        print(f"{place}: {cell.arm}, {cell.amount}, seed {cell.seed}", file=sys.stderr)  # noqa: T201  # the live table
         for stage in stages:
             if not stage.result.exists() or verify_folder(stage.result):
                 train_classifier(stage.config, (), sources)

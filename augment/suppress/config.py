@@ -15,7 +15,7 @@ class SuppressConfig(TrainingConfig):
     """Everything that decides the weights. Images are counted in crops."""
 
     # CTs with an index.csv that says which of them weights may learn from; None: phantoms alone.
-    data: str | None = "${oc.env:CXR_DATA,../shared/data}/ct"  # type: ignore[assignment]
+    data: str | None = "${oc.env:CXR_DATA,../shared/data}/ct"  # type: ignore[assignment]  # None: phantoms alone
     phantoms: int = number(8, least=0)
     # Files of ``data``, or phantoms, that are validated on and never learnt from.
     validation: list[str] = field(default_factory=lambda: ["qin-lsc-0028.nii.gz", "qin-lsc-0049.nii.gz"])

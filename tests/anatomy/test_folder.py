@@ -94,6 +94,6 @@ def _widen(folder: Path) -> None:
 @pytest.mark.parametrize("damage", [_cut, _rename_an_organ, _widen, lambda folder: (folder / "anatomy.json").unlink()])
 def test_a_damaged_folder_is_refused_by_name(tmp_path: Path, damage: object) -> None:
     write_network(tmp_path / "network", _network(), 32)
-    damage(tmp_path / "network")  # type: ignore[operator]
+    damage(tmp_path / "network")  # type: ignore[operator]  # parametrised
     with pytest.raises(BadInput, match="network"):
         load_anatomy(tmp_path / "network")

@@ -67,7 +67,7 @@ def test_each_image_has_masks_of_its_size_and_its_measurements(images: Path, tmp
     assert rows["film.png"].extra["right_costophrenic_degrees"] != "nan"
     with Image.open(rows["film.png"].file) as picture:
         assert picture.mode == "RGB"
-        assert picture.text["synthetic"] == "yes"  # type: ignore[attr-defined]
+        assert picture.text["synthetic"] == "yes"  # type: ignore[attr-defined]  # Pillow's PNG has it
 
 
 def test_of_several_images_the_broken_one_is_named_and_the_others_are_done(images: Path, tmp_path: Path) -> None:

@@ -71,12 +71,12 @@ def test_frontal_images_are_measured_and_lateral_ones_left_out() -> None:
     chest = film(Drawn().masks(256))
     pixels = (255 * np.stack([chest, chest, 0 * chest + 0.3, chest])).astype(np.uint8)
     rows = tuple(
-        Row(file=__file__, patient_id=str(k), view=view)  # type: ignore[arg-type]
+        Row(file=__file__, patient_id=str(k), view=view)  # type: ignore[arg-type]  # a stand-in
         for k, view in enumerate(("PA", "AP", "PA", "lateral"))
     )
-    images = ImageSet(folder=None, rows=rows, pixels_u8=pixels, sha256=("a",) * 4)  # type: ignore[arg-type]
+    images = ImageSet(folder=None, rows=rows, pixels_u8=pixels, sha256=("a",) * 4)  # type: ignore[arg-type]  # fake
     anatomy = DrawnAnatomy(Drawn(heart=0.14))
-    found = anatomy_figures(anatomy, images, images, lambda what, total: lambda done: None)  # type: ignore[arg-type]
+    found = anatomy_figures(anatomy, images, images, lambda *_: print)  # type: ignore[arg-type]  # a stand-in
     assert (found.synthetic.accepted.value, found.synthetic.accepted.n) == (pytest.approx(2 / 3), 3)
     assert found.means["cardiothoracic_ratio"]["synthetic"].value == pytest.approx(0.4, abs=0.01)
     assert found.refused == {"no lung was found": 1}

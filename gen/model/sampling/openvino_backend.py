@@ -159,14 +159,14 @@ class OpenvinoPipeline:
 
             def predict(i: int, latents: np.ndarray) -> np.ndarray:
                 given = np.concatenate([latents, latents]) if guided[i] else latents
-                text = both if guided[i] else states  # noqa: B023
+                text = both if guided[i] else states  # noqa: B023  # called before the loop goes on
                 unet = self._compile(UNET, (len(given), *shape), text.shape)
                 out = unet([given, np.array(solver.timesteps[i], np.float32), text])[0]
                 on_step()
                 return out[:1] + how.guidance * (out[1:] - out[:1]) if guided[i] else out
 
             def fresh(i: int) -> np.ndarray:
-                return standard_normal(shape, derived_seed(seed, f"step {i}"))[None]  # noqa: B023
+                return standard_normal(shape, derived_seed(seed, f"step {i}"))[None]  # noqa: B023  # called at once
 
             latents = solver.run(predict, standard_normal(shape, seed)[None], fresh)
             scaled = latents / np.float32(self.configs.vae.get("scaling_factor", 1.0))

@@ -171,7 +171,7 @@ def sample_each(
             images + images[-1:] * missing,
         )
         try:
-            pixels = pipeline.run(*filled, how, lambda: on_step(len(texts)))  # noqa: B023
+            pixels = pipeline.run(*filled, how, lambda: on_step(len(texts)))  # noqa: B023  # called at once
         except Exception as error:  # torch and its back ends have no class of their own for what they meet
             yield from (_failed(text, number, error) for text, number in zip(texts, numbers, strict=True))
             continue

@@ -115,7 +115,7 @@ def test_an_unknown_organ_teaches_nothing_and_a_known_one_does() -> None:
     masks = (torch.rand(2, len(ORGANS), 16, 16, generator=generator) > 0.5).float()
     known = torch.ones(2, len(ORGANS))
     known[0, 3] = known[1, 7] = 0
-    sum(losses(logits, masks, known).values()).backward()  # type: ignore[union-attr]
+    sum(losses(logits, masks, known).values()).backward()  # type: ignore[union-attr]  # a tensor
     assert logits.grad is not None
     moved = logits.grad.abs().sum((2, 3)) > 0
     assert torch.equal(moved, known > 0)

@@ -74,10 +74,10 @@ def test_every_arm_starts_from_the_same_weights_and_sees_as_many_images(compared
     assert len({(each["seed"], each["start"]) for each in facts}) == len({each["start"] for each in facts}) == 2
     assert {each["images"] for each in facts} == {64}
     require_equal_starts(compared.outcomes)
-    compared.outcomes[-1].facts["start"] = "another"  # type: ignore[index]
+    compared.outcomes[-1].facts["start"] = "another"  # type: ignore[index]  # a dict
     with pytest.raises(GenError, match="they cannot be compared"):
         require_equal_starts(compared.outcomes)
-    compared.outcomes[-1].facts["start"] = facts[-2]["start"]  # type: ignore[index]
+    compared.outcomes[-1].facts["start"] = facts[-2]["start"]  # type: ignore[index]  # a dict
 
 
 def test_figures_are_scikit_learns(compared: Compared, real: Path) -> None:

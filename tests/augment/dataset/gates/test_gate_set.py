@@ -418,7 +418,7 @@ def test_the_anatomy_gate_asks_for_one_whole_chest_where_real_images_are_such(un
     """One in ``unclear`` of the real ones shows none: with a third of them the gate would be unfair, and is open."""
     real = [RealImage(f"patient {k}", {"view": "PA"}, {"anatomy": 0.9 if k % unclear else 0.0}) for k in range(240)]
     gates, anatomy = replace(TOY, names=["anatomy"]), DrawnAnatomy(Drawn())
-    gate_set = gate_set_of(PixelJudge(), gates, real, "toy", anatomy)  # type: ignore[arg-type]
+    gate_set = gate_set_of(PixelJudge(), gates, real, "toy", anatomy)  # type: ignore[arg-type]  # a stand-in
     chest, wall = film(Drawn().masks(64)), np.full((64, 64), 0.3, np.float32)
     for source in (MODEL, DRR):
         row = plan_row(Study(view="PA"), source)
@@ -430,4 +430,4 @@ def test_the_anatomy_gate_asks_for_one_whole_chest_where_real_images_are_such(un
 def test_another_network_does_not_go_with_the_table_of_this_one() -> None:
     judge = load_judge(device="cpu")
     with pytest.raises(BadInput, match=r"anatomy network drawn .*gates\.real"):
-        _images_with(judge, DrawnAnatomy(Drawn()))  # type: ignore[arg-type]
+        _images_with(judge, DrawnAnatomy(Drawn()))  # type: ignore[arg-type]  # a stand-in
