@@ -69,7 +69,7 @@ def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float]
     """
     from gen.model.sampling.pipeline import load_pipeline
 
-    pipeline = load_pipeline(model_dir, device="auto", dtype="auto", attention="auto")
+    pipeline = load_pipeline(model_dir, backend="auto")
 
     def generate(prompt: str, n: float, seed: float, steps: float, guidance: float) -> Answer:
         try:

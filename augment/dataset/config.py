@@ -83,6 +83,7 @@ class DatasetConfig:
     steps: int = 20
     guidance: float = 1.5
     size: int | None = None  # pixels a side; None: the model's
+    vary: bool = True  # draw pose and exposure of each image, where the model paints all alike (`sampling.variation`)
     shard_size: int = 100  # rows; what a kill can lose. A GPU, whose batches the last retries do not fill, wants 1000
     formats: list[str] = field(default_factory=list)  # of FORMATS, besides WebDataset
     # Further images of each row, by name, from functions of the entry-point group `cxr_gen.twins`.
@@ -91,6 +92,7 @@ class DatasetConfig:
     threads: int = 2
     device: str = "auto"
     dtype: str = "auto"
+    backend: str = "auto"  # or torch, openvino: as of `gen sample`
     seed: int = 0
 
 

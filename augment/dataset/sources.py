@@ -23,6 +23,7 @@ from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json
 from gen.core.radiograph import Radiograph
+from gen.core.threads import use_threads
 from gen.language.prompt import token_budget_warning
 from gen.language.render import with_style
 from gen.language.tokens import token_counter
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gen.model.sampling.pipeline import Pipeline
 
 TWINS = "cxr_gen.twins"  # the group of entry points: a name, and a function from a Radiograph to one of the same shape
-_DECIDING = ("cxr-gen", "diffusers", "numpy", "torch", "transformers", "xformers")
+_DECIDING = ("cxr-gen", "diffusers", "numpy", "openvino", "torch", "transformers", "xformers")
 _DECIDING_PROJECTIONS = ("cxr-gen", "numba", "numpy", "pillow", "scipy", "SimpleITK", "xraydb")
 
 Twin = Callable[[Radiograph], Radiograph]
@@ -50,12 +51,11 @@ class Sources:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The model, with the config's number of CPU threads, which is set for the whole process."""
-        import torch
-
         from gen.model.sampling.pipeline import load_pipeline
 
-        torch.set_num_threads(self.config.threads)
-        return load_pipeline(_folder(self.config), device=self.config.device, dtype=self.config.dtype)
+        config = self.config
+        use_threads(config.threads)
+        return load_pipeline(_folder(config), device=config.device, dtype=config.dtype, backend=config.backend)
 
     def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Outcome]:
         """The image of each row and its twins by name, in order, as they are finished.
@@ -82,8 +82,9 @@ class Sources:
 
         def sampled(some: Sequence[tuple[PlanRow, int]]) -> Iterator[Radiograph | GenError]:
             prompts, seeds = [row.prompt for row, _ in some], [seed for _, seed in some]
-            steps, guidance, size = config.steps, config.guidance, config.size
-            return sample_each(self.pipeline, prompts, seeds, steps=steps, guidance=guidance, size=size)
+            alike = (self.pipeline.capabilities or {}).get("canonical_frame") is True
+            how: dict[str, Any] = {"steps": config.steps, "guidance": config.guidance, "size": config.size}
+            return sample_each(self.pipeline, prompts, seeds, **how, vary=config.vary and alike)
 
         for pair, image in zip(pairs, sampled(pairs), strict=True):
             if isinstance(image, GenError) and image.__cause__ is not None:
@@ -140,21 +141,15 @@ def inputs_of(config: DatasetConfig) -> dict[str, str]:
 
     Loads no model, but reads every byte of it and of the CTs. BadInput for a twin that nobody makes.
     """
-    from gen.model.device import pick_attention, pick_device, pick_dtype
-
     folder = _folder(config)
     check_model_folder(folder)
-    place = pick_device(config.device)
-    number = pick_dtype(config.dtype, place)
-    threads = f", {config.threads} threads" if place.type == "cpu" else ""
-    attention = pick_attention("auto", place, number)
     inputs = {
         "model": folder.resolve().name,
         "model_hash": model_hash(folder),
         "sampler": str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name")),
         "steps": str(config.steps),
         "guidance": f"{config.guidance:g}",
-        "network": f"{place.type} {str(number).removeprefix('torch.')} {attention}{threads}",
+        "network": _network(config, folder),
         "software": _versions(_DECIDING),
     }
     if config.projections.use != "never":
@@ -171,6 +166,21 @@ def inputs_of(config: DatasetConfig) -> dict[str, str]:
         package = points[name].dist
         inputs[f"twin {name}"] = points[name].value + (f" of {package.name} {package.version}" if package else "")
     return inputs
+
+
+def _network(config: DatasetConfig, folder: Path) -> str:
+    """Device, number format and attention or back end, as the provenance of an image has them."""
+    from gen.model.device import pick_attention, pick_device, pick_dtype
+    from gen.model.sampling.openvino_backend import pick_precision
+    from gen.model.sampling.pipeline import pick_backend
+
+    threads = f", {config.threads} threads"
+    if pick_backend(folder, config.backend, device=config.device, dtype=config.dtype) == "openvino":
+        return f"cpu {pick_precision(config.dtype)} openvino{threads}"
+    place = pick_device(config.device)
+    number = pick_dtype(config.dtype, place)
+    attention = pick_attention("auto", place, number)
+    return f"{place.type} {str(number).removeprefix('torch.')} {attention}{threads if place.type == 'cpu' else ''}"
 
 
 def weights_may_learn(config: DatasetConfig) -> dict[str, bool]:

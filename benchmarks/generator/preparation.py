@@ -16,6 +16,7 @@ from benchmarks import common
 
 COMPONENTS = (0, 8, 32, 128, 512)
 CHANNELS = 8
+EXPOSURE = ("3rd percentile", "97th percentile", "place of the median between them")
 
 
 @click.command(help=__doc__)
@@ -47,7 +48,24 @@ def main(data: Path, prepared: Path, json_file: Path | None) -> None:
     print()
     named = [[name, *(f"{value:.3f}" for value in energy)] for name, energy in energies.items()]
     common.print_table(["energy of channels 2 to 8", "in the top 1 %", "in the outer four cells", "kurtosis"], named)
-    common.save_json(json_file, {"variance": rows, "energy": named})
+    print()
+    exposures = [exposure(image) for image in common.pixels_of(before["train"], 256)]
+    found = zip(EXPOSURE, np.mean(exposures, 0), np.std(exposures, 0), strict=True)
+    spread = [[name, f"{mean:.3f}", f"{std:.3f}"] for name, mean, std in found]
+    common.print_table(["exposure of raw training images", "mean", "standard deviation"], spread)
+    common.save_json(json_file, {"variance": rows, "energy": named, "exposure": spread})
+
+
+def exposure(pixels_u8: np.ndarray) -> tuple[float, float, float]:
+    """EXPOSURE of one image (H, W), as `gen.data.clean.normalise_exposure` measures it."""
+    from gen.data.clean import content_box
+
+    image = pixels_u8 / np.float32(255)
+    top, left, bottom, right = content_box(image)
+    image = image[top:bottom, left:right]
+    rows, columns = (slice(n // 8, n - n // 8) for n in image.shape)
+    low, median, high = np.quantile(image[rows, columns], (0.03, 0.5, 0.97))
+    return float(low), float(high), float((median - low) / max(high - low, 1e-3))
 
 
 def small(pixels_u8: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 DARK, BRIGHT = 12 / 255, 245 / 255  # nine tenths of a border line lie below the one or above the other
 MOST_BORDER = 0.3  # of a side, that may be cut
 LOW, HIGH, MIDDLE = 0.06, 0.94, 0.55  # where the 3rd, 97th and 50th percentile of the chest come to lie
+_SPAN = HIGH - LOW
 # The ellipse of the thorax in the canonical frame, in parts of the side: centre x, y, radii. Nothing in it is painted.
 THORAX = (0.5, 0.58, 0.45, 0.6)
 _MARK = 0.18  # how much brighter than its surroundings a mark is
@@ -41,15 +42,30 @@ def normalise_exposure(pixels: np.ndarray, where: np.ndarray | None = None) -> n
     counted = middle if where is None or not where[rows, columns].any() else middle[where[rows, columns]]
     low, median, high = np.quantile(counted, (0.03, 0.5, 0.97))
     scaled = (pixels - low) / max(high - low, 1e-3)
-    span = HIGH - LOW
     # Slope and value are continuous where the straight part ends.
-    below = LOW * np.exp(np.minimum(scaled, 0) * span / LOW)
-    above = 1 - (1 - HIGH) * np.exp(-np.maximum(scaled - 1, 0) * span / (1 - HIGH))
-    straight = LOW + span * scaled
+    below = LOW * np.exp(np.minimum(scaled, 0) * _SPAN / LOW)
+    above = 1 - (1 - HIGH) * np.exp(-np.maximum(scaled - 1, 0) * _SPAN / (1 - HIGH))
+    straight = LOW + _SPAN * scaled
     curve = np.where(scaled < 0, below, np.where(scaled > 1, above, straight))
-    centre = LOW + span * (median - low) / max(high - low, 1e-3)
-    gamma = np.clip(np.log(MIDDLE) / np.log(np.clip(centre, 0.05, 0.95)), 0.5, 2)
-    return np.asarray(curve**gamma, np.float32)
+    return np.asarray(curve ** _gamma(low, median, high), np.float32)
+
+
+def put_exposure(pixels: np.ndarray, low: float, median: float, high: float) -> np.ndarray:
+    """Undo `normalise_exposure` of an image whose 3rd, 50th and 97th percentile were ``low``, ``median``, ``high``.
+
+    Exactly the inverse, but for what then lies outside [0, 1], which is clipped.
+    """
+    curve = np.clip(pixels, 1e-4, 1 - 1e-4) ** (1 / _gamma(low, median, high))
+    below = np.log(np.minimum(curve, LOW) / LOW) * LOW / _SPAN
+    above = 1 - np.log((1 - np.maximum(curve, HIGH)) / (1 - HIGH)) * (1 - HIGH) / _SPAN
+    scaled = np.where(curve < LOW, below, np.where(curve > HIGH, above, (curve - LOW) / _SPAN))
+    return np.asarray(low + scaled * max(high - low, 1e-3), np.float32).clip(0, 1)
+
+
+def _gamma(low: float, median: float, high: float) -> float:
+    """The exponent that brings ``median`` to MIDDLE once ``low`` and ``high`` are LOW and HIGH."""
+    centre = LOW + _SPAN * (median - low) / max(high - low, 1e-3)
+    return float(np.clip(np.log(MIDDLE) / np.log(np.clip(centre, 0.05, 0.95)), 0.5, 2))
 
 
 def paint_marks(pixels: np.ndarray, inside: np.ndarray) -> np.ndarray:

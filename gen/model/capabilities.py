@@ -12,17 +12,23 @@ from gen.core.files import read_json
 from gen.language.study import Study
 
 CAPABILITIES = "capabilities.json"
-DECIDING = ("guidance_interval", "style")  # keys that sampling follows: with others a model makes other images
+# Keys that sampling follows: with others a model makes other images.
+DECIDING = ("canonical_frame", "guidance_interval", "style")
 
 
 def capabilities_of(
-    studies: Iterable[Study], canonical: bool, unread: int = 0, styles: Iterable[Sequence[str]] = ()
+    studies: Iterable[Study],
+    canonical: bool,
+    unread: int = 0,
+    styles: Iterable[Sequence[str]] = (),
+    canonical_frame: bool = False,
 ) -> dict[str, Any]:
     """What a model trained on ``studies`` was shown: each value with its number of images; keys as in DESIGN nouns.
 
     ``canonical`` says that the captions were in the canonical language, so that prompts should be rendered to it;
     ``unread`` is the number of further images, whose captions no Study could be read from; ``styles`` are the words on
-    the look of each image, of which sampling asks for the commonest source, sharp and of medium contrast.
+    the look of each image, of which sampling asks for the commonest source, sharp and of medium contrast;
+    ``canonical_frame`` says that all images were prepared (`gen data prepare`), and so look alike in pose and exposure.
     """
     words = _counts(word for style in styles for word in style)
     sources = [word for word in words if word.startswith("source ")]
@@ -34,6 +40,7 @@ def capabilities_of(
     return {
         "canonical_language": canonical,
         **({"styles": words, "style": wanted} if words else {}),
+        **({"canonical_frame": True} if canonical_frame else {}),
         "images": len(studies) + unread,
         "unread": unread,
         "findings": _counts(n for study in studies for n, f in study.findings.items() if f.state == "present"),

@@ -47,6 +47,7 @@ DEFAULT_OUT = Path("outputs/samples")
     type=click.FloatRange(0, 1, min_open=True),
     help="With --init: how far to go from it; 1 keeps nearly nothing [default: 0.5].",
 )
+@click.option("--vary", is_flag=True, help="Draw pose and exposure of each image at random.")
 @click.option("--negative", default="", help="What the images should not show.")
 @click.option("--view", type=click.Choice(VIEWS, case_sensitive=False), help="Added to the prompt, like what follows.")
 @click.option("--age", type=click.IntRange(0, 120), help="In years.")

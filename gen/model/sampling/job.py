@@ -46,7 +46,7 @@ class Job:
     ``text`` is one prompt, ``prompts_file`` a file with one a line, instead; ``view`` to ``findings`` are added to
     each. ``raw_prompt``: the model gets the text as typed. ``model``: a model's folder, None for the bundled one.
     ``size``: pixels a side, None for the model's. ``init``: an image that sampling starts from, as far as ``strength``
-    says; ``guidance_interval``, ``strength`` and the rest are those of `gen.model.sampling.pipeline.Settings`.
+    says; ``guidance_interval``, ``strength``, ``vary`` and the rest: see `gen.model.sampling.settings.Settings`.
     """
 
     text: str = ""
@@ -59,6 +59,7 @@ class Job:
     negative: str = ""
     init: Path | None = None
     strength: float | None = None  # None: DEFAULT_STRENGTH
+    vary: bool = False
     view: str | None = None
     age: int | None = None
     sex: str | None = None
@@ -237,6 +238,7 @@ def sample_job(
         negative=read.negative,
         size=read.job.size,
         strength=read.job.strength or DEFAULT_STRENGTH,
+        vary=read.job.vary,
         on_step=on_step,
     )
     return zip(read.items, images, strict=True)

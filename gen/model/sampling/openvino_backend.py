@@ -62,6 +62,11 @@ def why_not(folder: Path, *, device: str, dtype: str, attention: str) -> str | N
     return why_no_table(read_json(config)) if config.is_file() else None  # a folder that is not whole is named later
 
 
+def pick_precision(dtype: str) -> str:
+    """The number format of the U-Net that ``dtype``, perhaps "auto", means on this CPU."""
+    return dtype if dtype != "auto" else "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+
+
 def load_openvino(
     folder: Path, *, dtype: str = "auto", log: Callable[[str], object] = lambda text: None
 ) -> OpenvinoPipeline:
@@ -83,14 +88,13 @@ def load_openvino(
     core = openvino.Core()
     core.set_property({"CACHE_DIR": str(cache / ".compiled")})  # hidden: not among what the digests vouch for
     unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
-    number = dtype if dtype != "auto" else "bfloat16" if cpu_multiplies_bfloat16() else "float32"
     return OpenvinoPipeline(
         folder=folder,
         cache=cache,
         core=core,
         configs=Configs(unet, vae, read_json(folder / "scheduler" / CONFIG)),
         encode=token_encoder(folder / "tokenizer"),
-        dtype=number,
+        dtype=pick_precision(dtype),
         version=version,
         fingerprint=fingerprint,
         capabilities=read_capabilities(folder),

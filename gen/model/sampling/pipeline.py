@@ -23,6 +23,7 @@ from gen.core.terms import require_choice
 from gen.language.render import with_style
 from gen.model import BACKENDS
 from gen.model.sampling.settings import Configs, Settings, check_settings
+from gen.model.sampling.variation import vary
 
 FLAT = 1e-3  # standard deviation of a whole image, in [0, 1], below which nothing was painted
 
@@ -89,18 +90,28 @@ def load_pipeline(
     Raises BadInput, naming the culprit, for a folder that is not whole, holds pickles only, or is another kind of
     model; EnvironmentLacks for a device, an attention or a back end that is not there.
     """
-    require_choice("backend", backend, BACKENDS)
-    if backend != "torch":
-        from gen.model.sampling.openvino_backend import load_openvino, why_not
+    if pick_backend(folder, backend, device=device, dtype=dtype, attention=attention) == "openvino":
+        from gen.model.sampling.openvino_backend import load_openvino
 
-        reason = why_not(Path(folder), device=device, dtype=dtype, attention=attention)
-        if reason is None:
-            return load_openvino(Path(folder), dtype=dtype, log=log)
-        if backend == "openvino":
-            raise EnvironmentLacks(f"OpenVINO cannot run this: {reason}", hint="use --backend torch")
+        return load_openvino(Path(folder), dtype=dtype, log=log)
     from gen.model.sampling.torch_backend import load_torch
 
     return load_torch(Path(folder), device=device, dtype=dtype, attention=attention)
+
+
+def pick_backend(
+    folder: str | Path, backend: str, *, device: str = "auto", dtype: str = "auto", attention: str = "auto"
+) -> str:
+    """ "torch" or "openvino": what `load_pipeline` would load the model of ``folder`` by. Raises as it does."""
+    require_choice("backend", backend, BACKENDS)
+    if backend == "torch":
+        return "torch"
+    from gen.model.sampling.openvino_backend import why_not
+
+    reason = why_not(Path(folder), device=device, dtype=dtype, attention=attention)
+    if reason is not None and backend == "openvino":
+        raise EnvironmentLacks(f"OpenVINO cannot run this: {reason}", hint="use --backend torch")
+    return "torch" if reason else "openvino"
 
 
 def describe(pipeline: Pipeline) -> str:
@@ -179,7 +190,8 @@ def sample_each(
             finite = bool(np.isfinite(image).all())
             if finite and image.std() >= FLAT:
                 begun = _origin(images[row], how.strength) if images else {}
-                yield Radiograph(image, None, {**_provenance(pipeline, text, number, how), **begun})
+                made = Radiograph(image, None, {**_provenance(pipeline, text, number, how), **begun})
+                yield vary(made, number) if how.vary else made
             else:
                 yield GenError(
                     f"the image of seed {number} for {text[:80]!r} came out {'flat' if finite else 'not finite'}",

@@ -25,6 +25,7 @@ class Settings:
     negative: str = ""
     size: int | None = None  # pixels; None: what the model was trained at
     strength: float = DEFAULT_STRENGTH  # with ``init``: the share of the steps that are taken, 0 to 1
+    vary: bool = False  # draw pose and exposure of the finished image, see `gen.model.sampling.variation`
 
     def guides(self, sigma: float) -> bool:
         """Whether guidance acts at noise level ``sigma``; NaN, which no interval holds, stands for an unknown one."""

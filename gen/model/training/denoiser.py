@@ -143,7 +143,9 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         order = order_of(rows["train"], config.seed, config.images_per_patient, config.balanced)
         studies, unread = captions["train"].shown()
         canonical = config.captions == "study"
-        shown = capabilities_of(studies, canonical, unread, captions["train"].styles() if canonical else ())
+        styles = captions["train"].styles() if canonical else ()
+        prepared = all("coverage" in row.extra for row in rows["train"])
+        shown = capabilities_of(studies, canonical, unread, styles, prepared)
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         if config.init and config.shape != DenoiserShape():
             training.print(f"shape is not used: the architecture is that of {config.init}")

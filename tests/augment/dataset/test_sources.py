@@ -28,18 +28,24 @@ from augment.dataset.sources import (
     weights_may_learn,
 )
 from gen.core.errors import BadInput, GenError
+from gen.core.files import read_json, write_json
 from gen.core.radiograph import Radiograph
 from gen.language.render import render
 from gen.language.study import Finding, Study
+from gen.model.capabilities import CAPABILITIES
+from gen.model.folder import model_hash
 from gen.model.sampling.pipeline import load_pipeline, sample
+from gen.model.sampling.variation import vary
 
 SIZE = 32
 SEEDS = [11, 2**64 - 1, 0, 7, 12]
 
 
 @pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
+def _threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, str(before))
     yield
     torch.set_num_threads(before)
 
@@ -93,6 +99,33 @@ def test_the_images_are_those_of_the_sampler(toy_model: Path) -> None:
         assert pixels(ours) == theirs.pixels.tobytes()
         assert not isinstance(ours, GenError)
         assert dict(ours[0].provenance) == dict(theirs.provenance)
+
+
+def test_of_a_model_that_paints_all_chests_alike_pose_and_exposure_are_drawn(toy_model: Path, tmp_path: Path) -> None:
+    alike = tmp_path / "alike"
+    shutil.copytree(toy_model, alike)
+    told = read_json(toy_model / CAPABILITIES)
+    write_json(alike / CAPABILITIES, {**told, "canonical_frame": True})
+
+    def made(folder: Path, **changes: Any) -> Radiograph:
+        [outcome] = open_source(config(folder, **changes)).make(ROWS[:1], SEEDS[:1])
+        assert not isinstance(outcome, GenError)
+        return outcome[0]
+
+    plain = made(toy_model)
+    assert "pose" not in plain.provenance
+    assert np.array_equal(made(alike, vary=False).pixels, plain.pixels)
+    assert np.array_equal(made(alike).pixels, vary(plain, SEEDS[0]).pixels)
+    assert model_hash(alike) != model_hash(toy_model)
+
+
+@pytest.mark.openvino
+def test_openvino_makes_the_images_where_it_is_installed(toy_model: Path) -> None:
+    [outcome] = open_source(config(toy_model)).make(ROWS[:1], SEEDS[:1])
+    assert not isinstance(outcome, GenError)
+    told = outcome[0].provenance["network"]
+    assert told == inputs_of(config(toy_model))["network"] == "cpu float32 openvino, 1 threads"
+    assert "torch" not in inputs_of(config(toy_model, backend="openvino"))["network"]
 
 
 def test_an_image_that_comes_out_broken_takes_no_other_of_its_batch_with_it(toy_model: Path) -> None:
