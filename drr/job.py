@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from drr.backends.tiles import Stack
-from drr.ct.reader import read_labels, read_volume
 from drr.ct.volume import Volume
 from drr.geometry import FIELD_MM, View, jitter, parse_view
 from drr.insert.request import LesionRequest, parse_lesion
@@ -21,6 +20,7 @@ from drr.masks import label_stacks, mask_stack
 from drr.phantom.chest import HABITUS, SEXES, make_phantom
 from drr.physics.technique import technique_of
 from drr.projection import Projection, render
+from drr.reader import read_labels, read_volume
 from drr.record import is_whole, row_of, write_projection
 from drr.scene import Scene, insert, load_scene
 from gen.core.errors import BadInput, GenError

@@ -18,13 +18,13 @@ from augment.anatomy.bodies import Body
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.organs import organ_masks, organ_stacks, project_organs
 from drr.backends.tiles import Stack
-from drr.ct.reader import read_labels, read_volume
 from drr.ct.volume import Volume
 from drr.geometry import VIEWS, View
 from drr.insert.request import parse_lesion
 from drr.phantom.chest import AGES, HABITUS, SEXES, make_phantom
 from drr.physics.technique import technique_of
 from drr.projection import render
+from drr.reader import read_labels, read_volume
 from drr.scene import Scene, insert, load_scene
 from gen.anatomy.network import ORGANS
 from gen.core.errors import BadInput, GenError

@@ -230,7 +230,7 @@ def _phantom(study: Study, seed: int, size: int) -> Scene:
 
 @lru_cache(maxsize=1)  # a large one takes a gigabyte
 def _ct_scene(path: str, key: str) -> Scene:
-    from drr.ct.reader import read_volume
+    from drr.reader import read_volume
     from drr.scene import load_scene
 
     return load_scene(read_volume(path), key)
@@ -239,8 +239,8 @@ def _ct_scene(path: str, key: str) -> Scene:
 @lru_cache(maxsize=4)
 def _patients(cts: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
     """What is known of each CT's patient ("sex", "age")."""
-    from drr.ct.reader import read_patient
     from drr.job import patient_keys
+    from drr.reader import read_patient
 
     patient_keys(cts)  # refuses two of one name
     return tuple(read_patient(ct) for ct in cts)

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from drr.ct.reader import read_volume
 from drr.ct.volume import Volume
 from drr.framing import scanned_part
 from drr.geometry import FIELD_MM, Geometry, View, jitter, parse_view, place, stand_clear
@@ -33,6 +32,7 @@ from drr.physics.scatter import GRIDS, scatter
 from drr.physics.technique import Technique
 from drr.projection import line_integrals
 from drr.projector import project
+from drr.reader import read_volume
 from drr.scene import Scene, insert, load_scene
 from gen.core.errors import BadInput
 from gen.core.files import atomic_file

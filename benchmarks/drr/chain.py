@@ -18,12 +18,12 @@ import numpy as np
 from benchmarks import common
 from drr.backends import native
 from drr.ct.body import find_body, find_lungs, without_table
-from drr.ct.reader import read_volume
 from drr.ct.tissue import separate
 from drr.geometry import VIEWS
 from drr.phantom.chest import make_phantom
 from drr.physics.technique import technique_of
 from drr.projection import render
+from drr.reader import read_volume
 from drr.scene import load_scene
 from gen.core.errors import EnvironmentLacks
 

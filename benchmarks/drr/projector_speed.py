@@ -198,7 +198,7 @@ def torch_rows(
 
 def read_ct(path: Path) -> tuple[Scan, Any]:
     """A CT as the projectors get it, table and all, and as it was read."""
-    from drr.ct.reader import read_volume
+    from drr.reader import read_volume
 
     volume = read_volume(path)
     numbers = (np.maximum(volume.hu, -1000) + 1000).astype(np.int16)

@@ -16,11 +16,11 @@ import numpy as np
 from scipy.stats import wasserstein_distance
 
 from benchmarks import common
-from drr.ct.reader import read_volume
 from drr.geometry import VIEWS
 from drr.phantom.chest import make_phantom
 from drr.physics.technique import technique_of
 from drr.projection import Projection, render
+from drr.reader import read_volume
 from drr.scene import Scene, load_scene
 from gen.core.radiograph import pad_to_square, resize
 from gen.core.run import derived_seed

@@ -13,13 +13,13 @@ import click
 import numpy as np
 
 from benchmarks import common
-from drr.ct.reader import read_labels, read_volume
 from drr.geometry import parse_view
 from drr.insert.request import KINDS, parse_lesion
 from drr.masks import label_stacks, mask_stack
 from drr.phantom.chest import make_phantom
 from drr.physics.technique import technique_of
 from drr.projection import Projection, render
+from drr.reader import read_labels, read_volume
 from drr.scene import Scene, insert, load_scene
 from gen.core.radiograph import Radiograph, pad_to_square, resize
 from gen.core.run import derived_seed

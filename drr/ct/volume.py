@@ -42,6 +42,10 @@ class Volume:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Whole numbers are lengths too, but what is computed from them in integers overflows or is cut.
+        object.__setattr__(self, "spacing_mm", tuple(float(step) for step in self.spacing_mm))
+        object.__setattr__(self, "origin_mm", tuple(float(x) for x in self.origin_mm))
+        object.__setattr__(self, "direction", np.asarray(self.direction, np.float64))
         if self.hu.ndim != 3 or self.hu.dtype != np.int16:
             raise GenError(f"a volume is int16 (z, y, x), not {self.hu.dtype} {self.hu.shape}")
         if min(self.spacing_mm) <= 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 from gen.core.errors import BadInput, GenError, Remark
@@ -16,6 +16,7 @@ from gen.images.dicom import read_dicom
 from gen.images.greys import over, own_range, remarks
 from gen.images.pixels import grey_of_rgb, require_size
 
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations whose rows are the columns of the picture
 DISPLAY = 2  # raised where a file is shown otherwise than before: a part of the key of every cache of pixels
 
 
@@ -30,8 +31,10 @@ def read_radiograph(path: str | Path) -> Radiograph:
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            is_dicom = stream.read(132)[128:] == b"DICM"
-        radiograph = read_dicom(path) if is_dicom else read_image(path)
+            start = stream.read(132)
+        if not start:
+            raise BadInput("the file is empty", hint="copy it again from where it came")
+        radiograph = read_dicom(path) if start[128:] == b"DICM" else read_image(path)
         if radiograph.pixels.min() == radiograph.pixels.max():
             raise BadInput("every pixel has the same value, so there is nothing to see")
     except GenError as error:
@@ -65,10 +68,13 @@ def read_image(file: Path | IO[bytes]) -> Radiograph:
             hint = "save it as 16-bit greyscale"  # Pillow would drop the lower eight bits
             raise BadInput("a colour PNG of 16 bits a channel", hint=hint)
         upright = ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
         provenance = {key: str(text) for key, text in image.text.items()} if isinstance(image, PngImageFile) else {}
         deep = image.mode.startswith("I")  # a 16-bit PNG
         pixels = _of_16_bits(np.asarray(upright), provenance) if deep else _grey(upright)
     spacing = [float(side) for side in provenance.pop(SPACING, "").split()]
+    if turned:
+        spacing.reverse()
     return Radiograph(pixels, (spacing[0], spacing[1]) if spacing else None, provenance)
 
 

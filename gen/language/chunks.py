@@ -29,6 +29,7 @@ class Chunk:
     items: list[Item] = field(default_factory=list)
     word: str = ""  # of the connective
     asserts: int = 0
+    compares: bool = False  # with an earlier image: "no increase in" what is there
 
     def has(self, *kinds: str) -> bool:
         return any(item.kind in kinds for item in self.items)
@@ -45,7 +46,7 @@ def cut(items: Sequence[Item]) -> list[Chunk]:
     for item in items:
         if item.kind not in STRENGTH:
             dropped[-1].append(item)
-            if item.kind not in ("filler", "colon", "deny nothing", "assert"):
+            if item.kind not in ("filler", "colon", "deny nothing", "assert", "compared"):
                 chunks[-1].items.append(item)
         elif any(x.kind != "article" for x in chunks[-1].items):
             chunks.append(Chunk(item.kind, [], item.text))
@@ -58,6 +59,7 @@ def cut(items: Sequence[Item]) -> list[Chunk]:
             dropped[-1].clear()
     for i, (chunk, whole) in enumerate(zip(chunks, dropped, strict=True)):
         chunk.asserts = _assertion(whole, chunks[i + 1].word if i + 1 < len(chunks) else "")
+        chunk.compares = any(x.kind == "compared" for x in whole)
     return [piece for chunk in chunks for piece in _asides(chunk)]
 
 
@@ -69,19 +71,29 @@ def _assertion(items: Sequence[Item], following: str) -> int:
     after = items[at + 1 :]
     words = [x.text for x in after if x.kind in ("filler", "assert")]
     verbs = {word.split()[0] for word in words}
-    if any(x.kind == "label" for x in after) or any(x.text in AS_BEFORE for x in items):
+    if any(x.kind == "label" for x in after) or any(x.text in AS_BEFORE or x.kind == "compared" for x in items):
         return STRONGLY
     if any(x.kind == "assert" and x.value == "strong" for x in after) or following in ("has", "have"):
         return STRONGLY
     if verbs & (IS | ARE) and any(x.kind in (*MODIFIERS, "not carried") for x in after):
         return STRONGLY  # "cardiomegaly is mild"
-    if any(x.text in IN_COURSE for x in items):
+    if any(in_course(x) for x in items):
         return FAIRLY
     plural = singular(items[at].text.split()[-1]) != items[at].text.split()[-1]
     if verbs & ARE and not plural:
         return 0  # "effusion are seen" speaks of a list
     located = any(x.kind == "locative" for x in after) and any(x.kind == "place" for x in after)
     return WEAKLY if located or any(x.kind == "assert" for x in after) else 0
+
+
+def in_course(item: Item) -> bool:
+    """Whether the item compares with an earlier image: "worsening", "slight increase", "new"."""
+    return item.text in IN_COURSE or item.text.split()[-1] in IN_COURSE
+
+
+def goes_on(item: Item) -> bool:
+    """Whether the item alone says that something is there, as before or not: "stable", "increased"."""
+    return item.kind == "not carried" and (item.text in AS_BEFORE or in_course(item))
 
 
 def _asides(chunk: Chunk) -> Iterable[Chunk]:
@@ -93,7 +105,7 @@ def _asides(chunk: Chunk) -> Iterable[Chunk]:
         cue = item.kind == "deny" and not item.text.startswith("non")  # "effusion nonvisualized on the left"
         follows = any(x.kind in MENTIONED or x.kind == "adjective" for x in before) or (not said and _bare(before))
         if follows and (cue or (item.kind == "deny after" and placed and said)) and _bare(after):
-            yield Chunk(chunk.connective, before, chunk.word, chunk.asserts)
+            yield Chunk(chunk.connective, before, chunk.word, chunk.asserts, chunk.compares)
             yield Chunk("aside", chunk.items[i:], item.text)
             return
     yield chunk
@@ -101,5 +113,7 @@ def _asides(chunk: Chunk) -> Iterable[Chunk]:
 
 def _bare(items: Sequence[Item]) -> bool:
     """Whether the items are modifiers and nothing that they modify."""
-    small = (*MODIFIERS, "locative", "article")
+    small = {*MODIFIERS, "locative", "article"}
+    if any(x.kind == "locative" for x in items):
+        small.add("part")  # "not in the left lung"
     return any(x.kind in MODIFIERS for x in items) and all(x.kind in small for x in items)

@@ -9,7 +9,10 @@
     scope    ends at a turn ("but", "with"), at a finding that is asserted ("is present", "unchanged", "at the left
              base"), at a statement on a part ("the heart is ..."), and where its list ends
     aside    a denial that has a side, a place or a size only denies that one and never the finding
+    compared = "no increase in" | "has not worsened"    by `gen.language.changes`: what is compared is there
 
+A course before a finding ("increased", "new") is like a grade: it begins something new after a comma or "and", and in a
+list that its conjunction closes it is denied, with a warning, for the finding may be there as it was before.
 Absence of a large one, an acute one or another one denies no other one: such a denial is `beyond` what is affirmed.
 """
 
@@ -18,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gen.language.chunks import CUES, DENIALS, MENTIONED, MODIFIERS, STRONGLY, WEAKLY, Chunk, cut
+from gen.language.chunks import CUES, DENIALS, MENTIONED, MODIFIERS, STRONGLY, WEAKLY, Chunk, cut, goes_on, in_course
 from gen.language.findings import READINGS
 from gen.language.lists import FACTS, ILL, begins_new, continues
 from gen.language.study import MIDLINE
@@ -95,6 +98,7 @@ class _Reader:
         self.adjective: Adjective | None = None
         self.weakly = False  # what is denied is denied only in part: "no suspicious ..."
         self.locative = False  # after "in the ...": modifiers belong to the finding before
+        self.compared = False  # with an earlier image: all of the list are there
         self.at = 0
 
     def read(self) -> None:
@@ -123,14 +127,18 @@ class _Reader:
         if connective in ("start", "turn", "except"):
             self._drop_adjective()
             self._drop_cue()
-            self.mode = "present"
+            self.mode, self.compared = "present", chunk.compares
             if connective == "except":
                 for mention in self.mentions:
                     mention.beyond = True
             self._look_ahead(chunk)
             return
         self.locative = self.locative and not chunk.has(*TARGETS)
-        if connective == "nor":
+        self.compared |= chunk.compares
+        if chunk.compares and self.mode == "absent":  # "no pneumothorax or increase in effusion"
+            self._drop_cue()
+            self.mode = "present"
+        elif connective == "nor":
             self.mode, self.said, self.start, self.listed = "absent", chunk.word, self.at, True
         elif connective == "versus" or (connective == "or" and self.mode == "present" and self._is_alternative(chunk)):
             self.mode, self.said, self.start = "uncertain", chunk.word, self.at
@@ -156,7 +164,7 @@ class _Reader:
         """ "atelectasis or pneumonia": neither is certain."""
         last = self.mentions[-1] if self.mentions else None
         before = last is not None and last.chunk == self.at - 1 and last.kind == "finding" and not last.implied
-        return before and chunk.has("finding") and not chunk.has("deny", "adjective")
+        return before and chunk.has("finding") and not chunk.has("deny", "adjective") and not self.compared
 
     def _keeps(self, chunk: Chunk) -> bool:
         """Whether a cue goes on over this chunk, after "and" or a comma."""
@@ -196,7 +204,7 @@ class _Reader:
     def _is_aside(self, chunk: Chunk) -> bool:
         """Whether the chunk has nothing but modifiers and what denies, doubts or clears them."""
         small = (*MODIFIERS, *CUES, "locative", "article")
-        kinds = [x.kind for x in chunk.items]
+        kinds = [x.kind for x in chunk.items if not goes_on(x)]
         if not chunk.has(*MODIFIERS):
             return False
         if chunk.has("adjective"):
@@ -239,8 +247,10 @@ class _Reader:
             if cue.kind == "doubt" and sides and not sides & {x.value[0] for x in places}:
                 self._add_aside(last, "uncertain", places + grades, cue.text)
                 return True
-        elif last.state == "absent" and (chunk.connective == "turn" or (grades and chunk.connective == "comma")):
-            self.mode = "present"  # "no effusion on the right, small on the left"
+        elif last.state == "absent" and (
+            chunk.connective == "turn" or (chunk.connective == "comma" and (grades or any(map(goes_on, chunk.items))))
+        ):
+            self.mode = "present"  # "no effusion on the right, small on the left", "..., unchanged on the left"
             self._add_aside(last, "present", places + grades, "")
             return True
         return False
@@ -344,6 +354,9 @@ class _Reader:
         said = "" if self.mode == "present" else self.said
         words = {x.text for x in before}
         mention = Mention(item.kind, names, item.text, self.at, self.mode, self.pending, cue=said)
+        if self.mode == "absent" and item.kind == "finding" and (course := next(filter(in_course, before), None)):
+            what = f"any {item.text!r} or only one that is {course.text!r}"
+            self.warnings.append(f"{said!r} may deny {what}; read as absent")
         mention.acute = any(x.kind == "qualifier" for x in before)
         # "No acute fracture", "no large effusion", "no lobar consolidation": other ones are not denied.
         qualified = mention.acute or any(x.kind == "not carried" for x in before)

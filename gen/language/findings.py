@@ -326,14 +326,7 @@ DOUBTS_AFTER = (
     "could be present|might be present|is probable|is not ruled out|to be excluded|suspected"
 )
 # Words with a "no" in them that deny nothing.
-DENIES_NOTHING = (
-    "no change|no change in|no interval change|no interval change in|no significant change|no significant change in|"
-    "no significant interval change|no significant interval change in|not changed|not significantly changed|"
-    "not only|without change|without significant change|without interval change|no increase in|no decrease in|"
-    "not resolved|not yet resolved|has not resolved|have not resolved|no improvement in|no improvement|not improved|"
-    "incompletely resolved|partially resolved|nearly resolved|almost resolved|no doubt|no new change in|"
-    "no substantial change in|no substantial change|no other change|no appreciable change|no appreciable change in"
-)
+DENIES_NOTHING = "not only|no doubt"
 # Turning points: what was denied or doubted before no longer is.
 TURNS = (
     "but|however|although|though|with|which|while|whereas|yet|now|showing|shows|show|showed|demonstrates|"
@@ -358,9 +351,20 @@ ASSERTING = (
     "stable|unchanged|persistent|persisting|residual|chronic|old|known|again|healed|healing|previous|previously|"
     "long standing"
 )
-COMPARING = (
-    "worsening|worsened|improving|improved|increased|increasing|increase|decreased|decreasing|decrease|resolving|"
-    "progressive|recurrent|interval increase|interval decrease"
+# How something went on since an earlier image, in words before or behind it; what came to an end, and what nearly did.
+COURSES = (
+    "changed|increase|increased|increasing|decrease|decreased|decreasing|worsening|worsened|worse|improvement|"
+    "improved|improving|progression|progressed|progressing|progressive|enlarging|growth|grown|growing|"
+    "reduction|reduced|diminished|regression|regressed|deterioration|deteriorated|expansion|expanding|larger|smaller|"
+    "bigger|better|greater|shrunk"
+)
+COURSE_NOUNS = "increase|decrease|improvement|progression|growth|reduction|regression|deterioration|expansion"
+COMPARING = f"{COURSES}|interval increase|interval decrease|resolving|recurrent|new|developing|evolving"
+ENDINGS = "resolved|resolution|cleared|disappeared|disappearance|gone|removed|removal|absent"
+PARTLY = "partial|partially|partly|incomplete|incompletely|near|nearly|almost|mostly|largely"
+DEGREES = (
+    "interval|further|complete|completely|fully|entirely|totally|significantly|appreciably|substantially|yet|been|"
+    "quite|really|measurable|noticeable|appreciable|discernible|relevant|major|material"
 )
 EXCEPTIONS = "except for|except|other than|apart from|aside from|besides|save for|with the exception of|excepting"
 

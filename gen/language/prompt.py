@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gen.core.errors import BadInput
 from gen.core.terms import SEVERITIES, did_you_mean
+from gen.language.changes import read_changes
 from gen.language.clauses import Mention, read_clauses
 from gen.language.findings import ACUTE, FOREIGN, NARROWER, PARENTS
 from gen.language.labels import read_labels
@@ -40,7 +41,7 @@ def read_prompt(text: str) -> Reading:
     Raises BadInput when the text is empty, too long, markup, not English, about something else, or contradicts itself.
     """
     _check_text(text)
-    parsed = [settle(read_labels(items)) for items in sentences(text)]
+    parsed = [settle(read_labels(read_changes(items))) for items in sentences(text)]
     items = [item for sentence in parsed for item in sentence]
     _check_understood(text, items)
     patient = read_patient(items)
@@ -153,6 +154,11 @@ def _merge(name: str, entries: list[tuple[Mention, Finding]], warnings: list[str
         raise BadInput(f"{name} is said to be {_both(claimed, denied)}", hint="leave one of them out")
     if denied:
         warnings.append(f"{name} is said to be both possible and absent; read as possible")
+    for mention, finding in entries:
+        placed = finding.side or finding.zone
+        if mention.aside and finding.state == "absent" and placed and not any(_tells(a, finding) for a in affirmed):
+            where = mention.phrase.removesuffix(f" {mention.text}")
+            warnings.append(f"{where!r} of {name} is left out: a prompt says where a finding is, not where it is not")
     if by_state["present"] and by_state["uncertain"]:
         warnings.append(f"{name} is said to be both present and possible; read as present")
     return _join(name, affirmed[0].state, affirmed, warnings)
@@ -174,6 +180,12 @@ def _denies(mention: Mention, denied: Finding, affirmed: Finding) -> bool:
         return sides and denied.zone in (None, affirmed.zone)
     acute = mention.kind == "abnormality" and mention.acute  # "cardiomegaly, no acute cardiac abnormality"
     return not (acute or mention.beyond or _elsewhere(denied, affirmed))
+
+
+def _tells(affirmed: Finding, denied: Finding) -> bool:
+    """Whether the place of what is affirmed leaves out the place that is denied."""
+    sides, zones = (affirmed.side, denied.side), (affirmed.zone, denied.zone)
+    return (None not in sides and sides[0] != sides[1]) or (None not in zones and zones[0] != zones[1])
 
 
 def _both(claimed: Mention, denied: Mention) -> str:
@@ -250,6 +262,8 @@ def _left_out(items: Iterable[Item], mentions: list[Mention]) -> list[str]:
             lines.append(f"{item.text!r} is not understood and left out{guess}")
         elif item.kind == "not carried" or (item.text == "new" and not any(m.beyond for m in mentions)):
             lines.append(f"{item.text!r} is understood, but not part of a prompt; left out")
+        elif item.kind == "compared":
+            lines.append(f"{item.text!r} compares with an earlier image; what it compares is read as present")
     return lines
 
 

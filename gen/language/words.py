@@ -183,7 +183,7 @@ def _phrases() -> tuple[dict[tuple[str, ...], tuple[str, Any]], int]:
                 raise ValueError(f"the lexicon gives {phrase!r} two meanings")
 
     add("filler", None, lexicon.FILLERS)
-    add("not carried", None, lexicon.NOT_CARRIED)
+    add("not carried", None, f"{lexicon.NOT_CARRIED}|{lexicon.COURSES}")
     add("turn", None, lexicon.TURNS)
     add("except", None, lexicon.EXCEPTIONS)
     add("locative", None, "in|at|on|over|within|involving|throughout|along|overlying|affecting|in the|at the|on the")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from drr.ct.body import find_body, find_lungs
-from drr.ct.reader import read_volume
 from drr.ct.volume import Volume
 from drr.phantom.chest import make_phantom
+from drr.reader import read_volume
 from drr.scene import Scene, load_scene
 
 

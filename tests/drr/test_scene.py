@@ -90,3 +90,14 @@ def test_a_tube_a_fracture_and_a_pacemaker_have_a_place_where_little_lung_is_lef
     names = [each.label.get("device") or each.label["finding"] for each in scene.inserted]
     assert names[:2] == ["Pleural Effusion", "Fracture"]
     assert set(names[2:]) == {"chest tube", "pacemaker"}
+
+
+def test_whole_numbers_are_lengths_as_floats_are() -> None:
+    of_ints, of_floats = (make_phantom("M", spacing_mm=spacing) for spacing in ((6, 4, 4), (6.0, 4.0, 4.0)))
+    assert of_ints.spacing_mm == of_floats.spacing_mm
+    assert all(isinstance(step, float) for step in of_ints.spacing_mm)
+    ours, theirs = (load_scene(volume, "chest") for volume in (of_ints, of_floats))
+    assert np.array_equal(ours.lungs, theirs.lungs)
+    moved = replace(of_ints, origin_mm=(0, 0, 0), direction=np.eye(3, dtype=int))
+    assert [type(x) for x in moved.origin_mm] == [float] * 3
+    assert moved.direction.dtype == np.float64

@@ -74,7 +74,7 @@ def test_frontal_images_are_measured_and_lateral_ones_left_out() -> None:
         Row(file=__file__, patient_id=str(k), view=view)  # type: ignore[arg-type]  # a stand-in
         for k, view in enumerate(("PA", "AP", "PA", "lateral"))
     )
-    images = ImageSet(folder=None, rows=rows, pixels_u8=pixels, sha256=("a",) * 4)  # type: ignore[arg-type]  # fake
+    images = ImageSet(folder=None, rows=rows, pixels_u8=pixels, sha256=("a",) * 4)  # type: ignore[arg-type]  # a stand-in
     anatomy = DrawnAnatomy(Drawn(heart=0.14))
     found = anatomy_figures(anatomy, images, images, lambda *_: print)  # type: ignore[arg-type]  # a stand-in
     assert (found.synthetic.accepted.value, found.synthetic.accepted.n) == (pytest.approx(2 / 3), 3)

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from gen.core.errors import BadInput, EnvironmentLacks
-from gen.core.radiograph import Radiograph, png_bytes, write_png
+from gen.core.radiograph import SPACING, Radiograph, png_bytes, write_png
 from gen.images.reader import read_image, read_radiograph
 
 DEPTHS = (8, 10, 12, 16)
@@ -267,6 +268,19 @@ def test_a_jpeg_is_turned_by_its_orientation_and_grey_in_colour_mode_is_taken(tm
     assert np.abs(read_radiograph(tmp_path / "a.jpg").pixels - ramp.T / 255).max() < 0.02
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_spacing_turns_with_the_picture(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    info = PngInfo()
+    info.add_text(SPACING, "0.2 0.1")
+    Image.fromarray(anatomy(8)).save(tmp_path / "a.png", exif=exif, pnginfo=info)
+    read = read_radiograph(tmp_path / "a.png")
+    size_mm = {(24, 20): (0.2, 0.1), (20, 24): (0.1, 0.2)}  # of the picture stays the same
+    assert read.spacing_mm == size_mm[read.pixels.shape]
+    assert (read.pixels.shape == (20, 24)) == (orientation > 4)
+
+
 def bad_files(folder: Path) -> dict[str, tuple[str, bytes]]:
     """Name -> (what the message says, bytes)."""
     photo = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
@@ -296,7 +310,7 @@ def bad_files(folder: Path) -> dict[str, tuple[str, bytes]]:
         "truncated.jpg": ("truncated", saved(Image.fromarray(photo).convert("L"), "jpg")[:-200]),
         "cut.png": ("", png[: len(png) // 2]),
         "text.png": ("not a PNG, JPEG or DICOM", b"a text file, whatever its name says\n" * 20),
-        "empty.png": ("not a PNG, JPEG or DICOM", b""),
+        "empty.png": ("the file is empty", b""),
         "photo.jpg": ("colour", jpeg),
         "bomb.png": ("exceeds limit", png_of(60_000, 60_000)),
         "warned.png": ("megapixels", png_of(10_000, 9_500)),

@@ -160,6 +160,16 @@ WARNS = {
     "cardiomegaly, not severe": "'not severe'",
     "no pneumothorax, mild edema or effusion": "'mild'",
     "bilateral effusions, none large": "'none large'",
+    "No increase in effusion": "'no increase in' compares",
+    "No interval change in effusion size": "'no interval change in' compares",
+    "Cardiomegaly. No change.": "'no change' compares",
+    "No worsening edema": "only one that is 'worsening'",
+    "No new effusion": "only one that is 'new'",
+    "No effusion, increased edema or pneumonia": "any 'edema' or only one that is 'increased'",
+    "No effusion, new edema or pneumonia": "any 'edema' or only one that is 'new'",
+    "Slightly increased effusion": "'slightly increased'",
+    "Pneumothorax not on the left": "'not left' of Pneumothorax",
+    "Nodules, none in the upper lobe": "'none upper lobe' of Nodule",
 }
 
 # What is refused: a phrase, and the culprit that the error names.

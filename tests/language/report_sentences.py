@@ -294,6 +294,46 @@ ASSERTED = {
     "Mild cardiomegaly without acute cardiac abnormality.": "Mild cardiomegaly.",
 }
 
+# A comparison presupposes what it compares; a course before a denied finding does not.
+COMPARED = {
+    "No increase in effusion": "Pleural effusion.",
+    "No interval change in effusion size": "Pleural effusion.",
+    "No significant interval increase in the size of the small left effusion": "Small left pleural effusion.",
+    "No change in effusion or pneumothorax": "Pleural effusion. Pneumothorax.",
+    "No increase in effusion, pneumothorax or edema": "Pleural effusion. Pneumothorax. Pulmonary edema.",
+    "No increase or decrease in the effusion": "Pleural effusion.",
+    "No pneumothorax or increase in effusion": "No pneumothorax. Pleural effusion.",
+    "No increase in effusion, no pneumothorax": "Pleural effusion. No pneumothorax.",
+    "No evidence of increase in pleural fluid": "Pleural effusion.",
+    "No change ETT": "Endotracheal tube.",
+    "No enlargement of the effusion": "Pleural effusion.",
+    "The effusion has not increased in size": "Pleural effusion.",
+    "The effusion is no larger": "Pleural effusion.",
+    "Cardiomegaly not appreciably changed": "Cardiomegaly.",
+    "The heart is not increased in size": "No cardiomegaly.",
+    "Mild enlargement of the cardiac silhouette": "Mild cardiomegaly.",
+    "No enlargement of the heart": "No cardiomegaly.",
+    "The effusion has not cleared": "Pleural effusion.",
+    "The effusion has partially resolved": "Pleural effusion.",
+    "The pneumothorax has resolved completely": "No pneumothorax.",
+    "Partial resolution of the effusion": "Pleural effusion.",
+    "Near complete resolution of the left effusion": "Left pleural effusion.",
+    "Complete resolution of the effusion": "No pleural effusion.",
+    "No resolution of the pneumothorax": "Pneumothorax.",
+    "Slightly increased left effusion": "Left pleural effusion.",
+    "Marked increase in small left effusion": "Small left pleural effusion.",
+    "Small improved effusion": "Small pleural effusion.",
+    "No worsening edema": "No pulmonary edema.",
+    "No new or worsening consolidation": "No consolidation.",
+    "No effusion, increased edema or pneumonia": "No pleural effusion. No pulmonary edema. No pneumonia.",
+    "No effusion, pneumothorax, or worsening edema": "No pleural effusion. No pneumothorax. No pulmonary edema.",
+    "No effusion, new edema": "No pleural effusion. Pulmonary edema.",
+    "No effusion and worsening edema": "No pleural effusion. Pulmonary edema.",
+    "Effusion resolved on the left, increased on the right": "Right pleural effusion.",
+    "No effusion on the right, unchanged on the left": "Left pleural effusion.",
+    "Possible increase in effusion": "Possible pleural effusion.",
+}
+
 # Label notation and report headings.
 LABELS = {
     "effusion: 0": "No pleural effusion.",
@@ -336,4 +376,4 @@ LABELS = {
     "Effusion - 0, mass - 1": "No pleural effusion. Mass.",
 }
 
-SENTENCES = LISTS | NON | SIDES | ASSERTED | LABELS
+SENTENCES = LISTS | NON | SIDES | ASSERTED | COMPARED | LABELS

@@ -16,7 +16,20 @@ OTHER_SIDE = {"left": "right", "right": "left"}
 DENIALS = ("No", "There is no", "Without", "No evidence of", "Negative for", "Free of", "There is no evidence of")
 DOUBTS = ("Possible", "Suspected", "Cannot exclude", "Likely", "Questionable", "Findings may represent")
 ASSERTIONS = ("{} is present", "{} is noted", "{} persists", "unchanged {}", "stable {}", "{} is unchanged", "known {}")
-PLAIN = ("{}", "There is {}", "{} is seen", "Evidence of {}", *ASSERTIONS)
+COMPARISONS = (  # presuppose what they compare
+    "No increase in {}",
+    "No significant interval change in the {}",
+    "Without worsening of the {}",
+    "Slight increase in the {}",
+    "{} has not improved",
+    "{} is no larger",
+    "{} without change",
+    "{} has not resolved",
+    "{} has partially cleared",
+    "Incomplete resolution of {}",
+)
+COURSES = ("new", "worsening", "increased", "slightly enlarging")
+PLAIN = ("{}", "There is {}", "{} is seen", "Evidence of {}", *ASSERTIONS, *COMPARISONS)
 ASIDES = (
     "none on the {}",
     "not on the {}",
@@ -77,7 +90,8 @@ def listed(draw, cues: tuple[str, ...], names: list[str], said: dict[str, Findin
     items = [draw(phrase(name, said[name])) for name in names]
     if cues is DENIALS and names[0] != "Support Devices":
         items = [
-            f"{draw(st.sampled_from(ADJECTIVES))} {item}" if draw(st.integers(0, 3)) == 0 else item for item in items
+            f"{draw(st.sampled_from((*ADJECTIVES, *COURSES)))} {item}" if draw(st.integers(0, 3)) == 0 else item
+            for item in items
         ]
     if len(items) == 1:
         return f"{draw(st.sampled_from(cues))} {items[0]}"
@@ -93,7 +107,8 @@ def listed(draw, cues: tuple[str, ...], names: list[str], said: dict[str, Findin
 def followed(draw, name: str, finding: Finding, denied: int) -> str:
     """What asserts a finding behind a denied list, in the same sentence."""
     noun = draw(phrase(name, finding))
-    forms = [f", {form.format(noun)}" for form in ASSERTIONS] + [f" and {form.format(noun)}" for form in ASSERTIONS]
+    assertions = (*ASSERTIONS, *COMPARISONS, *(f"{course} {{}}" for course in COURSES))
+    forms = [f", {form.format(noun)}" for form in assertions] + [f" and {form.format(noun)}" for form in assertions]
     forms += [f", but {noun}", f"; {noun}", f" with {noun}", f", and there is {noun}"]
     if finding.severity is not None:
         forms += [f", {noun}"] if denied == 1 else [f", {noun}", f", and {noun}"]

@@ -7,15 +7,15 @@ import re
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import example, given, seed, settings
+from hypothesis import assume, example, given, seed, settings
 from hypothesis import strategies as st
 
 from gen.core.errors import BadInput
-from gen.core.terms import FINDINGS
+from gen.core.terms import FINDINGS, ZONES
 from gen.language.cli import prompt as prompt_command
 from gen.language.prompt import read_prompt, token_budget_warning
 from gen.language.render import render
-from gen.language.study import Finding, Study
+from gen.language.study import MIDLINE, Finding, Study
 
 from .phrases import READ_AS, REFUSED, WARNS
 from .report_sentences import SENTENCES
@@ -40,6 +40,28 @@ def test_a_study_written_as_a_report_reads_back_equal(data):
     study = data.draw(studies())
     text = data.draw(reports(study))
     assert read_prompt(text).study == study, text
+
+
+@given(
+    st.sampled_from(sorted(set(DENIABLE) - MIDLINE - {"Support Devices"})),
+    *[st.tuples(st.sampled_from((None, "left", "right")), st.sampled_from((None, *ZONES)))] * 2,
+    st.sampled_from(("{}, none {}", "{}, not {}", "{} not {}", "{} but not {}", "{}. None {}.", "{}; nothing {}")),
+)
+def test_where_a_finding_is_not_follows_from_where_it_is_or_is_named(name, place, other, form):
+    noun = render(Study(findings={name: Finding()})).rstrip(".")
+    (side, zone), (no_side, no_zone) = place, other
+    assume(no_side or no_zone)
+    where = " ".join(filter(None, ("in the", no_side, no_zone, "zone" if no_zone else "lung")))
+    text = form.format(" ".join(filter(None, (side, zone and f"{zone} zone", noun))), where)
+    follows = bool((side and no_side and side != no_side) or (zone and no_zone and zone != no_zone))
+    try:
+        reading = read_prompt(text)
+    except BadInput as error:  # all of it is denied again
+        assert not follows, (text, error)
+        return
+    assert reading.study.findings == {name: Finding("present", side=side, zone=zone)}, text
+    named = [line for line in reading.warnings if (no_side or no_zone) in line and (no_zone or no_side) in line]
+    assert follows or named, (text, reading.warnings)
 
 
 @given(studies(), st.randoms(use_true_random=False))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -262,7 +263,7 @@ def _images_with(judge: AnyJudge, anatomy: Anatomy | None = None) -> tuple[list[
             f"no measurements of real images came with the judge {judge.name} ({judge.fingerprint})",
             hint="gates.real names a data set of real images that it did not learn from",
         )
-    if anatomy is not None and anatomy.fingerprint not in provenance_of(table):
+    if anatomy is not None and anatomy.fingerprint not in re.findall(r"\w+", provenance_of(table)):
         raise BadInput(
             f"no measurements of real images came with the anatomy network {anatomy.name} ({anatomy.fingerprint})",
             hint="gates.real names a data set of real images, or leave the gate 'anatomy' out",

@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from drr.cli import drr
-from drr.ct.reader import read_volume
 from drr.ct.volume import Volume
+from drr.reader import read_volume
 from gen.core.errors import GenError
 from gen.core.manifest import read_manifest
 from gen.images.reader import read_radiograph

@@ -23,8 +23,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from drr.ct.reader import read_volume
 from drr.ct.volume import Volume
+from drr.reader import read_volume
 from gen.core.errors import BadInput, EnvironmentLacks
 
 ROWS, COLUMNS, SLICES = 40, 48, 12

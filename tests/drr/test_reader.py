@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from drr.ct.reader import read_labels, read_volume
 from drr.ct.volume import Volume
+from drr.reader import read_labels, read_volume
 from gen.core.errors import BadInput
 
 SHAPE = (11, 9, 10)
