@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from augment.anatomy.config import AnatomyConfig
+from augment.bodies.index import read_index
 from gen.core.errors import BadInput
 
 
@@ -32,7 +32,8 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
     BadInput where ``held_out``, ``leave_out`` or ``unknown`` names what is not there.
     """
     folder = Path(config.data)
-    files = {row["file"]: row for row in _index(config.data) if row["weights_may_learn"] == "yes"}
+    rows = read_index(folder) if config.data else []
+    files = {row["file"]: row for row in rows if row["weights_may_learn"] == "yes"}
     cts: dict[str, str] = {}
     for file in files:
         if ".seg." not in file and (other := cts.setdefault(_stem(file), file)) != file:
@@ -65,21 +66,6 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
         split = "validation" if number < config.held_out_phantoms else "train"
         bodies[split].append(Body(f"phantom-{number:04d}", number=number))
     return bodies
-
-
-def _index(data: str) -> list[dict[str, str]]:
-    """The rows of index.csv in the folder ``data``, none where that is ""; BadInput for a table that cannot be used."""
-    path = Path(data) / "index.csv"
-    if not data:
-        return []
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file", hint='name a folder of CTs with an index.csv, or data="" for phantoms')
-    with path.open(encoding="utf-8", newline="") as stream:
-        table = csv.DictReader(stream)
-        rows = list(table)
-    if missing := {"file", "source", "licence", "weights_may_learn"} - set(table.fieldnames or ()):
-        raise BadInput(f"{path} has no column {min(missing)}")
-    return rows
 
 
 def _seg(name: str, files: Iterable[str]) -> str | None:

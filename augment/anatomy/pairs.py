@@ -16,7 +16,7 @@ import numpy as np
 from augment.anatomy.atlas import carry_over, with_labels
 from augment.anatomy.bodies import Body
 from augment.anatomy.config import AnatomyConfig
-from augment.anatomy.organs import organ_masks, organ_stacks, project_organs
+from augment.bodies.organs import organ_masks, organ_stacks, project_organs
 from drr.backends.tiles import Stack
 from drr.ct.volume import Volume
 from drr.geometry import VIEWS, View

@@ -31,14 +31,17 @@ def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
     return top, left, bottom, right
 
 
-def normalise_exposure(pixels: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+def normalise_exposure(
+    pixels: np.ndarray, where: np.ndarray | None = None, like: np.ndarray | None = None
+) -> np.ndarray:
     """Bring the middle three quarters of ``pixels`` to a standard exposure; nothing is clipped, tails are compressed.
 
     The 3rd and 97th percentile become LOW and HIGH, the median MIDDLE by a gamma between 1/2 and 2. ``where`` is true
-    for the pixels that count.
+    for the pixels that count. With ``like``, of the same shape, the exposure of that image is the one that is changed,
+    and ``pixels`` goes with it.
     """
     rows, columns = (slice(n // 8, n - n // 8) for n in pixels.shape)
-    middle = pixels[rows, columns]
+    middle = (pixels if like is None else like)[rows, columns]
     counted = middle if where is None or not where[rows, columns].any() else middle[where[rows, columns]]
     low, median, high = np.quantile(counted, (0.03, 0.5, 0.97))
     scaled = (pixels - low) / max(high - low, 1e-3)
@@ -89,6 +92,11 @@ def paint_marks(pixels: np.ndarray, inside: np.ndarray) -> np.ndarray:
     small[0] = False
     marked = ndimage.binary_dilation(small[labels], iterations=max(1, round(0.01 * side)))
     return _filled(pixels, marked | ~inside, 0.01 * side)
+
+
+def fill_outside(pixels: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Fill what is not ``inside`` the picture smoothly from around it."""
+    return _filled(pixels, ~inside, 0.01 * len(pixels))
 
 
 def sharpness(pixels: np.ndarray) -> float:

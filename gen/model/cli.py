@@ -15,7 +15,7 @@ import click
 
 from gen.core.terms import RACES, SEXES, VIEWS
 from gen.core.threads import use_threads
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from gen.model import DEFAULT_ANATOMY_STRENGTH, DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 
 TRAIN_GROUP = "cxr_gen.train"  # of entry points: further verbs of `gen train`
 DEFAULT_OUT = Path("outputs/samples")
@@ -43,9 +43,15 @@ DEFAULT_OUT = Path("outputs/samples")
 )
 @click.option("--init", type=click.Path(path_type=Path), help="An image to start from, instead of noise alone.")
 @click.option(
+    "--anatomy",
+    metavar="phantom|CT",
+    help="Start from a projection of the phantom, or of a CT, that shows what the prompt says.",
+)
+@click.option(
     "--strength",
     type=click.FloatRange(0, 1, min_open=True),
-    help="With --init: how far to go from it; 1 keeps nearly nothing [default: 0.5].",
+    help="With --init or --anatomy: how far to go from it; 1 keeps nearly nothing "
+    f"[default: {DEFAULT_STRENGTH:g}, {DEFAULT_ANATOMY_STRENGTH:g}].",
 )
 @click.option("--vary", is_flag=True, help="Draw pose and exposure of each image at random.")
 @click.option("--negative", default="", help="What the images should not show.")

@@ -50,7 +50,8 @@ def at_toy_size(command: str) -> list[str]:
     if words[0] in ("train", "dataset") and (CONFIGS / f"{words[2]}_toy.yaml").exists():
         words[2] += "_toy"
     if words[0] == "sample":
-        return [*words, "--model", "my-model", "--steps", "1"]
+        few = ["--steps", "4", "--size", "32"] if "--anatomy" in words else ["--steps", "1"]  # of which a part is taken
+        return [*("2" if word == "4" else word for word in words), "--model", "my-model", *few]
     if words[0] == "drr":
         return [*("2" if word in ("4", "50") else word for word in words), "--size", "96"]
     if words[0] == "doctor":

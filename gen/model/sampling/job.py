@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,11 @@ from gen.core.terms import require_choice
 from gen.images.reader import read_radiograph
 from gen.language.study import Study
 from gen.language.tokens import token_counter
-from gen.model import BACKENDS, DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
+from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
 from gen.model.capabilities import read_capabilities
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
+from gen.model.sampling.anatomy import Bodies, OfBody, finished, open_bodies, with_body, write_truth
 from gen.model.sampling.requests import Request, flags_to_study, read_request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
 from gen.model.sampling.settings import check_folder_settings
@@ -46,7 +47,8 @@ class Job:
     ``text`` is one prompt, ``prompts_file`` a file with one a line, instead; ``view`` to ``findings`` are added to
     each. ``raw_prompt``: the model gets the text as typed. ``model``: a model's folder, None for the bundled one.
     ``size``: pixels a side, None for the model's. ``init``: an image that sampling starts from, as far as ``strength``
-    says; ``guidance_interval``, ``strength``, ``vary`` and the rest: see `gen.model.sampling.settings.Settings`.
+    says; ``anatomy``: "phantom" or a CT, of which each image gets a body of its own to start from. The rest, such as
+    ``guidance_interval``, ``strength`` and ``vary``: see `gen.model.sampling.settings.Settings`.
     """
 
     text: str = ""
@@ -58,7 +60,8 @@ class Job:
     guidance_interval: tuple[float, float] | None = None
     negative: str = ""
     init: Path | None = None
-    strength: float | None = None  # None: DEFAULT_STRENGTH
+    anatomy: str | None = None
+    strength: float | None = None  # None: DEFAULT_STRENGTH, or DEFAULT_ANATOMY_STRENGTH with ``anatomy``
     vary: bool = False
     view: str | None = None
     age: int | None = None
@@ -72,6 +75,13 @@ class Job:
     dtype: str = "auto"
     attention: str = "auto"
     backend: str = "auto"
+
+    @property
+    def taken(self) -> float:
+        """The share of the steps that are taken."""
+        if self.init is None and self.anatomy is None:
+            return 1.0
+        return self.strength or (DEFAULT_ANATOMY_STRENGTH if self.anatomy else DEFAULT_STRENGTH)
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ class ReadJob:
     items: tuple[Item, ...]
     negative: str
     init: Radiograph | None
+    bodies: Bodies | None
 
 
 def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], log: Log | None = None) -> None:
@@ -114,7 +125,7 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
         device=job.device,
         dtype=job.dtype,
         attention=job.attention,
-        backend="torch" if job.init else job.backend,
+        backend="torch" if job.init or job.anatomy else job.backend,
         log=log or (lambda text: None),
     )
     if log is not None:
@@ -137,17 +148,17 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
     rows: list[Row] = []
     listed = 0
     bar = tqdm(
-        total=len(read.items)
-        * (job.steps if job.init is None else round(job.steps * (job.strength or DEFAULT_STRENGTH))),
+        total=len(read.items) * round(job.steps * job.taken),
         unit="step",
         disable=log is None,
         leave=False,
     )
     try:
-        for item, image in sample_job(read, pipeline, bar.update):
+        for item, image, made in sample_bodies(read, pipeline, bar.update):
             path = result_path(out, image, job.seed, item.k)
             write_png(path, image)
-            rows.append(result_row(path, image, item.request, job.seed, item.k, weights_may_learn=weights_may_learn))
+            row = result_row(path, image, item.request, job.seed, item.k, weights_may_learn=weights_may_learn)
+            rows.append(row if made is None else with_body(row, made.body, write_truth(out, path.stem, made)))
             if len(rows) >= max(ROWS_TOGETHER, listed // ROWS_TOGETHER):  # each time the whole table is written
                 listed = add_rows(out, rows)
                 rows.clear()
@@ -177,11 +188,16 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     check_names(device=job.device, dtype=job.dtype, attention=job.attention)
     if job.guidance_interval and not 0 <= job.guidance_interval[0] < job.guidance_interval[1]:
         raise BadInput(f"guidance_interval is {job.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
-    if job.strength is not None and job.init is None:
-        raise BadInput("--strength is given without --init", hint="name an image to start from")
+    started = "--anatomy" if job.anatomy is not None else "--init" if job.init is not None else None
+    if job.anatomy is not None and job.init is not None:
+        raise BadInput("--anatomy and --init are both given", hint="use one of them")
+    if job.strength is not None and started is None:
+        raise BadInput("--strength is given without --init or --anatomy", hint="name what to start from")
+    if not round(job.steps * job.taken):
+        raise BadInput(f"--strength {job.taken:g} of {job.steps} steps is none", hint="raise one of them")
     require_choice("backend", job.backend, BACKENDS)
-    if job.init is not None and job.backend == "openvino":
-        raise BadInput("--init needs the torch back end", hint="leave out --backend, or use --backend torch")
+    if started and job.backend == "openvino":
+        raise BadInput(f"{started} needs the torch back end", hint="leave out --backend, or use --backend torch")
     if job.prompts_file is not None and job.text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
     texts = {"": job.text} if job.prompts_file is None else _read_prompts(job.prompts_file)
@@ -218,26 +234,65 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     init = None if job.init is None else read_radiograph(job.init)
     if init is not None and init.provenance.get("synthetic") != "yes" and log is not None:
         log(f"warning: {job.init} is not marked as synthetic; what is made from it may show its patient")
-    return ReadJob(job, folder, tuple(items), negative, init)
+    bodies = None if job.anatomy is None else _open_bodies(job.anatomy, list(texts), requests)
+    return ReadJob(job, folder, tuple(items), negative, init, bodies)
+
+
+def _open_bodies(where: str, places: Sequence[str], requests: Sequence[Request]) -> Bodies:
+    """The bodies of ``where``; BadInput, with the place of the prompt, for one that no body can show."""
+    bodies = open_bodies(where)
+    for place, request in zip(places, requests, strict=True):
+        if request.study is None:
+            raise BadInput(f"{place}--anatomy needs a prompt that can be read", hint="name finding, view, age and sex")
+        if reason := bodies.obstacle(request.study):
+            hint = "leave that out of the prompt, or leave out --anatomy"
+            raise BadInput(f"{place}no body of --anatomy {where} can show this prompt: {reason}", hint=hint)
+    return bodies
+
+
+def sample_bodies(
+    read: ReadJob, pipeline: Pipeline, on_step: Callable[[int], object] = lambda images: None
+) -> Iterator[tuple[Item, Radiograph, OfBody | None]]:
+    """As `sample_job`, each image with the truth of the body that it was started from, where there are bodies."""
+    if read.bodies is None:
+        yield from ((item, image, None) for item, image in sample_job(read, pipeline, on_step))
+        return
+    side = read.job.size or pipeline.configs.size
+    canonical = (pipeline.capabilities or {}).get("canonical_frame") is True
+    for start in range(0, len(read.items), pipeline.rows):
+        plain = replace(read.job, vary=False)  # what varies is varied with its truth
+        some = replace(read, job=plain, items=read.items[start : start + pipeline.rows])
+        studies = [(item.request.study or Study(), item.seed) for item in some.items]
+        bodies = [read.bodies.make(study, seed, side, canonical=canonical) for study, seed in studies]
+        images = sample_job(some, pipeline, on_step, [body.image for body in bodies])
+        for body, (item, image) in zip(bodies, images, strict=True):
+            made = finished(image, body, vary_by=item.seed if read.job.vary else None)
+            yield item, made.image, made
 
 
 def sample_job(
-    read: ReadJob, pipeline: Pipeline, on_step: Callable[[int], object] = lambda images: None
+    read: ReadJob,
+    pipeline: Pipeline,
+    on_step: Callable[[int], object] = lambda images: None,
+    init: Sequence[Radiograph] = (),
 ) -> Iterator[tuple[Item, Radiograph]]:
-    """The images of a job in order, as they are finished, by the ``pipeline`` loaded from its folder."""
+    """The images of a job in order, as they are finished, by the ``pipeline`` loaded from its folder.
+
+    ``init`` is what each starts from, where that is not the job's own image.
+    """
     from gen.model.sampling.pipeline import sample
 
     images = sample(
         pipeline,
         [item.request.prompt for item in read.items],
         [item.seed for item in read.items],
-        init=[] if read.init is None else [read.init] * len(read.items),
+        init=init or ([] if read.init is None else [read.init] * len(read.items)),
         steps=read.job.steps,
         guidance=read.job.guidance,
         guidance_interval=read.job.guidance_interval,
         negative=read.negative,
         size=read.job.size,
-        strength=read.job.strength or DEFAULT_STRENGTH,
+        strength=read.job.taken,
         vary=read.job.vary,
         on_step=on_step,
     )

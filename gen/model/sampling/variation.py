@@ -58,6 +58,11 @@ def vary(image: Radiograph, seed: int) -> Radiograph:
     return replace(image, pixels=pixels, provenance={**image.provenance, **told})
 
 
+def vary_mask(mask: np.ndarray, seed: int) -> np.ndarray:
+    """``mask`` bool (H, W) in the pose of `vary` by the same ``seed``."""
+    return _moved(mask.astype(np.float32), draw_variation(seed)) >= 0.5
+
+
 def _moved(pixels: np.ndarray, by: Variation) -> np.ndarray:
     from scipy.ndimage import affine_transform
 

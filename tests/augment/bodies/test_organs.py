@@ -7,12 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from augment.anatomy.atlas import carry_over, with_labels
 from augment.anatomy.measure import dice
-from augment.anatomy.organs import organ_masks, organ_stacks, project_organs
+from augment.bodies.organs import organ_masks, organ_stacks, project_organs
 from drr.geometry import VIEWS, place
-from drr.phantom.chest import make_phantom
-from drr.scene import Scene, load_scene
+from drr.scene import Scene
 from gen.anatomy.network import ORGANS
 
 
@@ -54,15 +52,3 @@ def test_without_labels_what_the_scan_does_not_show_is_unknown(phantom: Scene) -
     for organ in masks:
         assert dice(masks[organ], labelled[organ]) > 0.9
     assert "left lung" not in organ_masks(bare, ["left lung"])
-
-
-def test_labels_are_carried_over_to_another_body(phantom: Scene) -> None:
-    other = load_scene(make_phantom("F", "large", 70, 5, spacing_mm=(5.0, 4.0, 4.0)), "other")
-    carried = with_labels(other, carry_over(phantom, replace(other, volume=replace(other.volume, labels=None))))
-    found, true = organ_masks(carried), organ_masks(other)
-    for organ, least in {"heart": 0.75, "right lung": 0.9, "left lung": 0.9}.items():
-        assert dice(found[organ], true[organ]) > least, organ
-    bone = other.shares.bone > 0  # where it is, the CT says; what it is called, the atlas
-    for organ in ("ribs", "spine"):
-        assert not (found[organ] & ~bone).any()
-        assert found[organ][true[organ] & bone].mean() > 0.8, organ
