@@ -30,10 +30,9 @@ def check_model_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder", hint="a model is a folder in the layout of diffusers")
     if not (folder / INDEX).is_file():
-        newest, _ = newest_verified(folder / "checkpoints", "images-*")
         hint = "a model is a folder in the layout of diffusers"
-        if newest is not None and (newest / "model").is_dir():
-            hint = f"it is the run folder of a training, whose newest model is {newest / 'model'}"
+        if (newest := newest_model(folder)) != folder:
+            hint = f"it is the run folder of a training, whose newest model is {newest}"
         raise BadInput(f"{folder} holds no {INDEX}", hint=hint)
     index = read_json(folder / INDEX)
     for part in PARTS:
@@ -42,6 +41,12 @@ def check_model_folder(folder: Path) -> None:
     check_scheduler(folder / "scheduler")
     for part in WEIGHTED:
         check_weights(folder / part)
+
+
+def newest_model(folder: Path) -> Path:
+    """The newest model in the run folder of a denoiser; ``folder`` itself where it is no such folder."""
+    newest, _ = newest_verified(folder / "checkpoints", "images-*")
+    return newest / "model" if newest is not None and (newest / "model").is_dir() else folder
 
 
 def check_weights(part: Path) -> None:

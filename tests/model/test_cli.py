@@ -431,7 +431,7 @@ def test_a_bad_config_is_one_line(gen: Gen, toy_data: Path, tmp_path: Path, over
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("what", ["denoiser", "autoencoder_sharp"])
+@pytest.mark.parametrize("what", ["denoiser", "autoencoder_sharp", "autoencoder_resampled"])
 def test_where_there_is_no_autoencoder_the_command_that_trains_one_is_named(
     gen: Gen, toy_data: Path, tmp_path: Path, what: str
 ) -> None:

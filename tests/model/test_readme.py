@@ -28,6 +28,7 @@ def sandbox(
     toy_model: Path,
     toy_data: Path,
     toy_autoencoder: Path,
+    toy_denoiser: Path,
     chest_files: Path,
     coarse_phantom: None,
     tmp_path: Path,
@@ -37,6 +38,7 @@ def sandbox(
     shutil.copytree(toy_model, tmp_path / "my-model")
     shutil.copytree(toy_data, tmp_path / "my-data")
     shutil.copytree(toy_autoencoder, tmp_path / "runs" / "autoencoder-toy")
+    shutil.copytree(toy_denoiser, tmp_path / "runs" / "denoiser-toy")
     for name in ("nii.gz", "seg.nii.gz", "seg.labels.csv"):
         shutil.copy(chest_files / f"chest.{name}", tmp_path / f"my-ct.{name.replace('seg.labels', 'labels')}")
     shutil.copy(chest_files / "chest.nii.gz", tmp_path / "another-ct.nii.gz")
@@ -67,7 +69,11 @@ def at_toy_size(command: str) -> list[str]:
     if words[:2] == ["train", "autoencoder"]:
         return [*words, *TOY_TRAINING, "out=runs/from-readme"]
     if words[:2] == ["train", "denoiser"]:
-        return [*words, *TOY_TRAINING, *(TOY_FINETUNING if "finetune" in words[2] else [])]
+        return [
+            *words,
+            *TOY_TRAINING,
+            *(TOY_FINETUNING if "finetune" in words[2] else ["out=runs/from-readme"]),
+        ]
     return words
 
 

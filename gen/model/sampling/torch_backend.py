@@ -87,7 +87,14 @@ class TorchPipeline:
         how: Settings,
         on_step: Callable[[], object],
     ) -> np.ndarray:
-        return _run(self, prompts, seeds, init, how, on_step)
+        import torch
+
+        latents = sample_latents(self, prompts, seeds, init, how, on_step)
+        with torch.inference_mode():
+            images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. Overflow is no white.
+        images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
+        return (images.mean(1).cpu().numpy() + 1) / 2
 
 
 @quiet()
@@ -139,18 +146,18 @@ def load_torch(folder: Path, *, device: str = "auto", dtype: str = "auto", atten
     )
 
 
-def _run(
+def sample_latents(
     pipeline: TorchPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     init: Sequence[Radiograph],
     how: Settings,
-    on_step: Callable[[], object],
-) -> np.ndarray:
-    """One fixed batch from noise to pixels, float32 (rows, side, side) in [0, 1], or NaN."""
+    on_step: Callable[[], object] = lambda: None,
+) -> torch.Tensor:
+    """One batch from noise to latents, float32 (N, C, h, w) in diffusion range; arguments as of `Pipeline.run`."""
     import torch
 
-    unet, vae = pipeline.unet, pipeline.vae
+    unet = pipeline.unet
     with quiet():
         scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it holds state while it samples
         scheduler.set_timesteps(how.steps, device=pipeline.device)
@@ -188,10 +195,7 @@ def _run(
                 predicted = without + how.guidance * (with_text - without)
             latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
             on_step()
-        images = vae.decode(latents / vae.config.scaling_factor).sample
-    # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. What overflowed is no white.
-    images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
-    return (images.mean(1).cpu().numpy() + 1) / 2
+    return latents
 
 
 def _encode(pipeline: TorchPipeline, images: Sequence[Radiograph], side: int) -> torch.Tensor:

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gen.core.config import number
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
-from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
 from gen.model.cpu import memory_format
+from gen.model.training.crops import cut_crops, draw_crop, latent_errors
 from gen.model.training.latents import (
     RAW_STD,
     freeze_linear_encoder,
@@ -29,12 +31,14 @@ from gen.model.training.latents import (
     set_patch_encoder,
     shrink_factor,
 )
-from gen.model.training.losses import gradient_energy_ratio, psnr, reconstruction_loss
+from gen.model.training.losses import gradient_energy_ratio, gradient_penalty, psnr, reconstruction_loss
+from gen.model.training.resampled import Resampled, Resampling, load_resampler, resample
 from gen.model.training.session import Session, TrainingConfig, refused_by_the_library
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
+
+    from gen.model.sampling.torch_backend import TorchPipeline
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class AutoencoderConfig(TrainingConfig):
     latent_noise: float = number(0.05, least=0)
     adversarial_weight: float = number(0.0, least=0)  # of the patch discriminator (hinge loss), 0: none
     adversarial_after: int = number(0, least=0)  # crops before it takes part
+    critic_penalty: float = number(0.0, least=0)  # on how steeply its scores of real images rise (R1)
+    # Latents that a denoiser has made anew, as some of what the decoder learns from (AutoencoderTiny).
+    resampled: Resampling = field(default_factory=Resampling)
     images_per_patient: int = number(4, least=0)  # in an epoch
     checkpoint_every: int = number(40_000, above=0)
     validate_every: int = number(20_000, above=0)
@@ -91,21 +98,33 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
     training = Session(config)
     with refused_by_the_library("the autoencoder"):
         bare = _start(config)
-    if config.crop > config.size or config.crop % shrink_factor(bare) or config.size % shrink_factor(bare):
+    patch = shrink_factor(bare)
+    if config.crop > config.size or config.crop % patch or config.size % patch:
         raise BadInput(
             f"crop is {config.crop} and size is {config.size}",
-            hint=f"crop is at most size, and both are multiples of {shrink_factor(bare)} pixels",
+            hint=f"crop is at most size, and both are multiples of {patch} pixels",
         )
+    denoiser = _denoiser(config, bare, training.device) if config.resampled.model else None
+    inputs = {"data": data_digest({split: rows[split] for split in ("train", "validation")})}
+    if denoiser is not None:
+        inputs["denoiser"] = denoiser.fingerprint
 
-    data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with training.open(command, data=data) as run:
-        # Images, which the main process reads once
+    with training.open(command, **inputs) as run:
+        # Images, which the main process reads once, and the latents that a denoiser makes anew
+        order = order_of(rows["train"], config.seed, config.images_per_patient)
         with training.accelerator.main_process_first():
             cache = run.folder / "cache"
             pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
+            shown = evenly(np.arange(len(pixels["validation"])), config.validation_images)
+            anew: dict[str, Resampled] = {}
+            if denoiser is not None:
+                some = [order.index(k) for k in range(min(config.resampled.images, order.epoch_length))]
+                for split, images in (("train", np.array(some)), ("validation", shown)):
+                    anew[split] = resample(
+                        denoiser, pixels[split], rows[split], images, config.resampled, config.seed, cache
+                    )
         channels = int(bare.config.in_channels)
-        held_out = to_model_range(evenly(pixels["validation"], config.validation_images))
-        held_out = held_out.expand(-1, channels, -1, -1)
+        held_out = to_model_range(pixels["validation"][shown]).expand(-1, channels, -1, -1)
 
         # What learns, and how
         if config.refit_encoder or (config.init is None and config.shape.class_name == "AutoencoderTiny"):
@@ -121,11 +140,11 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": torch.optim.AdamW(weights, **adam)}
         critic = PatchCritic(channels).to(training.device) if config.adversarial_weight else None
         if critic is not None:
-            optimizers["critic"] = torch.optim.AdamW(critic.parameters(), lr=config.learning_rate / 4, betas=(0.5, 0.9))
+            optimizers["critic"] = torch.optim.AdamW(critic.parameters(), lr=config.learning_rate, betas=(0.5, 0.9))
         training.start("autoencoder", bare, optimizers, beside={"critic": critic} if critic else None, attention="sdpa")
         model = training.accelerator.prepare(Reconstruction(bare))
         critic = training.accelerator.prepare(critic) if critic else None
-        order = order_of(rows["train"], config.seed, config.images_per_patient)
+        noise_size = 1.0 if type(bare).__name__ == "AutoencoderKL" else config.latent_noise * RAW_STD
         if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
             training.print(f"shape is not used: the architecture is that of {config.init}")
 
@@ -137,32 +156,53 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             if training.due(config.validate_every, at_start=True):
                 with training.averaged():
                     scores = reconstruction_scores(bare, held_out, config.batch_size)
+                    if anew:
+                        errors = torch.from_numpy(anew["validation"].errors.astype(np.float32))
+                        found = reconstruction_scores(bare, held_out, config.batch_size, errors)
+                        scores |= {f"resampled_{name}": value for name, value in found.items()}
                 training.log("validation", **scores)
                 said = f"PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"
+                if anew:
+                    said += "; of latents made anew {resampled_psnr:.2f} dB, {resampled_gradient_ratio:.3f}".format(
+                        **scores
+                    )
                 training.print(f"{training.images} images: {said}")
             if training.due(config.checkpoint_every):
                 training.save(export)
             if training.finished():
                 return training.folder / "vae"
 
-            # A batch: crops of the images whose turn it is
-            chosen = [order.index(place) for place in training.places()]
+            # A batch: crops of the images whose turn it is, or of some whose latents were made anew
             seeds = [derived_seed(config.seed, place) for place in training.places()]
-            target = random_crops(pixels["train"], chosen, seeds, config.crop).expand(-1, channels, -1, -1)
-            target = target.to(training.device)
-            noise = seeded_noise(bare, seeds, config.crop).to(training.device)
+            crops = [
+                draw_crop(
+                    order.index(place),
+                    seed,
+                    config.size - config.crop,
+                    anew.get("train"),
+                    config.resampled.share,
+                    patch,
+                )
+                for place, seed in zip(training.places(), seeds, strict=True)
+            ]
+            target = cut_crops(pixels["train"], crops, config.crop).expand(-1, channels, -1, -1).to(training.device)
+            noise = latent_errors(bare, crops, seeds, config.crop, noise_size, anew.get("train")).to(training.device)
 
             # Learn from it; the critic judges without learning, and then learns from the same pair
             with training.accelerator.accumulate(model):
-                output, kl = model(target, noise, config.latent_noise * RAW_STD)
+                output, kl = model(target, noise)
                 loss = reconstruction_loss(output, target) + config.kl_weight * kl
                 if critic is not None and training.images >= config.adversarial_after:
                     critic.requires_grad_(False)
                     loss = loss - config.adversarial_weight * critic(output).mean()
                     critic.requires_grad_(True)
-                    real, rebuilt = critic(torch.cat([target, output.detach()])).chunk(2)  # data parallel: one pass
-                    training.accelerator.backward((torch.relu(1 - real) + torch.relu(1 + rebuilt)).mean())
-                training.step(loss, [rows["train"][i].file for i in chosen])
+                    judged = torch.cat([target, output.detach()]).requires_grad_(config.critic_penalty > 0)
+                    real, rebuilt = critic(judged).chunk(2)  # data parallel: one pass
+                    fault = (torch.relu(1 - real) + torch.relu(1 + rebuilt)).mean()
+                    if config.critic_penalty:
+                        fault = fault + config.critic_penalty * gradient_penalty(real, judged)
+                    training.accelerator.backward(fault)
+                training.step(loss, [rows["train"][crop.image].file for crop in crops])
 
 
 def _start(config: AutoencoderConfig) -> Any:
@@ -203,6 +243,16 @@ def _start(config: AutoencoderConfig) -> Any:
     )
 
 
+def _denoiser(config: AutoencoderConfig, vae: Any, device: torch.device) -> TorchPipeline:
+    """The model that makes latents of ``vae`` anew; BadInput where it cannot, or where the encoder is not final yet."""
+    if config.init is None or config.refit_encoder:
+        raise BadInput(
+            f"resampled.model is {config.resampled.model}, and the encoder is made in this training",
+            hint="set init to the autoencoder that the denoiser was trained on, and refit_encoder to false",
+        )
+    return load_resampler(config.resampled, vae, config.size, str(device), config.dtype)
+
+
 def _fit_encoder(bare: Any, pixels_u8: np.ndarray, config: AutoencoderConfig) -> None:
     """Set the linear encoder of ``bare`` to the patch PCA of some 500 images of ``pixels_u8`` (N, H, W)."""
     some = pixels_u8[:: max(1, len(pixels_u8) // 500)]
@@ -233,38 +283,24 @@ def _check_shape(shape: AutoencoderShape) -> None:
         )
 
 
-def random_crops(levels: np.ndarray, chosen: Sequence[int], seeds: Sequence[int], crop: int) -> torch.Tensor:
-    """Crops of the chosen images, uint8 (N, H, W) -> float32 (n, 1, crop, crop) in [-1, 1]; where, each seed decides.
+def reconstruction_scores(
+    vae: Any, images: torch.Tensor, batch_size: int, errors: torch.Tensor | None = None
+) -> dict[str, float]:
+    """Mean PSNR (dB) and gradient energy ratio of ``images`` (N, C, H, W) in [-1, 1] through ``vae`` and back.
 
-    The autoencoder is local, so that what a crop cuts off loses nothing; the generator only ever sees whole images.
+    ``errors`` (N, c, h, w), if given, are added to the latents.
     """
-    import numpy as np
-
-    room = levels.shape[1] - crop + 1
-    corners = [(seed % room, seed // room % room) for seed in seeds]
-    cut = [levels[i, y : y + crop, x : x + crop] for i, (y, x) in zip(chosen, corners, strict=True)]
-    return to_model_range(np.stack(cut))
-
-
-def seeded_noise(vae: Any, seeds: Sequence[int], size: int) -> torch.Tensor:
-    """Standard normal noise (n, C, h, w) in the shape of the latents of ``size`` pixels, row i from ``seeds[i]``."""
-    import numpy as np
-    import torch
-
-    side = size // shrink_factor(vae)
-    rows = [standard_normal((vae.config.latent_channels, side, side), seed) for seed in seeds]
-    return torch.from_numpy(np.stack(rows))
-
-
-def reconstruction_scores(vae: Any, images: torch.Tensor, batch_size: int) -> dict[str, float]:
-    """Mean PSNR (dB) and gradient energy ratio of ``images`` (N, 1, H, W) in [-1, 1] through ``vae`` and back."""
     import torch
 
     ratios, decibels = [], []
     device = next(vae.parameters()).device
     with torch.no_grad():
-        for part in images.split(batch_size):
-            rebuilt = vae.decode(moments(vae, part.to(device))[0]).sample.clamp(-1, 1).cpu()
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            latents = moments(vae, part.to(device))[0]
+            if errors is not None:
+                latents = latents + errors[start : start + batch_size].to(device)
+            rebuilt = vae.decode(latents).sample.clamp(-1, 1).cpu()
             decibels.append(psnr(rebuilt, part, 2.0))
             ratios.append(gradient_energy_ratio(rebuilt, part))
     return {"psnr": float(torch.cat(decibels).mean()), "gradient_ratio": float(torch.cat(ratios).mean())}

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from gen.model.training.latents import moments
 
@@ -17,16 +18,17 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.vae = vae
 
-    def forward(self, images: torch.Tensor, noise: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, H, W) in [-1, 1] and standard normal ``noise`` (N, c, h, w) -> the image rebuilt, and the KL term.
+    def forward(self, images: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, C, H, W) in [-1, 1] and ``noise`` (N, c, h, w) -> the image rebuilt, and the KL term.
 
-        The posterior is sampled with ``noise``; where the encoder gives no spread, it is ``scale``, and the KL term 0.
+        The posterior is sampled with ``noise``, standard normal then; where the encoder gives no spread, the noise is
+        added to the latents as it is, and the KL term is 0.
         """
         mean, std = moments(self.vae, images)
         kl = torch.zeros((), device=mean.device)
         if std is not None:
             kl = 0.5 * (mean.float().square() + std.float().square() - 1 - 2 * std.float().log()).sum((1, 2, 3)).mean()
-        rebuilt = self.vae.decode(mean + noise * (scale if std is None else std)).sample
+        rebuilt = self.vae.decode(mean + (noise if std is None else noise * std)).sample
         return rebuilt.float(), kl
 
 
@@ -35,6 +37,7 @@ class PatchCritic(nn.Module):
 
     def __init__(self, channels: int = 1, width: int = 32) -> None:
         super().__init__()
+        channels *= 2
         layers: list[nn.Module] = []
         for out in (width, 2 * width, 4 * width):
             layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
@@ -42,6 +45,7 @@ class PatchCritic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Scores of overlapping patches."""
-        scores: torch.Tensor = self.layers(images)
+        """Scores of overlapping patches; what is fine in them has a tenth of their contrast, and is shown apart."""
+        fine = images - functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+        scores: torch.Tensor = self.layers(torch.cat([images, 10 * fine], 1))
         return scores.float()

@@ -74,6 +74,17 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return pixel + edges[0] + edges[1]
 
 
+def gradient_penalty(scores: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """How steeply a critic's ``scores`` (N, 1, h, w) of real ``images`` (N, C, H, W) rise, squared, scalar.
+
+    R1 of Mescheder et al. 2018 (arXiv:1801.04406), by the sum of the scores of an image and over their number.
+    """
+    import torch
+
+    (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return slope.square().sum() / scores.numel()
+
+
 def psnr(output: torch.Tensor, target: torch.Tensor, data_range: float) -> torch.Tensor:
     """Peak signal-to-noise ratio in dB of each image, (N, C, H, W) -> (N,); ``data_range`` is the full scale."""
     error = (output.float() - target.float()).square().mean((1, 2, 3))

@@ -17,6 +17,7 @@ from gen.model.training.losses import (
     draw_timestep,
     ema_decay,
     gradient_energy_ratio,
+    gradient_penalty,
     gradients,
     psnr,
     reconstruction_loss,
@@ -96,3 +97,13 @@ def test_gradient_energy_ratio_is_the_square_of_the_contrast() -> None:
     images = torch.rand(3, 1, 8, 8)
     torch.testing.assert_close(gradient_energy_ratio(images, images), torch.ones(3))
     torch.testing.assert_close(gradient_energy_ratio(0.5 * images + 0.3, images), torch.full((3,), 0.25))
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.floats(0.1, 3))
+def test_the_penalty_of_a_critic_of_separate_patches_is_the_square_of_its_weights(
+    count: int, side: int, size: float
+) -> None:
+    weights = torch.full((1, 1, 4, 4), size)
+    images = torch.rand(count, 1, 4 * side, 4 * side, requires_grad=True)
+    penalty = gradient_penalty(torch.nn.functional.conv2d(images, weights, stride=4), images)
+    assert float(penalty.detach()) == pytest.approx(16 * size**2, rel=1e-4)
