@@ -137,7 +137,13 @@ def model_size(model: Path) -> int:
 
 
 def cached_samples(
-    folder: Path, model: Path, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float
+    folder: Path,
+    model: Path,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    interval: tuple[float, float] | None = None,
 ) -> list[Radiograph]:
     """One 8-bit sample for each prompt and seed, read from ``folder``; those that are missing are made there first.
 
@@ -150,16 +156,16 @@ def cached_samples(
     fingerprint = model_hash(model)
 
     def path_of(prompt: str, seed: int) -> Path:
-        facts = repr((fingerprint, prompt, seed, steps, float(guidance)))
+        facts = repr((fingerprint, prompt, seed, steps, float(guidance), *([interval] if interval else [])))
         return folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.png"
 
     wanted = [(path_of(prompt, seed), prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
     missing = [item for item in dict.fromkeys(wanted) if not item[0].exists()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        pipeline = load_pipeline(model)
+        pipeline = load_pipeline(model, backend="auto")
         texts, numbers = [item[1] for item in missing], [item[2] for item in missing]
-        images = sample(pipeline, texts, numbers, steps=steps, guidance=guidance)
+        images = sample(pipeline, texts, numbers, steps=steps, guidance=guidance, guidance_interval=interval)
         for (path, _, _), image in zip(missing, tqdm(images, "sampling", len(missing), unit="image"), strict=True):
             write_png(path, image)
     return [read_radiograph(path) for path, _, _ in wanted]
