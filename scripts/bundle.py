@@ -1,7 +1,8 @@
-"""Make a model folder to ship: `bundle.py MODEL AUTOENCODER CARD OUT`, weights in half precision, digests last.
+"""Make a model folder to ship: `bundle.py MODEL AUTOENCODER DATA CARD OUT`, weights in half precision.
 
 MODEL is the model folder of a denoiser run, AUTOENCODER an autoencoder run (its encoder must be MODEL's own: only the
-decoder may have learnt on), CARD the model's README.md, OUT a folder that does not exist yet.
+decoder may have learnt on), DATA the images that both learnt from, CARD the model's README.md, OUT a folder that does
+not exist yet. The bundled judge's index of DATA's training images goes with it, so that copies are found without them.
 """
 
 from __future__ import annotations
@@ -15,26 +16,46 @@ import click
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("autoencoder", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
 @click.argument("card", type=click.Path(path_type=Path))
+@click.option("--guidance-interval", type=float, nargs=2, help="Noise levels between which guidance acts.")
 @click.argument("out", type=click.Path(path_type=Path))
-def bundle(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
+def bundle(
+    model: Path,
+    autoencoder: Path,
+    data: Path,
+    card: Path,
+    out: Path,
+    guidance_interval: tuple[float, float] | None,
+) -> None:
     """Assemble MODEL's denoiser and AUTOENCODER into OUT, in half precision."""
     from gen.core.errors import GenError
 
     try:
-        assemble(model, autoencoder, card, out)
+        assemble(model, autoencoder, data, card, out, guidance_interval)
     except GenError as error:
         raise click.ClickException(str(error)) from error
     weights = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
     click.echo(f"{out}: {weights / 1e6:.2f} MB of weights")
 
 
-def assemble(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
+def assemble(
+    model: Path,
+    autoencoder: Path,
+    data: Path,
+    card: Path,
+    out: Path,
+    guidance_interval: tuple[float, float] | None = None,
+) -> None:
     """Write OUT. Raises BadInput for a file or folder that is not there, and for an encoder that is not MODEL's own."""
     import torch
 
     from gen.core.errors import BadInput
     from gen.core.files import read_json, staged_folder
+    from gen.core.manifest import read_manifest
+    from gen.data.split import split_rows
+    from gen.judge.judge import load_judge
+    from gen.judge.reference import REFERENCE, build_reference, write_reference
     from gen.model.capabilities import CAPABILITIES
     from gen.model.folder import load_autoencoder
     from gen.model.sampling.torch_backend import load_torch
@@ -56,9 +77,14 @@ def assemble(model: Path, autoencoder: Path, card: Path, out: Path) -> None:
         raise BadInput(f"{card} is not a file", hint="name the model's README.md")
     # What the bundled model makes may be learnt from, as all that it learnt from itself.
     shown = {**read_json(model / CAPABILITIES), "weights_may_learn": True}
+    if guidance_interval is not None:
+        shown["guidance_interval"] = list(guidance_interval)
+    splits = split_rows(read_manifest(data))
+    reference = build_reference(load_judge(), splits["train"], [*splits["validation"], *splits["test"]])
     fixtures = Fixtures(vae, pipeline.tokenizer, pipeline.scheduler, shown)
     with staged_folder(out) as stage:
         write_model_folder(stage, Denoiser(pipeline.unet, pipeline.text_encoder), fixtures, torch.float16)
+        write_reference(stage / REFERENCE, reference)
         shutil.copy(card, stage / "README.md")
 
 

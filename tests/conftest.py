@@ -40,15 +40,26 @@ def _same_locale() -> Iterator[None]:
     locale.setlocale(locale.LC_ALL, LOCALE)
 
 
-@pytest.fixture(autouse=True)
-def _torch_samples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _torch_samples() -> Iterator[Callable[..., str | None]]:
     """Let "auto" mean torch, also where OpenVINO is installed: to convert every toy would take the longest.
 
-    The tests of OpenVINO itself ask for the marker ``openvino``.
+    The tests of OpenVINO itself ask for the marker ``openvino``. Yields what says why OpenVINO cannot run a model.
     """
-    if request.node.get_closest_marker("openvino") is None:
-        reason = "the tests use torch"
-        monkeypatch.setattr("gen.model.sampling.openvino_backend.why_not", lambda *_, **__: reason)
+    with pytest.MonkeyPatch.context() as patch:
+        from gen.model.sampling import openvino_backend
+
+        real = openvino_backend.why_not
+        patch.setattr(openvino_backend, "why_not", lambda *_, **__: "the tests use torch")
+        yield real
+
+
+@pytest.fixture(autouse=True)
+def _openvino_where_asked(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _torch_samples: Callable[..., str | None]
+) -> None:
+    if request.node.get_closest_marker("openvino") is not None:
+        monkeypatch.setattr("gen.model.sampling.openvino_backend.why_not", _torch_samples)
 
 
 @pytest.fixture(scope="session")

@@ -132,9 +132,11 @@ def _trial(
     pairs = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if not isinstance(outcome, GenError)]
     if not pairs:
         raise next(outcome for outcome in outcomes if isinstance(outcome, GenError))
-    failed = [] if gate_set is None else [gate_set.check(image.pixels, row).failed for row, (image, _) in pairs]
+    failed = []
+    if gate_set is not None:
+        failed = [gate_set.check(image.pixels, row, painted).failed for row, (image, _, painted) in pairs]
     seconds = time.monotonic() - started
-    size = sum(len(png_bytes(each)) for _, (image, twins) in pairs for each in (image, *twins.values()))
+    size = sum(len(png_bytes(each)) for _, (image, twins, _) in pairs for each in (image, *twins.values()))
     passed = None if gate_set is None else failed.count(())
     return Trial(rows[0].source, share, len(pairs), passed, seconds / len(pairs), size / len(pairs))
 

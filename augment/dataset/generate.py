@@ -134,9 +134,10 @@ def fill(
                 rejected[number].append(_rejection(attempt) | {"error": str(outcome)})
                 on_progress(1, 0)
                 continue
-            image, twins = outcome
+            image, twins, painted = outcome
             started = time.monotonic()
-            verdict = None if worker.gate_set is None else worker.gate_set.check(image.pixels, attempt.row)
+            gates = worker.gate_set
+            verdict = None if gates is None else gates.check(image.pixels, attempt.row, painted)
             gate_seconds += time.monotonic() - started
             if verdict is not None and verdict.failed:
                 scores = {name: score if math.isfinite(score) else None for name, score in verdict.scores.items()}

@@ -51,7 +51,7 @@ def replay_row(folder: Path, row: str, out: Path, *, device: str = "auto") -> Ag
     [outcome] = open_source(config).make([planned], [int(record["seed"])])
     if isinstance(outcome, GenError):
         raise outcome
-    image, _ = outcome
+    image = outcome.image
     made = png_bytes(image)
     try:
         out.mkdir(parents=True, exist_ok=True)

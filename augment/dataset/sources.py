@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from augment.dataset.config import DatasetConfig
 from augment.dataset.retry import AGAIN, retry
@@ -31,6 +31,8 @@ from gen.model.capabilities import read_capabilities
 from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from gen.model.sampling.pipeline import Pipeline
 
 TWINS = "cxr_gen.twins"  # the group of entry points: a name, and a function from a Radiograph to one of the same shape
@@ -38,7 +40,18 @@ _DECIDING = ("cxr-gen", "diffusers", "numpy", "openvino", "torch", "transformers
 _DECIDING_PROJECTIONS = ("cxr-gen", "numba", "numpy", "pillow", "scipy", "SimpleITK", "xraydb")
 
 Twin = Callable[[Radiograph], Radiograph]
-Outcome = tuple[Radiograph, Mapping[str, Radiograph]] | GenError
+
+
+class Picture(NamedTuple):
+    """An image with its twins; ``painted`` (H, W) is the same in the pose and exposure that the model gave it, where
+    others were drawn: a copy of a training image shows there."""
+
+    image: Radiograph
+    twins: Mapping[str, Radiograph]
+    painted: np.ndarray | None = None
+
+
+Outcome = Picture | GenError
 
 
 @dataclass(frozen=True)
@@ -71,27 +84,32 @@ class Sources:
         }
         for row in rows:
             outcome = next(made[row.source])
-            yield outcome if isinstance(outcome, GenError) else self._with_twins(row, *outcome)
+            yield outcome if isinstance(outcome, GenError) else self._with_twins(row, outcome)
 
     def _sampled(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
         if not pairs:
             return
         from gen.model.sampling.pipeline import sample_each
+        from gen.model.sampling.variation import vary
 
         config = self.config
 
         def sampled(some: Sequence[tuple[PlanRow, int]]) -> Iterator[Radiograph | GenError]:
             prompts, seeds = [row.prompt for row, _ in some], [seed for _, seed in some]
-            alike = (self.pipeline.capabilities or {}).get("canonical_frame") is True
             how: dict[str, Any] = {"steps": config.steps, "guidance": config.guidance, "size": config.size}
-            return sample_each(self.pipeline, prompts, seeds, **how, vary=config.vary and alike)
+            return sample_each(self.pipeline, prompts, seeds, **how)
 
         for pair, image in zip(pairs, sampled(pairs), strict=True):
             if isinstance(image, GenError) and image.__cause__ is not None:
                 [image] = sampled([pair])
                 if isinstance(image, GenError) and image.__cause__ is not None:
                     raise GenError(str(image), hint=AGAIN) from image.__cause__
-            yield image if isinstance(image, GenError) else (image, {})
+            if isinstance(image, GenError):
+                yield image
+            elif config.vary and (self.pipeline.capabilities or {}).get("canonical_frame") is True:
+                yield Picture(vary(image, pair[1]), {}, painted=image.pixels)
+            else:
+                yield Picture(image, {})
 
     def _projected(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
         if not pairs:
@@ -99,11 +117,11 @@ class Sources:
         from augment.dataset.projected import project_each
 
         for outcome in project_each([row for row, _ in pairs], [seed for _, seed in pairs], self.config):
-            yield outcome if isinstance(outcome, GenError) else outcome[:2]
+            yield outcome if isinstance(outcome, GenError) else Picture(*outcome[:2])
 
-    def _with_twins(self, row: PlanRow, image: Radiograph, own: Mapping[str, Radiograph]) -> Outcome:
-        """``image`` with its twins: those that its source made, and the others by their functions."""
-        twins = {}
+    def _with_twins(self, row: PlanRow, picture: Picture) -> Outcome:
+        """``picture`` with all its twins: those that its source made, and the others by their functions."""
+        twins, (image, own, _) = {}, picture
         for name in self.config.twins:
             if name not in own and name not in self.twins:
                 return GenError(f"row {row.number} has no twin {name!r}: only projections have one of themselves")
@@ -113,7 +131,7 @@ class Sources:
             if twin.pixels.shape != image.pixels.shape:
                 return GenError(f"row {row.number}: its twin {name!r} has the shape {twin.pixels.shape}")
             twins[name] = twin
-        return image, twins
+        return picture._replace(twins=twins)
 
 
 def open_source(config: DatasetConfig) -> Sources:

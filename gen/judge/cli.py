@@ -121,7 +121,7 @@ def describe(
             continue
         [prediction] = judge.predict([pixels])
         chest = chest_of(pixels)
-        unlike = unfamiliar(prediction, getattr(judge, "familiar", None), getattr(judge, "reference", None))
+        unlike = unfamiliar(prediction, getattr(judge, "familiar", None), getattr(judge, "known", None))
         if chest["refused"]:
             unlike.append(chest["refused"])
         said = {**say(prediction, unreliable(figures), sure, unlike), "chest": chest}

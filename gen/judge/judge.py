@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gen.core.bundled import bundled_judge
+from gen.core.bundled import bundled_judge, bundled_model
 from gen.core.files import read_json, sha256_file
 from gen.judge.calibrate import CALIBRATION, Calibration, read_calibration
 from gen.judge.familiar import FAMILIAR, Familiar, read_familiar
@@ -24,8 +24,8 @@ FIGURES = "figures.json"
 
 @dataclass(frozen=True)
 class Judge(AnyJudge):
-    """A judge of ours. ``figures`` are its own on held-out images; ``reference`` is its index of a generator's training
-    images, and ``familiar`` the limits of what it knows, where the folder has them."""
+    """A judge of ours. ``figures`` are its own on held-out images. ``reference`` is the index of a generator's training
+    images, ``known`` that of the judge's folder; ``familiar`` are the limits of what it knows, by ``known``."""
 
     name: str
     fingerprint: str
@@ -35,6 +35,7 @@ class Judge(AnyJudge):
     calibration: Calibration
     figures: Mapping[str, Any]
     reference: Reference | None
+    known: Reference | None
     familiar: Familiar | None
 
     def read(
@@ -51,24 +52,37 @@ class Judge(AnyJudge):
 def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Judge:
     """The judge in ``folder``, or the bundled one, in float32, on ``device``.
 
-    BadInput, naming the culprit, for a folder that is no whole judge; EnvironmentLacks for a device that is not there.
+    The bundled judge looks for copies among the images of the bundled model, whose folder has their index: they were
+    prepared, and so lie elsewhere than the images that the judge learnt from. BadInput, naming the culprit, for a
+    folder that is no whole judge; EnvironmentLacks for a device that is not there.
     """
     from gen.model.device import pick_device
 
-    folder = Path(folder) if folder is not None else bundled_judge()
+    bundled = folder is None
+    folder = bundled_judge() if folder is None else Path(folder)
     place = pick_device(device)
     network, size = read_network(folder)
+    fingerprint = judge_hash(folder)
+    known = read_reference(folder / REFERENCE) if (folder / REFERENCE).is_file() else None
     return Judge(
         name=folder.resolve().name,
-        fingerprint=judge_hash(folder),
+        fingerprint=fingerprint,
         findings=network.findings,
         network=network.to(place),
         size=size,
         calibration=read_calibration(folder / CALIBRATION),
         figures=read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {},
-        reference=read_reference(folder / REFERENCE) if (folder / REFERENCE).is_file() else None,
+        reference=(_of_the_bundled_model(fingerprint) if bundled else None) or known,
+        known=known,
         familiar=read_familiar(folder / FAMILIAR) if (folder / FAMILIAR).is_file() else None,
     )
+
+
+def _of_the_bundled_model(fingerprint: str) -> Reference | None:
+    """The index that the bundled model brings with it; None where there is none, or it is another judge's."""
+    path = bundled_model() / REFERENCE
+    reference = read_reference(path) if path.is_file() else None
+    return reference if reference is not None and reference.key == fingerprint else None
 
 
 def judge_hash(folder: Path) -> str:

@@ -87,13 +87,17 @@ class GateSet:
         """The views of the real images."""
         return frozenset(image.attributes["view"] for image in self.images if "view" in image.attributes)
 
-    def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
+    def check(self, image: np.ndarray, row: PlanRow, painted: np.ndarray | None = None) -> Verdict:
         """A verdict on ``image`` (H, W), float in [0, 1] or uint8, as one of ``row``.
+
+        Copies are looked for in ``painted``, the image as the model painted it, where its pose and exposure were drawn.
 
         A row by projection stands before the gates of OF_PROJECTIONS only, and one of a view that no real image has
         before that of copies. BadInput for an array that is no image.
         """
         seen, nearest = look(self.judge, image)
+        if painted is not None:
+            _, nearest = look(self.judge, painted)
         gates: Collection[str] = OF_PROJECTIONS if row.source == DRR else GATES
         if row.study.view is not None and row.study.view not in self.views:
             gates = ("copy",)

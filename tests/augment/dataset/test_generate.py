@@ -32,7 +32,7 @@ class Rule:
     limit: int
     fingerprint: str = "rule"
 
-    def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
+    def check(self, image: np.ndarray, row: PlanRow, painted: np.ndarray | None = None) -> Verdict:
         score = hashlib.sha256(np.rint(image * 255).astype(np.uint8).tobytes()).digest()[0]
         return Verdict({"rule": score}, {"rule": self.limit}, ("rule",) if score < self.limit else (), 0.5)
 
@@ -166,7 +166,7 @@ def test_where_nothing_can_be_made_the_job_stops_soon(config: DatasetConfig, mon
 
 def test_a_score_that_is_no_number_is_refused_and_on_record(config: DatasetConfig) -> None:
     class Blind(Rule):
-        def check(self, image: np.ndarray, row: PlanRow) -> Verdict:
+        def check(self, image: np.ndarray, row: PlanRow, painted: np.ndarray | None = None) -> Verdict:
             return Verdict({"rule": float("nan")}, {"rule": 0.0}, ("rule",))
 
     work = make_shard(replace(worker_of(config, 0), gate_set=Blind(0)), 0)

@@ -20,6 +20,7 @@ from augment.dataset.config import DatasetConfig, Projections
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
 from augment.dataset.sources import (
     Outcome,
+    Picture,
     Sources,
     capabilities_of,
     inputs_of,
@@ -107,15 +108,18 @@ def test_of_a_model_that_paints_all_chests_alike_pose_and_exposure_are_drawn(toy
     told = read_json(toy_model / CAPABILITIES)
     write_json(alike / CAPABILITIES, {**told, "canonical_frame": True})
 
-    def made(folder: Path, **changes: Any) -> Radiograph:
+    def made(folder: Path, **changes: Any) -> Picture:
         [outcome] = open_source(config(folder, **changes)).make(ROWS[:1], SEEDS[:1])
         assert not isinstance(outcome, GenError)
-        return outcome[0]
+        return outcome
 
-    plain = made(toy_model)
-    assert "pose" not in plain.provenance
-    assert np.array_equal(made(alike, vary=False).pixels, plain.pixels)
-    assert np.array_equal(made(alike).pixels, vary(plain, SEEDS[0]).pixels)
+    plain, kept, drawn = made(toy_model), made(alike, vary=False), made(alike)
+    assert "pose" not in plain.image.provenance
+    assert np.array_equal(kept.image.pixels, plain.image.pixels)
+    assert kept.painted is plain.painted is None
+    assert np.array_equal(drawn.image.pixels, vary(plain.image, SEEDS[0]).pixels)
+    assert drawn.painted is not None
+    assert np.array_equal(drawn.painted, plain.image.pixels)
     assert model_hash(alike) != model_hash(toy_model)
 
 
@@ -224,7 +228,7 @@ def test_projections_and_a_plan_load_neither_torch_nor_a_model(toy_model: Path, 
         "projectable(DatasetConfig('out', 1))\n"
         "assert not {'numba', 'scipy', 'SimpleITK', 'torch'} & set(sys.modules)\n"
         "row = PlanRow(0, '', Study(findings={'Edema': Finding()}), '', DRR, 0, '0')\n"
-        "[(image, _)] = open_source(config).make([row], [0])\n"
+        "[(image, *_)] = open_source(config).make([row], [0])\n"
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))\n"
     )
     assert fresh(code, toy_model, chest_files / "chest.nii.gz") == "[]\n"
@@ -350,7 +354,7 @@ def made(model: Path, rows: Sequence[PlanRow], *twins: str, **changes: Any) -> l
 def test_a_twin_is_what_its_function_makes_of_the_image(toy_model: Path) -> None:
     for outcome in made(toy_model, ROWS[:2], "negative"):
         assert not isinstance(outcome, GenError)
-        image, twins = outcome
+        image, twins, _ = outcome
         assert isinstance(twins["negative"], Radiograph)
         assert np.array_equal(twins["negative"].pixels, 1 - image.pixels)
     assert inputs_of(config(toy_model, twins=["negative"]))["twin negative"] == (
@@ -377,7 +381,7 @@ def test_the_twins_of_a_projection_are_its_own(toy_model: Path, chest_files: Pat
     projections = Projections("share", 1.0, [str(chest_files / "chest.nii.gz")])
     projected, modelled = made(toy_model, rows, "bone", "soft", size=SIZE, projections=projections)
     assert not isinstance(projected, GenError)
-    image, twins = projected
+    image, twins, _ = projected
     assert [*twins] == ["bone", "soft"]
     assert twins["soft"].provenance["shows"] == "soft"
     assert not np.array_equal(twins["soft"].pixels, image.pixels)

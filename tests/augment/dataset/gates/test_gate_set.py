@@ -231,6 +231,8 @@ def test_a_copy_is_caught_and_the_threshold_is_the_one_of_the_evaluation(gate_se
     copied = stranger.copy().reshape(-1)
     copied[8:] = np.rint((indexed.codes[7] / 127 / 2.1 + 0.5) * 255)
     verdicts = [gate_set.check(image, plan_row(study_of(0))) for image in (stranger, copied.reshape(8, 8))]
+    # Pose and exposure that are drawn afterwards hide no copy.
+    assert gate_set.check(stranger, plan_row(study_of(0)), copied.reshape(8, 8)).failed == verdicts[1].failed
     assert "copy" not in verdicts[0].failed
     assert verdicts[1].failed == ("copy",)
     assert verdicts[1].nearest is not None
