@@ -25,9 +25,11 @@ from gen.core.markdown import table
 from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import derived_seed
 from gen.data.loader import pixel_cache
+from gen.data.rows import study_of
 from gen.data.split import patient_of, split_rows
 from gen.evaluate.evaluation import plain
 from gen.images.reader import read_radiograph
+from gen.language.render import render
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from gen.model.folder import model_hash
 
@@ -169,6 +171,11 @@ def cached_samples(
         for (path, _, _), image in zip(missing, tqdm(images, "sampling", len(missing), unit="image"), strict=True):
             write_png(path, image)
     return [read_radiograph(path) for path, _, _ in wanted]
+
+
+def prompts_of(rows: Sequence[Row]) -> list[str]:
+    """The canonical prompt of each of ``rows``, without words on its look: the model adds those that it samples with."""
+    return [render(study_of(row)) for row in rows]
 
 
 def as_u8(radiographs: Sequence[Radiograph]) -> np.ndarray:

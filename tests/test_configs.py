@@ -10,7 +10,7 @@ from augment.anatomy.config import AnatomyConfig
 from augment.classify.arms import CompareConfig
 from augment.classify.config import ClassifierConfig
 from augment.dataset.config import DatasetConfig
-from augment.suppress.config import SuppressConfig
+from augment.suppress.config import LatentConfig, SuppressConfig
 from gen.core.config import load_config
 from gen.judge.config import JudgeConfig
 from gen.model.training.autoencoder import AutoencoderConfig
@@ -26,6 +26,7 @@ KINDS = {
     "finetune": DenoiserConfig,
     "judge": JudgeConfig,
     "suppress": SuppressConfig,
+    "suppress_latent": LatentConfig,
 }
 
 

@@ -1,4 +1,7 @@
-"""`gen suppress` and `gen train suppress`: the command line of bone suppression; all that is heavy comes later."""
+"""`gen suppress`, `gen train suppress` and `gen train suppress-latent`: the command line.
+
+All that is heavy is imported by the command that needs it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,18 @@ def train_suppress(config: Path, overrides: tuple[str, ...]) -> None:
     from gen.core.config import load_config
 
     click.echo(str(train(load_config(SuppressConfig, config, overrides), sys.argv)))
+
+
+@click.command("suppress-latent")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def train_suppress_latent(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train bone suppression by latent diffusion as CONFIG (a YAML file) says; KEY=VALUE overrides it."""
+    from augment.suppress.config import LatentConfig
+    from augment.suppress.train_latent import train_latent
+    from gen.core.config import load_config
+
+    click.echo(str(train_latent(load_config(LatentConfig, config, overrides), sys.argv)))
 
 
 @click.command()

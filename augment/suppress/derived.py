@@ -14,7 +14,8 @@ from gen.core.errors import BadInput
 from gen.core.radiograph import Radiograph
 from gen.images.dicom import SPACINGS
 
-# What spoke of the stored values of the source; the new ones are shown as they are.
+# What spoke of the stored values of the source, which are new and shown as they are; or vouched for what they were.
+_COLOURS = ("Red", "Green", "Blue")
 _OF_THE_PIXELS = (
     "ModalityLUTSequence",
     "VOILUTSequence",
@@ -31,7 +32,20 @@ _OF_THE_PIXELS = (
     "IconImageSequence",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
+    "PlanarConfiguration",
+    "ColorSpace",
+    "ICCProfile",
+    "PixelPresentation",
+    *(f"{colour}PaletteColorLookupTable{part}" for colour in _COLOURS for part in ("Descriptor", "Data")),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in _COLOURS),
+    "PaletteColorLookupTableUID",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "DataSetTrailingPadding",
 )
+# Groups of planes that lie over the pixels of the source, some in their unused bits: curves (retired) and overlays
+# (PS3.5 7.6). They are not drawn into the new pixels either, which show what the network made and nothing else.
+_PLANES = (*range(0x5000, 0x5100, 2), *range(0x6000, 0x6100, 2))
 _FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage, and the same for processing
 _DIGITAL = (_FOR_PRESENTATION, f"{_FOR_PRESENTATION}.1")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -41,8 +55,8 @@ def derived_dicom(path: Path, image: Radiograph, bits: int, what: str) -> bytes:
     """``image`` as a DICOM object derived from the file ``path``; ``what`` says how, and is its series description.
 
     Everything about patient, study and acquisition is the source's. The pixels are MONOCHROME2 of ``bits`` (8 to 16),
-    uncompressed, as displayed: no table or window stands between them and the screen. The UIDs are hashes of the
-    content, so that the same source and network give the same file.
+    uncompressed, as displayed: no table or window stands between them and the screen, and no overlay of the source is
+    kept. The UIDs are hashes of the content, so that the same source and network give the same file.
     """
     import pydicom
     from pydicom.dataset import Dataset
@@ -71,6 +85,8 @@ def derived_dicom(path: Path, image: Radiograph, bits: int, what: str) -> bytes:
     for keyword in _OF_THE_PIXELS:
         if keyword in data:
             delattr(data, keyword)
+    for element in [element for element in data if element.tag.group in _PLANES]:
+        del data[element.tag]
     data.LossyImageCompression = data.get("LossyImageCompression") or "00"
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
     if image.spacing_mm is not None and levels.shape != (data.Rows, data.Columns):  # square pixels of the shorter side

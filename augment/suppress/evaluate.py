@@ -21,6 +21,7 @@ from augment.suppress.separate import separate
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
 from gen.core.markdown import table
+from gen.core.radiograph import GREY_RANGE
 from gen.images.reader import read_radiograph
 from gen.statistics.intervals import Figure, bootstrap, members_of
 
@@ -111,6 +112,17 @@ def table_of(scores: Scores) -> str:
     return table(["mean over patients [95 %]", *scores.values, *gains], rows)
 
 
+def _grey_levels(path: Path) -> np.ndarray:
+    """Pixels as they were written. BadInput where only a range of their own could be guessed."""
+    image = read_radiograph(path)
+    if GREY_RANGE in image.provenance:
+        raise BadInput(
+            f"{path}: does not say which range its 16 bits have, so its grey levels are not those of its pair",
+            hint="make the pairs again with gen drr, or save them in 8 bits",
+        )
+    return image.pixels
+
+
 def read_masks(folder: Path, row: Row) -> dict[str, np.ndarray]:
     """The masks of an image of the data set in ``folder`` that `gen drr` wrote, bool (H, W) by name."""
     masks = {}
@@ -124,7 +136,7 @@ def _image_scores(folder: Path, row: Row, methods: Mapping[str, Method]) -> Iter
     soft_name, bone_name = (row.extra.get(f"{name}_file_name") for name in ("soft", "bone"))
     if not soft_name or not bone_name:
         raise BadInput(f"{folder}: {row.file_name} has no image without bone", hint="gen drr --pairs --masks auto")
-    image, soft, shown = (read_radiograph(path).pixels for path in (row.file, folder / soft_name, folder / bone_name))
+    image, soft, shown = (_grey_levels(path) for path in (row.file, folder / soft_name, folder / bone_name))
     truth = json.loads((folder / f"truth/{row.file.stem}.json").read_bytes())
     added = shown * truth["display"]["bone_white"]
     masks = read_masks(folder, row)

@@ -39,11 +39,11 @@ class Drawing:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """``display`` float32 (H, W) in [0, 1], the ``bone`` in it, and the ``weight`` of each pixel in the loss."""
+    """``display`` float32 (H, W) in [0, 1], the ``bone`` in it, and the map of ``regions``, uint8, of its pair."""
 
     display: np.ndarray
     bone: np.ndarray
-    weight: np.ndarray
+    regions: np.ndarray
 
 
 def draw_example(paths: Sequence[Path], place: int, seed: int, size: int, how: Drawing) -> Example:
@@ -59,11 +59,7 @@ def draw_example(paths: Sequence[Path], place: int, seed: int, size: int, how: D
     )
     for _ in range(rng.poisson(how.objects)):
         _put_object(soft, rng)
-    weight = np.where(region(regions, "lungs"), how.lung_weight, 1) * np.where(
-        region(regions, "bone"), how.bone_weight, 1
-    )
-    weight = np.where(regions & LEFT_OUT, 0, weight).astype(np.float32)
-    return Example(*_display(soft, added, curve, rng), weight)
+    return Example(*_display(soft, added, curve, rng), regions)
 
 
 def whole_image(pair: np.ndarray, rng: np.random.Generator) -> Example:
@@ -209,6 +205,13 @@ def draw_curve(pair: np.ndarray, rng: np.random.Generator) -> Curve:
         middle=float(rng.uniform(0.35, 0.65)),
         levels=floor + (top - floor) * levels,
     )
+
+
+def weights_of(regions: np.ndarray, how: Drawing) -> np.ndarray:
+    """What each pixel counts in the loss, float32 of the shape of ``regions``."""
+    lungs = np.where(region(regions, "lungs"), how.lung_weight, 1)
+    weight = lungs * np.where(region(regions, "bone"), how.bone_weight, 1)
+    return np.where(regions & LEFT_OUT, 0, weight).astype(np.float32)
 
 
 def region(regions: np.ndarray, name: str) -> np.ndarray:

@@ -41,6 +41,7 @@ from gen.core.run import derived_seed
 SOFT, ADDED, REGIONS = range(3)  # planes of a pair
 LUNG, BONE, CLEAR, LEFT_OUT = 1, 2, 4, 8  # bits of the map of regions
 BONE_MM, CLEAR_MM = 1.0, 0.2  # of water that bone adds: from there on it is bone, and up to there free of it
+PHANTOM = "phantom-"  # begins the key of one
 _LUNG_MM = 10.0  # a shorter way through lung is its rim
 _WIDER = 2.0  # than an ordinary jitter of the view
 # What is put into a scene, one or two at a time: it lies on both sides of the pair, so that the network lets it be.
@@ -73,23 +74,21 @@ def patients_of(folder: Path | None, phantoms: int, seed: int) -> list[Patient]:
     Raises BadInput where the folder has no readable index.csv.
     """
     found = [] if folder is None else [Patient(path.name, partial(read_volume, path)) for path in _learnable(folder)]
-    return found + [Patient(f"phantom-{k:03d}", partial(_phantom, seed, k), "erect") for k in range(phantoms)]
+    return found + [Patient(f"{PHANTOM}{k:03d}", partial(_phantom, seed, k), "erect") for k in range(phantoms)]
 
 
 def _learnable(folder: Path) -> list[Path]:
-    """CTs of whole chests: masks of labels are no CT, and a head with raised arms is no chest."""
+    """CTs: a map of labels, which has .seg. in its name, is none."""
     try:
         with (folder / "index.csv").open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         return [
-            folder / row["file"]
-            for row in rows
-            if row["weights_may_learn"] == "yes" and ".seg." not in row["file"] and "NOT a whole" not in row["anatomy"]
+            folder / row["file"] for row in rows if row["weights_may_learn"] == "yes" and ".seg." not in row["file"]
         ]
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{folder / 'index.csv'}: not readable as a table of CTs ({error})",
-            hint="it needs the columns file, weights_may_learn and anatomy; data=null learns from phantoms alone",
+            hint="it needs the columns file and weights_may_learn; data=null learns from phantoms alone",
         ) from error
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from augment.suppress.folder import Suppressor, load_suppressor
-from augment.suppress.tiles import TILE, bone_of
 from gen.core.errors import BadInput
 from gen.core.radiograph import Radiograph
 
@@ -28,7 +27,7 @@ class Separated:
     bone: np.ndarray
 
 
-def separate(suppressor: Suppressor, pixels: np.ndarray, strength: float = 1.0, tile: int = TILE) -> Separated:
+def separate(suppressor: Suppressor, pixels: np.ndarray, strength: float = 1.0) -> Separated:
     """The soft tissue and the bone in ``pixels`` float32 (H, W) in [0, 1], bone bright.
 
     The network works on an image whose shorter side is ``suppressor.side``; the bone that it finds is brought back to
@@ -46,13 +45,17 @@ def separate(suppressor: Suppressor, pixels: np.ndarray, strength: float = 1.0, 
         )
     if not 0 <= strength <= 1:
         raise BadInput(f"a strength of {strength:g}", hint="0 takes nothing away, 1 all of the bone")
-    scale = suppressor.side / min(pixels.shape)
-    working = tuple(round(n * scale) for n in pixels.shape)
-    bone = bone_of(suppressor.network, _resized(pixels, working).clip(0, 1), tile)
-    bone = _resized(bone, pixels.shape)
+    bone = found_bone(suppressor, pixels)
     # Bone adds, and never more than there is
     taken = np.clip(np.float32(strength) * bone, 0, pixels)
     return Separated(pixels - taken, taken)
+
+
+def found_bone(suppressor: Suppressor, pixels: np.ndarray) -> np.ndarray:
+    """What ``suppressor`` says that bone adds to ``pixels``, float32 of their shape, as it says it."""
+    scale = suppressor.side / min(pixels.shape)
+    working = tuple(round(n * scale) for n in pixels.shape)
+    return _resized(suppressor.find_bone(_resized(pixels, working).clip(0, 1)), pixels.shape)
 
 
 def suppress_bone(pixels: np.ndarray, strength: float = 1.0) -> Separated:

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from augment.suppress.config import SuppressConfig
-from augment.suppress.examples import Example, draw_example, region, whole_image
-from augment.suppress.folder import write_network
-from augment.suppress.measures import detail_loss, psnr, signed_residual
+from augment.suppress.examples import draw_example, region, weights_of
+from augment.suppress.folder import read_network, write_network
 from augment.suppress.network import SuppressNetwork
-from augment.suppress.pairs import Patient, digest_of_names, make_pairs, patients_of
+from augment.suppress.pairs import digest_of_names
+from augment.suppress.patients import held_out_examples, keys_of, render_split, split_patients, validation_scores
 from augment.suppress.tiles import bone_of
 from gen.core.errors import BadInput
 from gen.core.files import staged_folder, verify_folder
-from gen.core.run import derived_seed
-from gen.data.loader import evenly
 from gen.model.cpu import memory_format
 from gen.model.training.session import Session, refused_by_the_library
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 SUPPRESS_FOLDER = "suppress"
+_LEAST_BONE = 1e-5  # mean square of bone over the lungs, below which a crop tells little of what is left
 _SCALE = 20.0  # bone adds about a twentieth of the range: the loss is then of the size of 1
 
 
@@ -40,21 +40,19 @@ def train_suppress(config: SuppressConfig, command: Sequence[str] = ()) -> Path:
     """
     import torch
 
-    patients = patients_of(None if config.data is None else Path(config.data), config.phantoms, config.seed)
-    split = _split(patients, config.validation)
+    split = split_patients(config)
     training = Session(config)
     with refused_by_the_library("the network"):
         bare: Any = SuppressNetwork(config.shape)
     if config.crop % bare.multiple:
         raise BadInput(f"crop is {config.crop}", hint=f"use a multiple of {bare.multiple} pixels")
 
-    names = {name: ";".join(patient.key for patient in group) for name, group in split.items()}
-    with training.open(command, **names) as run:
+    with training.open(command, **keys_of(split)) as run:
         # Pairs, which the main process renders once
         with training.accelerator.main_process_first():
-            pairs = {name: _pairs(group, run.folder / "pairs", config, name) for name, group in split.items()}
+            pairs = render_split(split, run.folder / "pairs", config)
         run.log(event="pairs", digest=digest_of_names(pairs["train"]), count=len(pairs["train"]))
-        held_out = _held_out(pairs["validation"], config)
+        held_out = held_out_examples(pairs["validation"], config)
 
         # What learns, and how
         layout = memory_format(bare, training.device)
@@ -67,7 +65,7 @@ def train_suppress(config: SuppressConfig, command: Sequence[str] = ()) -> Path:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
                 with training.averaged():
-                    values = validation_scores(bare, held_out)
+                    values = validation_scores(partial(bone_of, bare), held_out)
                 training.log("validation", **values)
                 said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
                 training.print(f"{training.images} images: {said}")
@@ -81,46 +79,24 @@ def train_suppress(config: SuppressConfig, command: Sequence[str] = ()) -> Path:
                 draw_example(pairs["train"], place, config.seed, config.crop, config.drawing)
                 for place in training.places()
             ]
-            display, bone, weight = (
-                torch.from_numpy(np.stack([getattr(each, name) for each in examples]))[:, None].to(training.device)
-                for name in ("display", "bone", "weight")
+            regions = np.stack([each.regions for each in examples])
+            planes = (
+                np.stack([each.display for each in examples]),
+                np.stack([each.bone for each in examples]),
+                weights_of(regions, config.drawing),
+                region(regions, "bone"),
             )
+            display, bone, weight, ribs = (torch.from_numpy(plane)[:, None].to(training.device) for plane in planes)
             with training.accelerator.accumulate(model):
                 error = model(display.to(memory_format=layout)).float() - bone
-                terms = {"pixels": _mean(error.abs(), weight), "edges": _edges(error, weight)}
+                terms = {
+                    "pixels": _mean(error.abs(), weight),
+                    "edges": _edges(error, weight),
+                    "residual": residuals(error, bone, ribs).abs().mean(),
+                }
                 loss = _SCALE * (terms["pixels"] + config.gradient_weight * terms["edges"])
+                loss = loss + config.residual_weight * terms["residual"]
                 training.step(loss, list(training.places()), **terms)
-
-
-def _split(patients: list[Patient], validation: Sequence[str]) -> dict[str, list[Patient]]:
-    keys = [patient.key for patient in patients]
-    if unknown := [name for name in validation if name not in keys]:
-        raise BadInput(f"validation names {unknown[0]}, which is not there", hint=f"there are {', '.join(keys)}")
-    split = {
-        "train": [patient for patient in patients if patient.key not in validation],
-        "validation": [patient for patient in patients if patient.key in validation],
-    }
-    for name, group in split.items():
-        if not group:
-            raise BadInput(f"there is no patient for {name}", hint="more phantoms, or other names in validation")
-    return split
-
-
-def _pairs(patients: list[Patient], folder: Path, config: SuppressConfig, name: str) -> list[Path]:
-    from tqdm import tqdm
-
-    how: dict[str, int] = {"scenes": config.scenes, "poses": config.poses, "size": config.detector, "seed": config.seed}
-    bar = tqdm(patients, desc=f"rendering pairs ({name})", unit="patient", leave=False)
-    return [path for patient in bar for path in make_pairs(patient, folder, **how)]
-
-
-def _held_out(paths: Sequence[Path], config: SuppressConfig) -> list[Example]:
-    """Whole images of the validation patients, with the same grey levels each time; ``weight`` is their regions."""
-    chosen = evenly(np.arange(len(paths)), config.validation_pairs)
-    return [
-        whole_image(np.load(paths[i]), np.random.default_rng(derived_seed(config.seed, f"validation {i}")))
-        for i in chosen
-    ]
 
 
 def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -134,31 +110,26 @@ def _edges(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return down + across
 
 
-def validation_scores(network: SuppressNetwork, held_out: Sequence[Example]) -> dict[str, float]:
-    """Means over whole images: PSNR in the lungs, residuals where bone lies over them, detail lost where none does."""
-    rows = []
-    for example in held_out:
-        bone = bone_of(network, example.display)
-        soft, predicted = example.display - example.bone, example.display - bone
-        lungs, ribs, free = (region(example.weight, name) for name in ("lungs", "bone", "free"))
-        residual = signed_residual(predicted, soft, example.bone, ribs)
-        rows.append((psnr(predicted, soft, lungs), residual, abs(residual), detail_loss(predicted, soft, free)))
-    names = ("psnr", "residual", "residual_size", "detail_loss")
-    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+def residuals(error: torch.Tensor, bone: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """By example (N,) the share of the bone that is left, as `measures.signed_residual` has it, of (N, 1, H, W).
+
+    ``error`` is the bone that was found less what there is. With hardly any bone in an example the share goes to 0.
+    """
+    inside = bone * where
+    energy = inside.square().sum((1, 2, 3)) + _LEAST_BONE * bone[0].numel()
+    return -(error * inside).sum((1, 2, 3)) / energy
 
 
 def _finish(run: Path, checkpoint: Path, config: SuppressConfig) -> Path:
     """The folder ``run``/suppress, with the averaged weights of the last checkpoint in half precision."""
     import torch
 
-    from augment.suppress.folder import load_suppressor
-
     folder = run / SUPPRESS_FOLDER
     if folder.exists():
         if not verify_folder(folder):
             return folder
         shutil.rmtree(folder)
-    trained = load_suppressor(checkpoint / "network")
+    network, _ = read_network(checkpoint / "network")
     with staged_folder(folder) as stage:
-        write_network(stage, trained.network, config.side, torch.float16)
+        write_network(stage, network, config.side, torch.float16)
     return folder

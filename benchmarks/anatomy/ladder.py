@@ -163,7 +163,6 @@ def main(
     guidance: float,
     json_file: Path | None,
 ) -> None:
-    from gen.data.texts import texts_of
     from gen.model.folder import model_hash
 
     anatomy, folder = load_anatomy(network), common.chosen_model(model)
@@ -190,7 +189,7 @@ def main(
     found = {name: compare_anatomy(real, measured(change(other), units[half:]), "") for name, change in rungs.items()}
     if made:
         test = common.one_image_a_patient(splits["test"], made)
-        prompts, seeds = texts_of(test, "study", 0, 0).fixed(), [derived_seed(0, k) for k in range(len(test))]
+        prompts, seeds = common.prompts_of(test), [derived_seed(0, k) for k in range(len(test))]
         own = common.as_u8(common.cached_samples(samples, folder, prompts, seeds, steps, guidance))
         names = [str(k) for k in range(len(own))]
         for name, images in (

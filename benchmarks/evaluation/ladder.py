@@ -28,7 +28,6 @@ from PIL import Image
 from benchmarks import common
 from gen.core.errors import GenError
 from gen.core.manifest import write_manifest
-from gen.data.texts import texts_of
 from gen.evaluate.alignment import Side, alignment
 from gen.evaluate.extractors import embed, extractor_of
 from gen.evaluate.fidelity import LOWER_IS_BETTER, METRICS, Comparison, compare, fidelity, halves
@@ -123,7 +122,7 @@ def write_stand_ins(images: ImageSet, chosen: np.ndarray, folder: Path, syntheti
     rows = [images.rows[index] for index in chosen]
     if synthetic:
         rows = [rows[k - k % 2] for k in range(len(rows))]
-    prompts = texts_of(rows, "study", 0, 0).fixed()
+    prompts = common.prompts_of(rows)
     listed = []
     for k, (index, row, prompt) in enumerate(zip(chosen, rows, prompts, strict=True)):
         noise = 0.01 * 255 * generator.standard_normal(images.pixels_u8.shape[1:], dtype=np.float32)

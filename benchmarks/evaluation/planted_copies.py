@@ -18,11 +18,14 @@ import numpy as np
 from benchmarks import common
 from gen.core.bundled import bundled_judge
 from gen.core.errors import BadInput
+from gen.core.radiograph import Radiograph
+from gen.core.run import derived_seed
 from gen.data.split import patient_of
 from gen.evaluate.copies import Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import embed
 from gen.evaluate.verdict import figure_text
 from gen.judge.reference import copy_threshold
+from gen.model.sampling.variation import vary
 from gen.statistics.intervals import Figure, members_of, proportion
 
 SIZE = 256  # pixels
@@ -46,6 +49,9 @@ def further(pixels_u8: np.ndarray, model: Path) -> dict[str, np.ndarray]:
         "turned by 7 degrees": rotate(image, 7, (1, 2), reshape=False, order=1),
         "inverted": 255 - image,
         "mirrored": image[:, :, ::-1],
+        "pose and exposure drawn": np.stack(
+            [255 * vary(Radiograph(one / 255, None, {}), derived_seed(0, k)).pixels for k, one in enumerate(image)]
+        ),
     }
     return {kind: np.rint(some).clip(0, 255).astype(np.uint8) for kind, some in changed.items()}
 

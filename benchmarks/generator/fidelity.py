@@ -52,7 +52,6 @@ def ladder(pixels_u8: np.ndarray) -> dict[str, np.ndarray]:
 def main(
     model: Path | None, data: Path, samples: Path, count: int, steps: int, guidance: float, json_file: Path | None
 ) -> None:
-    from gen.data.texts import texts_of
     from gen.judge.fakes import reconstruct
     from gen.model.folder import model_hash
 
@@ -63,7 +62,7 @@ def main(
     test, other, training = (
         common.pixels_of(of[:count], size) for of in (rows["test"], rows["validation"], rows["train"])
     )
-    prompts = texts_of(rows["test"][:count], "study", 0, 0).fixed()
+    prompts = common.prompts_of(rows["test"][:count])
     seeds = [derived_seed(0, k) for k in range(count)]
     sets = {
         "real, test patients": test,

@@ -29,12 +29,11 @@ from gen.data.sources import NIH
 def main(
     model: Path | None, data: Path, samples: Path, count: int, columns: int, steps: int, guidance: float, figure: Path
 ) -> None:
-    from gen.data.texts import texts_of
     from gen.model.sampling.contact_sheet import write_contact_sheet
 
     folder = common.chosen_model(model)
     rows = common.one_image_a_patient([row for row in common.read_splits(data)["test"] if row.source == NIH], count)
-    prompts = texts_of(rows, "study", 0, 0).fixed()
+    prompts = common.prompts_of(rows)
     seeds = [derived_seed(0, k) for k in range(len(rows))]
     made = common.cached_samples(samples, folder, prompts, seeds, steps, guidance)
     pixels_u8 = common.pixels_of(rows, common.model_size(folder))

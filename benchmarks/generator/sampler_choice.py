@@ -44,16 +44,14 @@ def main(
 ) -> None:
     from gen.anatomy.folder import load_anatomy
     from gen.anatomy.reading import read_anatomy
-    from gen.data.rows import study_of
     from gen.judge.judge import load_judge
-    from gen.language.render import render
     from gen.model.folder import model_hash
 
     folder = common.chosen_model(model)
     size = common.model_size(folder)
     rows = common.one_image_a_patient(common.read_splits(data)["validation"], count)
     units = [row.patient_id for row in rows]
-    prompts = [render(study_of(row)) for row in rows]
+    prompts = common.prompts_of(rows)
     seeds = [derived_seed(0, k) for k in range(len(rows))]
     judge, anatomy = load_judge(), load_anatomy()
     real = common.pixels_of(rows, size)

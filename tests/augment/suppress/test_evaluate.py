@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from augment.suppress.cli import suppress
 from augment.suppress.evaluate import BETTER, NAMES, Scores, evaluate
@@ -23,7 +24,7 @@ from gen.images.reader import read_radiograph
 def projected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pairs") / "set"
     job = Job(
-        sex="M", age=50, habitus="slim", views=("PA", "AP"), pairs=True, masks="auto", size=160, bits=16,
+        sex="M", age=50, habitus="slim", views=("PA", "AP"), pairs=True, masks="auto", size=256, bits=16,
         lesions=("Mass:right,severe",),
     )  # fmt: skip
     run_job(job, folder, on_image=lambda path, truth: None, quiet=True)
@@ -96,3 +97,13 @@ def test_pairs_without_twins_or_masks_are_refused(projected: Path, tmp_path: Pat
     write_manifest(tmp_path / "set", [replace(row, extra={}) for row in rows])
     with pytest.raises(BadInput, match="no image without bone"):
         evaluate(tmp_path / "set", {})
+
+
+def test_pairs_that_do_not_say_their_range_are_refused_by_name(projected: Path, tmp_path: Path) -> None:
+    shutil.copytree(projected, tmp_path / "set")
+    row = read_manifest(tmp_path / "set").rows[0]
+    soft = tmp_path / "set" / row.extra["soft_file_name"]
+    with Image.open(soft) as picture:
+        picture.copy().save(soft)  # 16 bits without what we wrote beside them
+    with pytest.raises(BadInput, match=rf"{soft.name}: .*range"):
+        evaluate(tmp_path / "set", {"nothing": lambda pixels: pixels})

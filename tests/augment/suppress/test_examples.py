@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.suppress.examples import Drawing, draw_example, region, whole_image
+from augment.suppress.examples import Drawing, draw_example, region, weights_of, whole_image
 from augment.suppress.pairs import BONE, CLEAR, LEFT_OUT, LUNG
 from tests.augment.suppress.conftest import drawn_image
 
@@ -33,7 +33,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
 def test_bone_has_the_sign_of_what_bone_adds_under_any_curve(paths: dict[float, Path], place: int) -> None:
     some, none = (draw_example([paths[added]], place, 0, 96, Drawing()) for added in (0.5, 0.0))
     for example in (some, none):
-        assert example.display.shape == example.bone.shape == example.weight.shape == (96, 96)
+        assert example.display.shape == example.bone.shape == example.regions.shape == (96, 96)
         assert 0 <= example.display.min() <= example.display.max() <= 1
         assert example.display.dtype == example.bone.dtype == np.float32
     assert not none.bone.any()
@@ -55,14 +55,9 @@ def test_what_is_left_out_has_no_weight(tmp_path: Path) -> None:
     made[2, :100] = LUNG | LEFT_OUT
     made[2, 150:] = LUNG | BONE
     np.save(tmp_path / "pair.npy", made)
-    weights = {
-        float(weight)
-        for place in range(20)
-        for weight in np.unique(
-            draw_example([tmp_path / "pair.npy"], place, 0, 64, Drawing(lung_weight=3, bone_weight=2)).weight
-        )
-    }
-    assert weights == {0.0, 1.0, 3.0, 6.0}
+    how = Drawing(lung_weight=3, bone_weight=2)
+    drawn = [draw_example([tmp_path / "pair.npy"], place, 0, 64, how).regions for place in range(20)]
+    assert set(np.unique(weights_of(np.stack(drawn), how))) == {0.0, 1.0, 3.0, 6.0}
 
 
 def test_regions_of_the_lungs_are_told_apart() -> None:
@@ -75,4 +70,4 @@ def test_regions_of_the_lungs_are_told_apart() -> None:
 def test_a_whole_image_keeps_its_size() -> None:
     example = whole_image(pair(0.5), np.random.default_rng(0))
     assert example.display.shape == (200, 240)
-    assert example.weight.dtype == np.uint8
+    assert example.regions.dtype == np.uint8

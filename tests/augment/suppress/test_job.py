@@ -131,6 +131,32 @@ def test_of_a_digital_radiograph_the_validator_finds_no_error_that_the_source_ha
     assert set(dicom_errors(made, "DXImageForPresentation")) <= before
 
 
+def test_nothing_that_belongs_to_the_pixels_of_the_source_outlives_them(
+    toy_suppressor_folder: Path, tmp_path: Path
+) -> None:
+    write_dicom(tmp_path / "a.dcm", 8)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    for group in (0x6000, 0x6002, 0x601E):
+        data.add_new((group, 0x0010), "US", data.Rows)
+        data.add_new((group, 0x0011), "US", data.Columns)
+        data.add_new((group, 0x0040), "CS", "G")
+        data.add_new((group, 0x0050), "SS", [1, 1])
+        data.add_new((group, 0x0100), "US", 1)
+        data.add_new((group, 0x0102), "US", 0)
+        data.add_new((group, 0x3000), "OW", b"\xff" * (-(-data.Rows * data.Columns // 16) * 2))
+    data.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in ("Red", "Green", "Blue"):
+        data.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        data.add_new(f"{colour}PaletteColorLookupTableData", "OW", (np.arange(256, dtype="<u2") * 257).tobytes())
+    data.save_as(tmp_path / "a.dcm")
+    run(toy_suppressor_folder, tmp_path / "a.dcm", "--out", tmp_path / "out", "--format", "dicom")
+    made = pydicom.dcmread(tmp_path / "out/soft/a.dcm")
+    assert not [element for element in made if element.tag.group & 0xFF00 == 0x6000]
+    assert not [element for element in made if "Palette" in element.keyword]
+    assert made.PhotometricInterpretation == "MONOCHROME2"
+    assert dicom_errors(tmp_path / "out/soft/a.dcm") == []
+
+
 def test_pixels_that_were_made_square_say_their_own_size(toy_suppressor_folder: Path, tmp_path: Path) -> None:
     write_dicom(tmp_path / "a.dcm")
     data = pydicom.dcmread(tmp_path / "a.dcm")

@@ -46,6 +46,16 @@ def test_the_truth_is_perfect_by_every_measure() -> None:
     assert detail_loss(SOFT, SOFT, EVERYWHERE) == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_known_of_an_empty_region() -> None:
+    nowhere = ~EVERYWHERE
+    for measure in (psnr, ssim, detail_loss):
+        assert np.isnan(measure(IMAGE, SOFT, nowhere))
+    assert np.isnan(signed_residual(IMAGE, SOFT, BONE, nowhere))
+    assert np.isnan(signed_residual(SOFT, SOFT, np.zeros_like(BONE), EVERYWHERE))
+    assert np.isnan(published_ratio(SOFT, SOFT, np.zeros_like(BONE)))
+
+
 @pytest.mark.parametrize("worse", [np.zeros_like(SOFT), np.ones_like(SOFT), 1 - SOFT, SOFT[::-1]])
 def test_other_images_are_worse_by_every_measure(worse: np.ndarray) -> None:
     assert psnr(worse, SOFT, EVERYWHERE) < 20

@@ -62,7 +62,7 @@ def test_a_network_comes_back_from_its_folder(tmp_path: Path) -> None:
     write_network(tmp_path, network, 200)
     back = load_suppressor(tmp_path)
     assert back.side == 200
-    np.testing.assert_array_equal(bone_of(back.network, image), bone_of(network, image))
+    np.testing.assert_array_equal(back.find_bone(image), bone_of(network, image))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def test_finished_pairs_are_not_made_again(trained: Path) -> None:
     [
         (["crop=60"], "crop is 60"),
         (["validation=[phantom-007]"], "not there"),
-        (["validation=[]"], "no patient for validation"),
+        (["validation=[]", "phantoms=1"], "no patient for train"),
+        (["phantoms=0"], "validation names phantom-001"),
         (["validation=[phantom-000,phantom-001]"], "no patient for train"),
         (["data=/nowhere"], "not readable as a table of CTs"),
         (["shape.channels=[]"], "no levels"),
@@ -75,11 +76,10 @@ def test_a_config_that_cannot_be_is_refused_and_leaves_nothing(tmp_path: Path, o
 
 def test_every_ct_that_weights_may_learn_from_is_a_patient(tmp_path: Path) -> None:
     lines = [
-        "file,weights_may_learn,anatomy",
-        "yes.nii.gz,yes,thorax",
-        "no.nii.gz,no,thorax",
-        "yes.seg.nii.gz,yes,labels",
-        'head.nii.gz,yes,"head, NOT a whole chest"',
+        "file,weights_may_learn",
+        "yes.nii.gz,yes",
+        "no.nii.gz,no",
+        "yes.seg.nii.gz,yes",
     ]
     (tmp_path / "index.csv").write_text("\n".join(lines))
     assert [patient.key for patient in patients_of(tmp_path, 1, 0)] == ["yes.nii.gz", "phantom-000"]
