@@ -174,7 +174,7 @@ def cached_samples(
 
 
 def prompts_of(rows: Sequence[Row]) -> list[str]:
-    """The canonical prompt of each of ``rows``, without words on its look: the model adds those that it samples with."""
+    """The canonical prompt of each of ``rows``, without words on its look: a model adds those that it samples with."""
     return [render(study_of(row)) for row in rows]
 
 
