@@ -186,12 +186,13 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                 for place, seed in zip(training.places(), seeds, strict=True)
             ]
             target = cut_crops(pixels["train"], crops, config.crop).expand(-1, channels, -1, -1).to(training.device)
+            paired = torch.tensor([1.0 if crop.anew is None else config.resampled.pair_weight for crop in crops])
             noise = latent_errors(bare, crops, seeds, config.crop, noise_size, anew.get("train")).to(training.device)
 
             # Learn from it; the critic judges without learning, and then learns from the same pair
             with training.accelerator.accumulate(model):
                 output, kl = model(target, noise)
-                loss = reconstruction_loss(output, target) + config.kl_weight * kl
+                loss = (paired.to(training.device) * reconstruction_loss(output, target)).mean() + config.kl_weight * kl
                 if critic is not None and training.images >= config.adversarial_after:
                     critic.requires_grad_(False)
                     loss = loss - config.adversarial_weight * critic(output).mean()

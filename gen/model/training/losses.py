@@ -68,9 +68,9 @@ def gradients(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L1 of the pixels plus L1 of their differences, (N, C, H, W) in model range, scalar: the latter keeps edges."""
-    pixel = (output - target).abs().mean()
-    edges = [(a - b).abs().mean() for a, b in zip(gradients(output), gradients(target), strict=True)]
+    """L1 of the pixels plus L1 of their differences, (N, C, H, W) in model range -> (N,): the latter keeps edges."""
+    pixel = (output - target).abs().mean((1, 2, 3))
+    edges = [(a - b).abs().mean((1, 2, 3)) for a, b in zip(gradients(output), gradients(target), strict=True)]
     return pixel + edges[0] + edges[1]
 
 

@@ -47,6 +47,9 @@ class Resampling:
     model: str | None = None  # a model folder, or the run folder of a denoiser; None: all latents are true ones
     share: float = number(0.5, share=True)  # of the crops
     images: int = number(600, above=0)  # of the training images; made anew once, before the training
+    # Of the difference from the true image, beside that of true latents: at such noise the fine detail is another one,
+    # and the decoder would learn to blur it.
+    pair_weight: float = number(0.1, least=0)
     steps: int = number(DEFAULT_STEPS, above=0)  # of a whole sampling, of which the last few are taken
     sigma_min: float = number(0.3, above=0)  # noise over signal that is put on a latent: at least, and at most
     sigma_max: float = number(2.0, above=0)

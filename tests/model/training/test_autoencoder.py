@@ -136,6 +136,20 @@ def test_latents_made_anew_are_learnt_from_and_a_resumed_run_is_the_unbroken_one
     assert any(changed)
 
 
+def test_the_weight_of_pairs_is_that_of_latents_made_anew_alone(
+    toy_autoencoder: Path, toy_denoiser: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    def moved(name: str, share: float) -> bool:
+        anew = (f"resampled.model={toy_denoiser}", "resampled.pair_weight=0", f"resampled.share={share}")
+        rest = (f"init={toy_autoencoder}", "resampled.images=2", "images=4", "warmup=0", "cooldown=0.1")
+        trained = load_autoencoder(train_autoencoder(toy_config(tmp_path / name, toy_data, *anew, *rest)))
+        pairs = zip(load_autoencoder(toy_autoencoder).parameters(), trained.parameters(), strict=True)
+        return not all(torch.equal(one, other) for one, other in pairs)
+
+    assert moved("true", share=0)
+    assert not moved("anew", share=1)
+
+
 def test_another_denoiser_on_the_same_run_folder_is_refused(
     toy_autoencoder: Path, toy_denoiser: Path, toy_data: Path, tmp_path: Path
 ) -> None:
