@@ -5,7 +5,7 @@ The frame follows from the lungs, whose place is known, so it does not move with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,13 @@ from gen.data.frame import to_canonical
 
 @dataclass(frozen=True, eq=False)
 class Framed:
-    """``image`` and ``bone``, what bone adds to its grey levels, float32 (S, S); ``masks`` bool (S, S) by structure."""
+    """``image``, and what bone adds to its grey levels, float32 (S, S); bool (S, S) masks by structure, and ``held``,
+    all that was put in."""
 
     image: np.ndarray
     bone: np.ndarray
     masks: Mapping[str, np.ndarray]
+    held: np.ndarray
 
 
 def framed(projection: Projection, organs: np.ndarray, size: int, *, canonical: bool) -> Framed:
@@ -39,7 +41,7 @@ def framed(projection: Projection, organs: np.ndarray, size: int, *, canonical: 
     if not canonical:
         image, soft = (resize(pad_to_square(pixels), size) for pixels in (projection.image, projection.soft))
         moved = {name: resize(pad_to_square(mask.astype(np.float32)), size) for name, mask in masks.items()}
-        return Framed(image, image - soft, _masks(moved))
+        return _with_masks(image, soft, moved, projection.masks)
     pose = canonical_pose(organs, frontal=projection.view.name != "lateral")
     image, inside = to_canonical(projection.image, pose, size)
     soft, _ = to_canonical(projection.soft, pose, size)
@@ -47,7 +49,7 @@ def framed(projection: Projection, organs: np.ndarray, size: int, *, canonical: 
     image, soft = (
         fill_outside(normalise_exposure(pixels, inside, like=image).clip(0, 1), inside) for pixels in (image, soft)
     )
-    return Framed(image, image - soft, _masks(moved))
+    return _with_masks(image, soft, moved, projection.masks)
 
 
 def canonical_pose(organs: np.ndarray, *, frontal: bool) -> np.ndarray:
@@ -64,6 +66,9 @@ def canonical_pose(organs: np.ndarray, *, frontal: bool) -> np.ndarray:
     return pose
 
 
-def _masks(moved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    halved = {name: mask >= 0.5 for name, mask in moved.items()}
-    return {name: mask for name, mask in halved.items() if mask.any()}
+def _with_masks(
+    image: np.ndarray, soft: np.ndarray, moved: Mapping[str, np.ndarray], inserted: Collection[str]
+) -> Framed:
+    masks = {name: mask >= 0.5 for name, mask in moved.items()}
+    held = np.any([masks[name] for name in inserted], axis=0) if inserted else np.zeros(image.shape, bool)
+    return Framed(image, image - soft, {name: mask for name, mask in masks.items() if mask.any()}, held)

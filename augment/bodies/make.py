@@ -86,7 +86,17 @@ class PhysicalBodies:
             "study": json.dumps(projection.truth["study"]),
         }
         image = Radiograph(np.ascontiguousarray(made.image), None, {"synthetic": "yes", **facts})
-        return Body(image, made.bone, made.masks, shown, scene.key, self.licence, self.weights_may_learn, facts)
+        return Body(
+            image=image,
+            bone=made.bone,
+            masks=made.masks,
+            held=made.held,
+            study=shown,
+            patient=scene.key,
+            licence=self.licence,
+            weights_may_learn=self.weights_may_learn,
+            facts=facts,
+        )
 
     def _drawn(self, study: Study, seed: int, size: int) -> tuple[Volume, str, str]:
         """The volume for an image, the name of its patient, and what it is in words."""

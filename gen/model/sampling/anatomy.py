@@ -28,7 +28,8 @@ ANATOMY = "cxr_gen.anatomy"  # of entry points: a function from "phantom", or th
 class Body:
     """A projected body, framed as the images of a model are: what sampling starts from, and what is true of it.
 
-    ``image`` (S, S). ``bone`` float32 (S, S) is what bone adds to its grey levels. ``masks`` bool (S, S) by structure.
+    ``image`` (S, S). ``bone`` float32 (S, S) is what bone adds to its grey levels. ``masks`` bool (S, S) by structure;
+    ``held`` is where something was put in, which the model shall leave as it is.
     ``study`` is what it shows, with what was drawn. ``patient`` is a name that nobody has. ``facts`` go into the
     provenance of what is made from it.
     """
@@ -36,6 +37,7 @@ class Body:
     image: Radiograph
     bone: np.ndarray
     masks: Mapping[str, np.ndarray]
+    held: np.ndarray
     study: Study
     patient: str
     licence: str
@@ -74,15 +76,44 @@ def open_bodies(where: str) -> Bodies:
     raise EnvironmentLacks("nothing installed makes bodies for --anatomy", hint="install the package whole")
 
 
+def held_of(body: Body, capabilities: Mapping[str, Any] | None) -> np.ndarray:
+    """Where an image stays as ``body`` is, bool (S, S): all of it in a view that a model of ``capabilities`` was never
+    shown, for there it would paint another."""
+    views = (capabilities or {}).get("views")
+    strange = views is not None and body.study.view not in views
+    return np.ones_like(body.held) if strange else body.held
+
+
 def finished(image: Radiograph, body: Body, *, vary_by: int | None = None) -> OfBody:
     """``image``, sampled from ``body``, with its truth; ``vary_by``: all in the pose and exposure of that seed."""
-    image = replace(image, provenance={**image.provenance, **body.facts})
-    without = np.clip(image.pixels - body.bone, 0, 1).astype(np.float32)
+    share = bone_share(image.pixels, body)
+    image = replace(image, provenance={**image.provenance, **body.facts, "bone_share": f"{share:.3f}"})
+    without = np.clip(image.pixels - min(max(share, 0), 1) * body.bone, 0, 1).astype(np.float32)
     soft = replace(image, pixels=without, provenance={**image.provenance, "shows": "soft"})
     if vary_by is None:
         return OfBody(body, image, soft, body.masks)
     masks = {name: vary_mask(mask, vary_by) for name, mask in body.masks.items()}
     return OfBody(body, vary(image, vary_by), vary(soft, vary_by), masks)
+
+
+def bone_share(image: np.ndarray, body: Body) -> float:
+    """How much of the ribs of ``body`` is left in ``image`` (S, S): the slope of fine detail over theirs, in the lungs.
+
+    1 where nothing is known of lungs or bone.
+    """
+    lungs = [body.masks[name] for name in ("right lung", "left lung") if name in body.masks]
+    where = np.any(lungs, axis=0) & ~body.held if lungs else np.zeros(image.shape, bool)
+    if not where.any():
+        return 1.0
+    seen, bone = (_detail(pixels)[where] for pixels in (image, body.bone))
+    spread = float(np.square(bone - bone.mean()).sum())
+    return float(((seen - seen.mean()) * (bone - bone.mean())).sum()) / spread if spread > 0 else 1.0
+
+
+def _detail(pixels: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(pixels - gaussian_filter(pixels, len(pixels) / 32))
 
 
 def write_truth(out: Path, stem: str, made: OfBody) -> dict[str, str]:

@@ -24,12 +24,14 @@ from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_GUIDANCE, DEFA
 from gen.model.capabilities import read_capabilities
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
-from gen.model.sampling.anatomy import Bodies, OfBody, finished, open_bodies, with_body, write_truth
+from gen.model.sampling.anatomy import Bodies, OfBody, finished, held_of, open_bodies, with_body, write_truth
 from gen.model.sampling.requests import Request, flags_to_study, read_request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
 from gen.model.sampling.settings import check_folder_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from gen.core.manifest import Row
     from gen.model.sampling.pipeline import Pipeline
 
@@ -264,7 +266,8 @@ def sample_bodies(
         some = replace(read, job=plain, items=read.items[start : start + pipeline.rows])
         studies = [(item.request.study or Study(), item.seed) for item in some.items]
         bodies = [read.bodies.make(study, seed, side, canonical=canonical) for study, seed in studies]
-        images = sample_job(some, pipeline, on_step, [body.image for body in bodies])
+        held = [held_of(body, pipeline.capabilities) for body in bodies]
+        images = sample_job(some, pipeline, on_step, [body.image for body in bodies], held)
         for body, (item, image) in zip(bodies, images, strict=True):
             made = finished(image, body, vary_by=item.seed if read.job.vary else None)
             yield item, made.image, made
@@ -275,10 +278,11 @@ def sample_job(
     pipeline: Pipeline,
     on_step: Callable[[int], object] = lambda images: None,
     init: Sequence[Radiograph] = (),
+    held: Sequence[np.ndarray] = (),
 ) -> Iterator[tuple[Item, Radiograph]]:
     """The images of a job in order, as they are finished, by the ``pipeline`` loaded from its folder.
 
-    ``init`` is what each starts from, where that is not the job's own image.
+    ``init`` is what each starts from, where that is not the job's own image, and ``held`` where it stays as that is.
     """
     from gen.model.sampling.pipeline import sample
 
@@ -287,6 +291,7 @@ def sample_job(
         [item.request.prompt for item in read.items],
         [item.seed for item in read.items],
         init=init or ([] if read.init is None else [read.init] * len(read.items)),
+        held=held,
         steps=read.job.steps,
         guidance=read.job.guidance,
         guidance_interval=read.job.guidance_interval,

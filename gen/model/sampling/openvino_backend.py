@@ -146,6 +146,7 @@ class OpenvinoPipeline:
         prompts: Sequence[str],
         seeds: Sequence[int],
         init: Sequence[Radiograph],
+        held: Sequence[np.ndarray],
         how: Settings,
         on_step: Callable[[], object],
     ) -> np.ndarray:

@@ -68,6 +68,7 @@ class Pipeline(Protocol):
         prompts: Sequence[str],
         seeds: Sequence[int],
         init: Sequence[Radiograph],
+        held: Sequence[np.ndarray],
         how: Settings,
         on_step: Callable[[], object],
     ) -> np.ndarray:
@@ -125,18 +126,20 @@ def sample(
     seeds: Sequence[int],
     *,
     init: Sequence[Radiograph] = (),
+    held: Sequence[np.ndarray] = (),
     on_step: Callable[[int], object] = lambda images: None,
     **settings: Any,
 ) -> Iterator[Radiograph]:
     """Yield radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
 
     ``settings`` are the fields of `Settings`. With ``init``, one radiograph a prompt, sampling starts from these
-    images and as much noise as ``strength`` says (Meng et al. 2022, SDEdit, arXiv:2108.01073).
+    images and as much noise as ``strength`` says (Meng et al. 2022, SDEdit, arXiv:2108.01073). Where ``held``, a mask
+    bool (H, W) of each of them, is true, as ``held_strength`` says (Levin and Fried 2023, arXiv:2306.00950).
     ``on_step`` is called with the number of images after each network step.
     Raises BadInput for a size or a number of steps that the model cannot make, a guidance that is no number, and
     prompts, seeds and images of unequal number; GenError for an image that came out broken.
     """
-    for image in sample_each(pipeline, prompts, seeds, init=init, on_step=on_step, **settings):
+    for image in sample_each(pipeline, prompts, seeds, init=init, held=held, on_step=on_step, **settings):
         if isinstance(image, GenError):
             raise image.__cause__ or image
         yield image
@@ -148,6 +151,7 @@ def sample_each(
     seeds: Sequence[int],
     *,
     init: Sequence[Radiograph] = (),
+    held: Sequence[np.ndarray] = (),
     on_step: Callable[[int], object] = lambda images: None,
     **settings: Any,
 ) -> Iterator[Radiograph | GenError]:
@@ -162,6 +166,8 @@ def sample_each(
         raise BadInput(f"{len(prompts)} prompts and {len(init)} images to start from are given", hint="give one each")
     if init and not (0 < how.strength <= 1 and round(how.steps * how.strength)):
         raise BadInput(f"strength is {how.strength}", hint="use a number above 0, at most 1; 0.5 is usual")
+    if held and [mask.shape for mask in held] != [image.pixels.shape for image in init]:
+        raise BadInput("what is held are masks of the images to start from", hint="give one of its shape each")
     if not math.isfinite(how.guidance):
         raise BadInput(f"guidance is {how.guidance}", hint="use a number such as 1.5; 1 is no guidance")
     check_settings(pipeline.configs, how.size, how.steps)
@@ -174,12 +180,14 @@ def sample_each(
         raise BadInput(f"guidance_interval is not possible with {pipeline.sampler}", hint="leave it out")
     for start in range(0, len(prompts), pipeline.rows):
         wanted = slice(start, start + pipeline.rows)
-        texts, numbers, images = list(prompts[wanted]), list(seeds[wanted]), list(init[wanted])
+        texts, numbers = list(prompts[wanted]), list(seeds[wanted])
+        images, masks = list(init[wanted]), list(held[wanted])
         missing = pipeline.rows - len(texts)
         filled = (
             [with_style(text, style) for text in texts + texts[-1:] * missing],
             numbers + numbers[-1:] * missing,
             images + images[-1:] * missing,
+            masks + masks[-1:] * missing,
         )
         try:
             pixels = pipeline.run(*filled, how, lambda: on_step(len(texts)))  # noqa: B023  # called at once
@@ -189,7 +197,7 @@ def sample_each(
         for row, (text, number, image) in enumerate(zip(texts, numbers, pixels, strict=False)):
             finite = bool(np.isfinite(image).all())
             if finite and image.std() >= FLAT:
-                begun = _origin(images[row], how.strength) if images else {}
+                begun = _origin(images[row], how, masks=bool(masks)) if images else {}
                 made = Radiograph(image, None, {**_provenance(pipeline, text, number, how), **begun})
                 yield vary(made, number) if how.vary else made
             else:
@@ -208,11 +216,12 @@ def _failed(text: str, number: int, error: Exception) -> GenError:
     return failure
 
 
-def _origin(image: Radiograph, strength: float) -> dict[str, str]:
+def _origin(image: Radiograph, how: Settings, *, masks: bool) -> dict[str, str]:
     """What an image that sampling started from leaves in the provenance: whether it is synthetic, and a digest."""
     digest = hashlib.sha256(np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
     return {
-        "strength": f"{strength:g}",
+        "strength": f"{how.strength:g}",
+        **({"held_strength": f"{how.held_strength:g}"} if masks else {}),
         "init_sha256": digest,
         "init_synthetic": image.provenance.get("synthetic", "unknown"),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from gen.core.errors import BadInput
 from gen.core.files import read_json
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_HELD_STRENGTH, DEFAULT_STEPS, DEFAULT_STRENGTH
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Settings:
     negative: str = ""
     size: int | None = None  # pixels; None: what the model was trained at
     strength: float = DEFAULT_STRENGTH  # with ``init``: the share of the steps that are taken, 0 to 1
+    held_strength: float = DEFAULT_HELD_STRENGTH  # the same for what is held, at most ``strength``
     vary: bool = False  # draw pose and exposure of the finished image, see `gen.model.sampling.variation`
 
     def guides(self, sigma: float) -> bool:

@@ -84,12 +84,13 @@ class TorchPipeline:
         prompts: Sequence[str],
         seeds: Sequence[int],
         init: Sequence[Radiograph],
+        held: Sequence[np.ndarray],
         how: Settings,
         on_step: Callable[[], object],
     ) -> np.ndarray:
         import torch
 
-        latents = sample_latents(self, prompts, seeds, init, how, on_step)
+        latents = sample_latents(self, prompts, seeds, init, how, on_step, held)
         with torch.inference_mode():
             images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. Overflow is no white.
@@ -153,6 +154,7 @@ def sample_latents(
     init: Sequence[Radiograph],
     how: Settings,
     on_step: Callable[[], object] = lambda: None,
+    held: Sequence[np.ndarray] = (),
 ) -> torch.Tensor:
     """One batch from noise to latents, float32 (N, C, h, w) in diffusion range; arguments as of `Pipeline.run`."""
     import torch
@@ -166,11 +168,13 @@ def sample_latents(
     noise = _noise(shape, seeds).to(pipeline.device)
     skipped = how.steps - round(how.steps * how.strength) if init else 0
     # Some solvers take several passes for a step, and some start over when they do not know where they stand.
-    timesteps = scheduler.timesteps[skipped * getattr(scheduler, "order", 1) :]
+    order = getattr(scheduler, "order", 1)
+    timesteps = scheduler.timesteps[skipped * order :]
     if init:
-        latents = scheduler.add_noise(_encode(pipeline, init, side * pipeline.configs.factor), noise, timesteps[:1])
+        begun = _encode(pipeline, init, side * pipeline.configs.factor)
+        latents = scheduler.add_noise(begun, noise, timesteps[:1])
         if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(skipped * getattr(scheduler, "order", 1))
+            scheduler.set_begin_index(skipped * order)
     else:
         latents = noise * scheduler.init_noise_sigma
     states = _text_states(pipeline, prompts)
@@ -182,8 +186,12 @@ def sample_latents(
     extra: dict[str, Any] = {}
     if "variance_noise" not in taken and "generator" in taken:
         extra["generator"] = [torch.Generator().manual_seed(derived_seed(seed, "steps")) for seed in seeds]
+    fixed = _cells(held, side).to(pipeline.device) if held else None
+    holding = (how.steps - round(how.steps * how.held_strength) - skipped) * order  # the pass that takes leave of it
     with torch.inference_mode():
         for step, timestep in enumerate(timesteps):
+            if fixed is not None and 0 < step <= holding:
+                latents = torch.where(fixed, scheduler.add_noise(begun, noise, timestep[None]), latents)
             if "variance_noise" in taken:
                 fresh = _noise(shape, [derived_seed(seed, f"step {step}") for seed in seeds])
                 extra["variance_noise"] = fresh.to(pipeline.device)
@@ -195,6 +203,8 @@ def sample_latents(
                 predicted = without + how.guidance * (with_text - without)
             latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
             on_step()
+    if fixed is not None and holding >= len(timesteps):
+        latents = torch.where(fixed, begun, latents)
     return latents
 
 
@@ -208,6 +218,14 @@ def _encode(pipeline: TorchPipeline, images: Sequence[Radiograph], side: int) ->
         encoded = pipeline.vae.encode(inputs.expand(-1, pipeline.vae.config.in_channels, -1, -1))
     mean: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
     return mean * pipeline.vae.config.scaling_factor
+
+
+def _cells(held: Sequence[np.ndarray], side: int) -> torch.Tensor:
+    """bool (N, 1, side, side): the latents under any pixel of ``held``, masks bool (H, W) of images that are padded."""
+    import torch
+
+    squares = [torch.from_numpy(pad_to_square(mask).astype(np.float32))[None, None] for mask in held]
+    return torch.cat([torch.nn.functional.adaptive_max_pool2d(square, side) for square in squares]) > 0
 
 
 def _noise(shape: tuple[int, ...], seeds: Sequence[int]) -> torch.Tensor:

@@ -67,7 +67,7 @@ def test_what_is_varied_takes_its_truth_along(seed: int) -> None:
     disc = (down - 26) ** 2 + (across - 36) ** 2 < 15**2
     image = Radiograph(np.where(disc, 0.8, 0.3).astype(np.float32), None, {})
     bone = np.where(across > 32, 0.1, 0).astype(np.float32)
-    body = Body(image, bone, {"disc": disc}, Study(), "nobody", "", False, {})
+    body = Body(image, bone, {"disc": disc}, disc, Study(), "nobody", "", False, {})
     plain, moved = finished(image, body), finished(image, body, vary_by=seed)
     assert np.array_equal(plain.soft.pixels, (image.pixels - bone).clip(0, 1))
     assert plain.masks["disc"] is disc

@@ -20,7 +20,8 @@ from gen.core.radiograph import Radiograph, write_png
 from gen.images.reader import read_radiograph
 from gen.language.tokens import token_counter
 from gen.model.sampling.pipeline import describe, load_pipeline, sample
-from gen.model.sampling.torch_backend import TEXTS_KEPT, TorchPipeline
+from gen.model.sampling.settings import Settings
+from gen.model.sampling.torch_backend import TEXTS_KEPT, TorchPipeline, sample_latents
 from gen.model.training.denoiser_network import Denoiser
 from gen.model.training.export import Fixtures, write_model_folder
 from gen.model.training.latents import whiten
@@ -512,3 +513,37 @@ def test_from_an_image_a_strength_that_is_no_share_is_refused(
         list(sample(pipeline, PROMPTS[:1], [1], init=[image], **settings))
     with pytest.raises(BadInput, match="2 images to start from"):
         list(sample(pipeline, PROMPTS[:1], [1], init=[image] * 2))
+
+
+def test_to_hold_an_image_everywhere_is_to_start_later_and_nowhere_is_nothing(pipeline: TorchPipeline) -> None:
+    [image] = sample(pipeline, PROMPTS[:1], [3], steps=2)
+    everywhere = np.ones_like(image.pixels, bool)
+
+    def made(strength: float, held: list[np.ndarray], held_strength: float = 0.25) -> np.ndarray:
+        how = {"steps": 8, "strength": strength, "held": held, "held_strength": held_strength}
+        [found] = sample(pipeline, PROMPTS[:1], [9], init=[image], **how)
+        return found.pixels
+
+    assert np.array_equal(made(0.75, [everywhere]), made(0.25, []))
+    assert np.array_equal(made(0.75, [everywhere], 0.75), made(0.75, []))
+    assert np.array_equal(made(0.75, [~everywhere]), made(0.75, []))
+
+
+def test_what_is_held_for_good_keeps_its_latents_and_the_rest_does_not(pipeline: TorchPipeline) -> None:
+    image = Radiograph(np.random.default_rng(0).random((32, 32), np.float32))
+    held = np.zeros((32, 32), bool)
+    held[5:9, 20:22] = True
+    how = Settings(steps=4, strength=0.5, held_strength=0.0)
+    found = sample_latents(pipeline, PROMPTS[:1], [9], [image], how, held=[held])
+    with torch.no_grad():
+        begun = pipeline.vae.encode(torch.from_numpy(image.pixels)[None, None] * 2 - 1).latent_dist.mean
+    same = (found == begun * pipeline.vae.config.scaling_factor).all(1)[0].numpy()
+    expected = held.reshape(16, 2, 16, 2).any((1, 3))  # two pixels a latent
+    assert np.array_equal(same, expected)
+
+
+def test_what_is_held_are_masks_of_what_is_started_from(pipeline: TorchPipeline) -> None:
+    [image] = sample(pipeline, PROMPTS[:1], [3], steps=2)
+    for held in ([np.ones((8, 8), bool)], [np.ones_like(image.pixels, bool)] * 2):
+        with pytest.raises(BadInput, match="what is held are masks"):
+            list(sample(pipeline, PROMPTS[:1], [1], init=[image], held=held))
