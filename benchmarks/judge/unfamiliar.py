@@ -13,25 +13,23 @@ import click
 import numpy as np
 
 from benchmarks import common
-from gen.anatomy.folder import load_anatomy
-from gen.anatomy.reading import read_anatomy
 from gen.core.manifest import read_manifest
 from gen.data.split import patient_of
 from gen.images.reader import read_radiograph
+from gen.judge.familiar import signals_of, soundness_of
 from gen.judge.judge import Judge, load_judge
 from gen.statistics.intervals import bootstrap
 
 SIGNALS = ("distance", "artefact", "anatomy", "any")
 
 
-def signals_of(judge: Judge, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+def given_by(judge: Judge, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Which of SIGNALS each of ``images`` gives: bool (N, 4)."""
     assert judge.familiar is not None
-    assert judge.reference is not None
-    seen = judge.read(images)
-    distances, _ = judge.reference.nearest(seen.embedding)
-    refused = [bool(reading.refused) for reading in read_anatomy(load_anatomy(), images)]
-    given = np.stack([distances > judge.familiar.distance, seen.artefact > judge.familiar.artefact, refused], 1)
+    assert judge.known is not None
+    limits = judge.familiar
+    signals = signals_of(judge.read(images), soundness_of(images), judge.known)
+    given = signals > (limits.distance, limits.artefact, -limits.soundness)
     return np.concatenate([given, given.any(1, keepdims=True)], 1)
 
 
@@ -62,7 +60,7 @@ def main(projections: tuple[Path, ...], data: Path, json_file: Path | None, coun
         images[f"projections, {folder.name}"] = ([str(i) for i in range(len(shown))], shown)
     table, figures = [], {}
     for name, (units, group) in images.items():
-        given = signals_of(judge, group)
+        given = given_by(judge, group)
         if len(set(units)) < 20:  # too few for an interval
             cells = [f"{int(of.sum())} of {len(of)}" for of in given.T]
         else:

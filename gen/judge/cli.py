@@ -121,9 +121,8 @@ def describe(
             continue
         [prediction] = judge.predict([pixels])
         chest = chest_of(pixels)
-        unlike = unfamiliar(prediction, getattr(judge, "familiar", None), getattr(judge, "known", None))
-        if chest["refused"]:
-            unlike.append(chest["refused"])
+        limits = getattr(judge, "familiar", None), getattr(judge, "known", None)
+        unlike = unfamiliar(prediction, chest["soundness"], chest["refused"], *limits)
         said = {**say(prediction, unreliable(figures), sure, unlike), "chest": chest}
         if not quiet and said["quality"].get("anatomy", 1) < ANATOMY:
             click.echo(f"warning: {path} hardly looks like one whole, upright chest", err=True)

@@ -83,7 +83,8 @@ def not_judged(prediction: Judgement) -> list[str]:
 def chests_of() -> Callable[[np.ndarray], dict[str, Any]]:
     """A function of an image (H, W) to what `gen describe` says of its organs, by the bundled anatomy network.
 
-    That is the cardiothoracic ratio (None where it cannot be measured), the confidence, and in ``refused`` why not.
+    That is the cardiothoracic ratio (None where it cannot be measured), the confidence, in ``refused`` why not, and how
+    sound the chest is.
     """
     from gen.anatomy.folder import load_anatomy
     from gen.anatomy.reading import read_anatomy
@@ -98,6 +99,7 @@ def chests_of() -> Callable[[np.ndarray], dict[str, Any]]:
             "cardiothoracic_ratio": round(ratio, 3) if known else None,
             "confidence": round(reading.confidence, 3),
             "refused": reading.refused,
+            "soundness": reading.soundness,
         }
 
     return chest_of

@@ -18,7 +18,7 @@ from gen.judge.calibrate import CALIBRATION, Calibration, fit_calibration, write
 from gen.judge.card import write_card
 from gen.judge.degrade import degrade, draw_kind
 from gen.judge.fakes import FakeSources, fake_sources_of, reconstruct
-from gen.judge.familiar import FAMILIAR, fit_familiar, write_familiar
+from gen.judge.familiar import FAMILIAR, fit_familiar, soundness_of, write_familiar
 from gen.judge.folder import read_network, write_network
 from gen.judge.judge import FIGURES, Judge, load_judge
 from gen.judge.labels import targets_of, without_sources
@@ -58,8 +58,10 @@ def finish(run: Path, images: int, config: JudgeConfig) -> Path:
         held_out = [*rows["validation"], *rows["test"]]
         reference = build_reference(judge, rows["train"], held_out)
         write_reference(stage / REFERENCE, reference)
-        seen = judge.read(pixel_cache(learnt["validation"], config.size, run / "cache"))
-        write_familiar(stage / FAMILIAR, fit_familiar(seen, reference))
+        known = pixel_cache(learnt["validation"], config.size, run / "cache")
+        patients = [patient_of(row) for row in learnt["validation"]]
+        familiar = fit_familiar(judge.read(known), soundness_of(known), patients, reference)
+        write_familiar(stage / FAMILIAR, familiar)
         judge = load_judge(stage, device="cpu")
         figures = _figures(judge, rows, sources, config, run / "cache")
         write_json(stage / FIGURES, _plain(figures))

@@ -13,15 +13,14 @@ from gen.core.errors import BadInput
 from gen.core.files import staged_folder, write_json, write_text
 from gen.core.manifest import read_manifest
 from gen.data.loader import evenly, to_pixels_u8
-from gen.data.split import split_rows
+from gen.data.split import patient_of, split_rows
 from gen.images.reader import read_radiograph
 from gen.judge.calibrate import CALIBRATION
 from gen.judge.card import about_index
-from gen.judge.familiar import FAMILIAR, fit_familiar, write_familiar
+from gen.judge.familiar import FAMILIAR, fit_familiar, soundness_of, write_familiar
 from gen.judge.folder import HEADS, JUDGE, TRUNK
 from gen.judge.judge import FIGURES, Judge, load_judge
 from gen.judge.measure import copy_figures
-from gen.judge.readings import join
 from gen.judge.reference import REFERENCE, Reference, build_reference, write_reference
 from gen.model.folder import CARD
 
@@ -49,9 +48,10 @@ def reindex(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto
         for name in (HEADS, JUDGE, CALIBRATION):
             shutil.copyfile(judge_folder / name, stage / name)
         write_reference(stage / REFERENCE, reference)
-        files = [row.file for row in splits["validation"]]
-        seen = join([judge.read([read_radiograph(file).pixels]) for file in files])
-        write_familiar(stage / FAMILIAR, fit_familiar(seen, reference))
+        known = _pixels_u8([row.file for row in splits["validation"]], judge.size)
+        patients = [patient_of(row) for row in splits["validation"]]
+        familiar = fit_familiar(judge.read(known), soundness_of(known), patients, reference)
+        write_familiar(stage / FAMILIAR, familiar)
         numbers = evenly(np.arange(len(splits["train"])), PLANTED)
         copies = _copies(judge, reference, [splits["train"][number].file for number in numbers], numbers)
         write_json(stage / FIGURES, {**judge.figures, "copies": copies})
@@ -62,5 +62,10 @@ def reindex(data: Path, folder: Path, judge_folder: Path, *, device: str = "auto
 
 def _copies(judge: Judge, reference: Reference, files: Sequence[Path], numbers: np.ndarray) -> dict[str, Any]:
     """Count the planted copies of ``files``, rows ``numbers`` of ``reference``, that ``judge`` finds."""
-    images = np.stack([to_pixels_u8(read_radiograph(file).pixels, judge.size) for file in files])
+    images = _pixels_u8(files, judge.size)
     return copy_figures(judge, reference, list(images.astype(np.float32) / 255), numbers.tolist())
+
+
+def _pixels_u8(files: Sequence[Path], size: int) -> np.ndarray:
+    """The images of ``files`` as a judge reads them, uint8 (N, size, size)."""
+    return np.stack([to_pixels_u8(read_radiograph(file).pixels, size) for file in files])

@@ -66,7 +66,9 @@ DEFAULT_OUT = Path("outputs/samples")
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cuda, cuda:N, mps or cpu.")
 @click.option(
-    "--threads", type=click.IntRange(1), help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free]."
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free; by OpenVINO all, so that pixels stay].",
 )
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
 @click.option("--attention", default="auto", show_default=True, help="auto, xformers, sdpa or eager.")

@@ -134,8 +134,9 @@ def test_what_the_judge_does_not_know_gets_no_prompt_and_the_reasons(
     write_png(tmp_path / "chest.png", Radiograph(film(Drawn().masks(128))))
     arguments = [str(tmp_path / "chest.png"), "--judge", str(tmp_path / "judge"), "--quiet"]
     shutil.copytree(toy_judge, tmp_path / "judge")
-    for distance, reason in ((2.0, ""), (-1.0, "distance")):
-        write_familiar(tmp_path / "judge" / FAMILIAR, Familiar(distance, 1.0, false_alarms=0.1, images=9))
+    for distance, soundness, reason in ((2.0, 0.0, ""), (-1.0, 0.0, "distance"), (2.0, 1.1, "soundness")):
+        limits = Familiar(distance, 1.0, soundness, false_alarms=0.1, images=9, patients=9)
+        write_familiar(tmp_path / "judge" / FAMILIAR, limits)
         plain = CliRunner().invoke(describe_command, arguments, catch_exceptions=False)
         said = json.loads(CliRunner().invoke(describe_command, [*arguments, "--json"], catch_exceptions=False).stdout)
         assert [why.split()[0] for why in said["unlike"]] == ([reason] if reason else [])

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from gen.core.errors import BadInput
 from gen.core.files import verify_folder
 from gen.core.manifest import read_manifest
-from gen.data.split import split_rows
+from gen.data.loader import to_pixels_u8
+from gen.data.split import patient_of, split_rows
 from gen.images.reader import read_radiograph
 from gen.judge.cli import train_reference
-from gen.judge.familiar import fit_familiar
+from gen.judge.familiar import fit_familiar, soundness_of
 from gen.judge.judge import Judge, load_judge
 from gen.judge.plugins import open_judge
 from gen.judge.reindex import reindex
@@ -67,8 +68,9 @@ def test_it_is_the_same_judge_and_finds_the_images_of_the_other_generator(
     assert f"{len(splits['train'])} training images" in said.stderr
     assert "too few to hold false alarms at 1%" in said.stderr
 
-    held_out = [read_radiograph(row.file).pixels for row in splits["validation"]]
-    expected = fit_familiar(after.read(held_out), reference)
+    held_out = [to_pixels_u8(read_radiograph(row.file).pixels, after.size) for row in splits["validation"]]
+    patients = [patient_of(row) for row in splits["validation"]]
+    expected = fit_familiar(after.read(held_out), soundness_of(held_out), patients, reference)
     assert after.familiar is not None
     assert astuple(after.familiar) == pytest.approx(astuple(expected), abs=1e-5)
 

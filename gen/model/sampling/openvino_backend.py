@@ -24,7 +24,7 @@ from gen.core.files import read_json, require_free_space, staged_folder, verify_
 from gen.core.locks import lock
 from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
-from gen.core.threads import use_threads
+from gen.core.threads import steady_threads
 from gen.language.tokens import token_encoder
 from gen.model.capabilities import read_capabilities
 from gen.model.device import cpu_multiplies_bfloat16
@@ -99,7 +99,7 @@ def load_openvino(
         fingerprint=fingerprint,
         capabilities=read_capabilities(folder),
         name=folder.resolve().name,
-        threads=use_threads(),
+        threads=steady_threads(),  # bfloat16 sums in another number of parts are other pixels
     )
 
 
