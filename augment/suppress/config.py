@@ -47,9 +47,6 @@ class SuppressConfig(PairsConfig):
     shape: SuppressShape = field(default_factory=SuppressShape)
     crop: int = number(320, above=0)  # pixels
     gradient_weight: float = number(1.0, least=0)  # of the differences between neighbours, beside those of pixels
-    # Of the share of the bone over the lungs that is left, or taken twice: errors of single pixels are least where too
-    # little bone is found.
-    residual_weight: float = number(0.3, least=0)
     ema: float = number(0.995, below=1)
 
 

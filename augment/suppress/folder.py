@@ -61,6 +61,9 @@ def load_suppressor(folder: str | Path | None = None, device: torch.device | str
     folder = bundled_suppressor() if folder is None else Path(folder)
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder, so there is no bone suppression in it")
+    if not any((folder / facts).is_file() for facts in (FACTS, latent.FACTS)):
+        hint = f"its folder has {FACTS} or {latent.FACTS}; that of a training is RUN/suppress or RUN/suppress-latent"
+        raise BadInput(f"{folder}: there is no bone suppression in it", hint=hint)
     try:
         if (folder / latent.FACTS).is_file():
             model, digest = latent.load_latent(folder, device)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augment.suppress.config import SuppressConfig
-from augment.suppress.examples import draw_example, region, weights_of
+from augment.suppress.examples import draw_example, weights_of
 from augment.suppress.folder import read_network, write_network
 from augment.suppress.network import SuppressNetwork
 from augment.suppress.pairs import digest_of_names
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 SUPPRESS_FOLDER = "suppress"
-_LEAST_BONE = 1e-5  # mean square of bone over the lungs, below which a crop tells little of what is left
 _SCALE = 20.0  # bone adds about a twentieth of the range: the loss is then of the size of 1
 
 
@@ -84,18 +83,12 @@ def train_suppress(config: SuppressConfig, command: Sequence[str] = ()) -> Path:
                 np.stack([each.display for each in examples]),
                 np.stack([each.bone for each in examples]),
                 weights_of(regions, config.drawing),
-                region(regions, "bone"),
             )
-            display, bone, weight, ribs = (torch.from_numpy(plane)[:, None].to(training.device) for plane in planes)
+            display, bone, weight = (torch.from_numpy(plane)[:, None].to(training.device) for plane in planes)
             with training.accelerator.accumulate(model):
                 error = model(display.to(memory_format=layout)).float() - bone
-                terms = {
-                    "pixels": _mean(error.abs(), weight),
-                    "edges": _edges(error, weight),
-                    "residual": residuals(error, bone, ribs).abs().mean(),
-                }
+                terms = {"pixels": _mean(error.abs(), weight), "edges": _edges(error, weight)}
                 loss = _SCALE * (terms["pixels"] + config.gradient_weight * terms["edges"])
-                loss = loss + config.residual_weight * terms["residual"]
                 training.step(loss, list(training.places()), **terms)
 
 
@@ -108,16 +101,6 @@ def _edges(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     down = _mean((error[..., 1:, :] - error[..., :-1, :]).abs(), weight[..., 1:, :])
     across = _mean((error[..., 1:] - error[..., :-1]).abs(), weight[..., 1:])
     return down + across
-
-
-def residuals(error: torch.Tensor, bone: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """By example (N,) the share of the bone that is left, as `measures.signed_residual` has it, of (N, 1, H, W).
-
-    ``error`` is the bone that was found less what there is. With hardly any bone in an example the share goes to 0.
-    """
-    inside = bone * where
-    energy = inside.square().sum((1, 2, 3)) + _LEAST_BONE * bone[0].numel()
-    return -(error * inside).sum((1, 2, 3)) / energy
 
 
 def _finish(run: Path, checkpoint: Path, config: SuppressConfig) -> Path:

@@ -1,7 +1,8 @@
 """Bone suppression on CTs that no training saw, beside doing nothing, a blur and a small autoencoder.
 
 Two of the CTs chose between networks (validation), the others did not (test). Each is projected in PA and AP, jittered,
-with two nodules and a mass put in. `--peer` is a network of `benchmarks.suppress.peer`.
+with two nodules and a mass put in. `--peer` is a network of `benchmarks.suppress.peer`, `--latent` one of
+`gen train suppress-latent`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from augment.suppress.evaluate import NAMES, Scores, evaluate, methods_of, table_of
-from augment.suppress.folder import load_suppressor
+from augment.suppress.evaluate import NAMES, Scores, evaluate, table_of
 from benchmarks import common
-from benchmarks.suppress.peer import load_peer
+from benchmarks.suppress.ways import ways_of, ways_options
 from drr.job import Job, run_job
 from gen.core.manifest import read_manifest
 
@@ -45,18 +45,23 @@ def part_of(scores: Scores, names: tuple[str, ...]) -> Scores:
 
 @click.command()
 @common.cts_option
-@click.option("--model", type=click.Path(path_type=Path), help="Bone suppression [default: the bundled].")
-@click.option("--peer", type=click.Path(path_type=Path), help="Folder of a trained small autoencoder.")
+@ways_options
 @click.option("-n", "variants", type=click.IntRange(1), default=6, show_default=True, help="Poses of each view.")
 @click.option("--pairs", type=click.Path(path_type=Path), default=common.WORK / "suppress-heldout", show_default=True)
 @common.json_option
-def main(cts: Path, model: Path | None, peer: Path | None, variants: int, pairs: Path, json_file: Path | None) -> None:
+def main(
+    cts: Path,
+    model: Path | None,
+    peer: Path | None,
+    latent: Path | None,
+    variants: int,
+    pairs: Path,
+    json_file: Path | None,
+) -> None:
     """Measure bone suppression on held-out CTs."""
     from tqdm import tqdm
 
-    methods = methods_of(load_suppressor(model))
-    if peer is not None:
-        methods["small autoencoder"] = load_peer(peer)
+    methods = ways_of(model, peer, latent)
     make_pairs(cts, pairs, variants)
     with tqdm(total=len(read_manifest(pairs).rows), unit="image") as bar:
         scores = evaluate(pairs, methods, bar.update)

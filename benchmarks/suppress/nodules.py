@@ -14,12 +14,11 @@ import click
 import numpy as np
 from scipy import ndimage
 
-from augment.suppress.evaluate import Method, methods_of, read_masks
-from augment.suppress.folder import load_suppressor
+from augment.suppress.evaluate import Method, read_masks
 from benchmarks import common
 from benchmarks.suppress.heldout import make_pairs
 from benchmarks.suppress.lungs import lungs_of
-from benchmarks.suppress.peer import load_peer
+from benchmarks.suppress.ways import ways_of, ways_options
 from gen.core.manifest import read_manifest
 from gen.images.reader import read_radiograph
 from gen.statistics.intervals import bootstrap, mean_of
@@ -127,15 +126,14 @@ def hallucination(data: Path, methods: dict[str, Method], count: int) -> list[li
 @click.command()
 @common.cts_option
 @common.data_option
-@click.option("--model", type=click.Path(path_type=Path), help="Bone suppression [default: the bundled].")
-@click.option("--peer", type=click.Path(path_type=Path), help="Folder of a trained small autoencoder.")
+@ways_options
 @click.option("--pairs", type=click.Path(path_type=Path), default=common.WORK / "suppress-heldout", show_default=True)
 @click.option("-n", "count", type=click.IntRange(2), default=64, show_default=True, help="Real radiographs.")
-def main(cts: Path, data: Path, model: Path | None, peer: Path | None, pairs: Path, count: int) -> None:
+def main(
+    cts: Path, data: Path, model: Path | None, peer: Path | None, latent: Path | None, pairs: Path, count: int
+) -> None:
     """Detect nodules with and without bone, and count blobs that appear or vanish."""
-    methods = methods_of(load_suppressor(model))
-    if peer is not None:
-        methods["small autoencoder"] = load_peer(peer)
+    methods = ways_of(model, peer, latent)
     common.print_table(
         ["image", "AUROC", "less that of the image itself"], detection(make_pairs(cts, pairs, 6), methods)
     )

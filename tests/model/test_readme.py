@@ -59,7 +59,7 @@ def at_toy_size(command: str) -> list[str]:
     if words[0] == "doctor":
         return [*words, "--model", "my-model"]
     # A page serves until it is stopped, the others want more images than a toy has: their own tests run them for real.
-    shown = (["train", "judge"], ["train", "suppress"], ["data", "prepare"])
+    shown = (["train", "judge"], ["train", "suppress"], ["train", "suppress-latent"], ["data", "prepare"])
     if words[0] in ("classify", "demo", "evaluate", "suppress") or words[:2] in shown:
         return [*words, "--help"]
     if words[0] == "describe":

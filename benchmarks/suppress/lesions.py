@@ -1,0 +1,76 @@
+"""Contrast of inserted nodules and masses after bone suppression, by their size and by whether bone lies over them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from augment.suppress.evaluate import BONE, Method, read_masks
+from augment.suppress.measures import contrast
+from benchmarks import common
+from benchmarks.suppress.heldout import TEST, VALIDATION, make_pairs
+from benchmarks.suppress.ways import ways_of, ways_options
+from gen.core.manifest import Row, read_manifest
+from gen.images.reader import read_radiograph
+from gen.statistics.intervals import mean_of
+
+SIZES_MM = {"5 to 10 mm": (5, 10), "10 to 20 mm": (10, 20), "20 to 30 mm": (20, 30), "over 30 mm": (30, 1000)}
+PLACES = ("free of bone", "under bone")
+_COVERED = 0.5  # share of a lesion's pixels from which on it counts as under bone
+_LEAST = 0.01  # contrast of the range, below which no share of it can be told
+
+
+def lesions_of(pairs: Path, row: Row, ways: dict[str, Method]) -> list[tuple[str, str, dict[str, float]]]:
+    """Of each lesion of an image: its size, its place, and by way the share of its true contrast that is kept."""
+    soft_name, bone_name = (row.extra[f"{name}_file_name"] for name in ("soft", "bone"))
+    image, soft, shown = (read_radiograph(path) for path in (row.file, pairs / soft_name, pairs / bone_name))
+    truth = json.loads((pairs / f"truth/{row.file.stem}.json").read_bytes())
+    added = shown.pixels * truth["display"]["bone_white"]
+    assert image.spacing_mm is not None
+    area_mm2 = image.spacing_mm[0] * image.spacing_mm[1]
+    taken = {name: apply(image.pixels) for name, apply in ways.items()}
+    found = []
+    for name, mask in read_masks(pairs, row).items():
+        true = contrast(soft.pixels, mask) if name.startswith(("nodule", "mass")) else 0.0
+        diameter_mm = 2 * float(np.sqrt(mask.sum() * area_mm2 / np.pi))
+        sizes = [size for size, (least, most) in SIZES_MM.items() if least <= diameter_mm < most]
+        if not sizes or not abs(true) >= _LEAST:
+            continue
+        place = PLACES[bool((added >= BONE)[mask].mean() >= _COVERED)]
+        found.append((sizes[0], place, {way: contrast(each, mask) / true for way, each in taken.items()}))
+    return found
+
+
+def table_rows(pairs: Path, ways: dict[str, Method], cts: tuple[str, ...]) -> list[list[str]]:
+    """A row a size and place of the lesions of ``cts``: how many, and by way the mean with its interval over CTs."""
+    keys = {name.removesuffix(".nii.gz") for name in cts}
+    rows = [row for row in read_manifest(pairs).rows if row.patient_id in keys]
+    known = [(row.patient_id, *each) for row in rows for each in lesions_of(pairs, row, ways)]
+    lines = []
+    for size in SIZES_MM:
+        for place in PLACES:
+            group = [(patient, kept) for patient, s, p, kept in known if (s, p) == (size, place)]
+            units = [patient for patient, _ in group]
+            told = [mean_of([kept[way] for _, kept in group], units).text(2) if group else "" for way in ways]
+            lines.append([f"{size}, {place}", str(len(group)), *told])
+    return lines
+
+
+@click.command()
+@common.cts_option
+@ways_options
+@click.option("--pairs", type=click.Path(path_type=Path), default=common.WORK / "suppress-heldout", show_default=True)
+def main(cts: Path, model: Path | None, peer: Path | None, latent: Path | None, pairs: Path) -> None:
+    """Tell the contrast of lesions by size and place."""
+    ways = ways_of(model, peer, latent)
+    make_pairs(cts, pairs, 6)
+    for title, names in {"validation": VALIDATION, "test": TEST}.items():
+        print(f"\n{title}: {', '.join(names)}\n")
+        common.print_table(["lesion", "N", *ways], table_rows(pairs, ways, names))
+
+
+if __name__ == "__main__":
+    common.launch(main)
