@@ -7,8 +7,8 @@ part of them there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ REAL = "real"  # the name of the real training patients among the sets
 
 @dataclass(frozen=True)
 class Arm:
-    """How one arm learns. Sets are "real" or names of ``sets``."""
+    """How one arm learns. Sets are "real" or names of ``sets`` and ``real_sets``."""
 
     learn_from: list[str] = field(default_factory=lambda: [REAL])
     pretrain_on: list[str] = field(default_factory=list)  # first, on a share of all images; empty: not at all
@@ -38,10 +38,13 @@ class Arm:
 class CompareConfig(ClassifierConfig):
     """`gen classify compare`: the keys of a classifier, which all arms share, and what they differ in.
 
-    ``fraction``, ``shots``, ``synthetic``, ``shuffle_labels`` and ``seed`` are said by the arms and the lists below.
+    ``fraction``, ``shots``, ``synthetic``, ``derived``, ``originals``, ``shuffle_labels`` and ``seed`` are said by the
+    arms and the lists below.
     """
 
     sets: dict[str, str] = field(default_factory=dict)  # synthetic sets by name: their folders
+    # The real training images as another command made them, by name: folders as of ``derived``.
+    real_sets: dict[str, str] = field(default_factory=dict)
     tests: dict[str, str] = field(default_factory=dict)  # further test sets, beside the test patients of ``data``
     arms: dict[str, Arm] = field(default_factory=dict)
     baseline: str = REAL  # the arm that the others are compared with
@@ -89,8 +92,13 @@ class Stage:
 
 def check_arms(config: CompareConfig) -> None:
     """Raise BadInput, naming it, for what ``config`` says of arms and cannot be."""
-    if config.synthetic or config.shots or config.shuffle_labels or config.fraction != 1:
-        raise BadInput("synthetic, shots, shuffle_labels and fraction are said by arms, fractions and few_shots")
+    if config != replace(config, synthetic=[], derived=[], originals=True, shots=0, shuffle_labels=False, fraction=1.0):
+        raise BadInput(
+            "synthetic, derived, originals, shots, shuffle_labels and fraction are said by arms, fractions and "
+            "few_shots"
+        )
+    for name in {REAL, *config.real_sets} & set(config.sets) | {REAL} & set(config.real_sets):
+        raise BadInput(f"two sets are called {name!r}", hint=f"{REAL} are the images of data; give others other names")
     if len(config.arms) < 2:
         raise BadInput(f"arms has {len(config.arms)}, and a comparison needs two")
     for key in ("baseline", "question"):
@@ -100,8 +108,8 @@ def check_arms(config: CompareConfig) -> None:
         raise BadInput(f"baseline and question are both {config.baseline!r}")
     for name, arm in config.arms.items():
         for used in (*arm.learn_from, *arm.pretrain_on):
-            if used not in (REAL, *config.sets):
-                raise BadInput(f"arm {name}: there is no set {used!r}", hint=suggestion(used, (REAL, *config.sets)))
+            if used not in (known := (REAL, *config.real_sets, *config.sets)):
+                raise BadInput(f"arm {name}: there is no set {used!r}", hint=suggestion(used, known))
         if not arm.learn_from:
             raise BadInput(f"arm {name} has nothing in learn_from")
         if arm.shuffle_labels and not folders_of(arm, config):
@@ -126,7 +134,13 @@ def check_arms(config: CompareConfig) -> None:
 
 def folders_of(arm: Arm, config: CompareConfig) -> list[str]:
     """The folders of the synthetic sets that ``arm`` learns from or is pretrained on, each once."""
-    return list(dict.fromkeys(config.sets[name] for name in (*arm.pretrain_on, *arm.learn_from) if name != REAL))
+    used = (*arm.pretrain_on, *arm.learn_from)
+    return list(dict.fromkeys(config.sets[name] for name in used if name in config.sets))
+
+
+def has_real(names: Sequence[str], config: CompareConfig) -> bool:
+    """Whether one of the sets ``names`` shows real patients."""
+    return any(name not in config.sets for name in names)
 
 
 def cells_of(config: CompareConfig) -> list[Cell]:
@@ -136,8 +150,8 @@ def cells_of(config: CompareConfig) -> list[Cell]:
     cells = []
     for seed in config.seeds:
         for name, arm in config.arms.items():
-            has_real = REAL in (*arm.learn_from, *arm.pretrain_on)
-            own = (amounts[:1] if arm.once else amounts) if has_real else [(0.0, 0)]
+            real = has_real((*arm.learn_from, *arm.pretrain_on), config)
+            own = (amounts[:1] if arm.once else amounts) if real else [(0.0, 0)]
             cells += [Cell(name, *amount, seed) for amount in own]
     return cells
 
@@ -150,13 +164,15 @@ def stages_of(cell: Cell, config: CompareConfig, findings: tuple[str, ...]) -> l
     shared |= {"seed": cell.seed, "findings": list(findings), "balance": arm.balance or config.balance}
 
     def stage(folder: Path, names: list[str], images: int, **more: object) -> Stage:
-        with_real = REAL in names
-        which = [config.sets[name] for name in names if name != REAL]
+        with_real = has_real(names, config)
+        which = [config.sets[name] for name in names if name in config.sets]
         values: dict[str, Any] = {
             **shared,
             "out": str(folder),
             "images": images,
             "synthetic": which,
+            "derived": [config.real_sets[name] for name in names if name in config.real_sets],
+            "originals": REAL in names,
             "fraction": cell.fraction if with_real else 0.0,
             "shots": cell.shots if with_real else 0,
             "shuffle_labels": arm.shuffle_labels and bool(which),
@@ -167,12 +183,12 @@ def stages_of(cell: Cell, config: CompareConfig, findings: tuple[str, ...]) -> l
     own = out / "arms" / cell.key
     if not arm.pretrain_on:
         return [stage(own, arm.learn_from, config.images)]
-    own_start = REAL in arm.pretrain_on
+    own_start = has_real(arm.pretrain_on, config)
     place = out / "pretraining" / (cell.key if own_start else f"{cell.arm}/seed-{cell.seed}")
     step = config.batch_size * config.accumulate
     first = max(step, int(config.images * config.pretrain_share) // step * step)
     moves = {one: arm.stronger * value for one, value in vars(config.augmentation).items()}
-    pretraining = stage(place, arm.pretrain_on, first, augmentation=dataclasses.replace(config.augmentation, **moves))
+    pretraining = stage(place, arm.pretrain_on, first, augmentation=replace(config.augmentation, **moves))
     start = Backbone(folder=str(pretraining.result))
     return [pretraining, stage(own, arm.learn_from, config.images - first, backbone=start)]
 

@@ -72,20 +72,22 @@ def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
     check(config)
     check_arms(config)
     folders = list(dict.fromkeys(folder for arm in config.arms.values() for folder in folders_of(arm, config)))
-    sources = read_sources(config, folders)
-    findings = findings_to_learn(config, [sources.real["train"], *sources.synthetic.values()])
+    sources = read_sources(config, folders, list(config.real_sets.values()))
+    asked = folders_of(config.arms[config.question], config) if "findings" in config.accept else folders
+    findings = findings_to_learn(config, sources.real["train"], {folder: sources.synthetic[folder] for folder in asked})
     tests = read_tests(config, sources)
     for name, rows in tests.items():
         require_labels(name, rows, findings, config)
     sources = guarded(sources, config, {name: rows for name, rows in tests.items() if name != OWN_TEST})
     cells = cells_of(config)
     stages = {cell: stages_of(cell, config, findings) for cell in cells}
-    for cell in cells:
-        _require_learnable(cell, stages[cell], sources)
+    said = [line for cell in cells for line in _require_learnable(cell, stages[cell], sources)]
+    sources = dataclasses.replace(sources, notes=(*sources.notes, *dict.fromkeys(said)))
     weights = sum(p.numel() for p in make_classifier(config.backbone, findings, config.size).network.parameters())
     folders_to_come = len({stage.config.out for each in stages.values() for stage in each})
     require_free_space(config.out, weights * (4 * folders_to_come + _TRAINING_BYTES), "the comparison")
-    rows_learnt = {"train": [*sources.real["train"], *(r for rows in sources.synthetic.values() for r in rows)]}
+    more = [row for rows in (*sources.derived.values(), *sources.synthetic.values()) for row in rows]
+    rows_learnt = {"train": [*sources.real["train"], *more]}
     data = data_digest({**rows_learnt, "validation": sources.real["validation"], **tests})
     pictures = remembered(lambda: _pictures(tests, config))
     with open_run(config.out, config, command=command, data=data) as run:
@@ -105,14 +107,23 @@ def _pictures(tests: Mapping[str, Sequence[Row]], config: CompareConfig) -> dict
 
 
 def read_tests(config: CompareConfig, sources: Sources) -> dict[str, list[Row]]:
-    """The test sets by name: the real data's own, and of each further folder the test split, or all without one."""
-    tests = {OWN_TEST: list(sources.real["test"])}
-    for name, folder in config.tests.items():
-        rows = read_manifest(folder).rows
-        tests[name] = [row for row in rows if row.split in (None, "test")] or list(rows)
+    """The test sets by name: the real data's own, and of each further folder the test split, or all without splits.
+
+    BadInput for a folder whose splits are others, which somebody learnt from or chose by.
+    """
     for name in (OWN_TEST, *PROBES):
         if name in config.tests:
             raise BadInput(f"tests names a set {name!r}, which is taken", hint="give it another name")
+    tests = {OWN_TEST: list(sources.real["test"])}
+    for name, folder in config.tests.items():
+        rows = read_manifest(folder).rows
+        tests[name] = [row for row in rows if row.split in (None, "test")]
+        if rows and not tests[name]:
+            others = " and ".join(dict.fromkeys(f"{row.split}/" for row in rows))
+            raise BadInput(
+                f"the test set {name}: {folder} has {others} and no test/",
+                hint=f"name the split to be scored: tests.{name}={folder}/{rows[0].split}",
+            )
     return tests
 
 
@@ -126,12 +137,14 @@ def require_labels(name: str, rows: Sequence[Row], findings: Sequence[str], conf
         )
 
 
-def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) -> None:
+def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) -> list[str]:
+    """What is to be noted of the stages of ``cell``; BadInput, naming the cell, for one that cannot learn."""
+    place = f"arm {cell.arm}, {cell.amount}, seed {cell.seed}"
+    bare = dataclasses.replace(sources, notes=())
     try:
-        for stage in stages:
-            learnt_of(stage.config, sources)
+        return [f"{place}: {line}" for stage in stages for line in learnt_of(stage.config, bare).notes]
     except BadInput as error:
-        raise BadInput(f"arm {cell.arm}, {cell.amount}, seed {cell.seed}: {error.message}", hint=error.hint) from error
+        raise BadInput(f"{place}: {error.message}", hint=error.hint) from error
 
 
 def run_cell(

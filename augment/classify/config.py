@@ -13,7 +13,7 @@ KINDS = ("convnext", "resnet", "vit")
 LEARN = ("full", "probe", "progressive")
 BALANCES = ("none", "weights", "sampler", "mix")
 NEAR = ("refuse", "drop")
-ACCEPTABLE = ("codec", "size")
+ACCEPTABLE = ("codec", "size", "findings")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class ClassifierConfig(TrainingConfig):
     """`gen classify train`: everything that decides the weights. There are no flips: the heart is on the left."""
 
     synthetic: list[str] = field(default_factory=list)  # folders to learn from beside the real images of ``data``
+    # Folders that hold the real training images once more, under their names, as `gen suppress` makes them (its soft/).
+    derived: list[str] = field(default_factory=list)
+    originals: bool = True  # learn from the real images of ``data`` themselves, not from derived ones alone
     fraction: float = number(1.0, share=True)  # of the real training patients; 0: none, only synthetic images
     shots: int = number(0, least=0)  # patients with each finding, instead of ``fraction``; 0: no such limit
     shuffle_labels: bool = False  # of the synthetic images: a control, which must not help
@@ -46,9 +49,10 @@ class ClassifierConfig(TrainingConfig):
     # Sources that name every one of NIH's 14 findings that an image has: there, what is not named is absent.
     complete: list[str] = field(default_factory=lambda: list(COMPLETE))
     leave_out: list[str] = field(default_factory=list)  # sources to learn nothing from: the test set has them still
-    # What to do where a test image stands among those to learn from under another patient: refuse, or drop the latter.
+    # What to do where a test or validation image stands under another patient too: refuse, or drop what is learnt from.
     near_duplicates: str = "refuse"
-    # Differences between real and synthetic files that are accepted and reported: codec, size.
+    # What is accepted and reported: synthetic files of another codec or size; findings of one class only, which teach
+    # nothing.
     accept: list[str] = field(default_factory=list)
     backbone: Backbone = field(default_factory=Backbone)
     size: int = number(128, least=16)  # pixels

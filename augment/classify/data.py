@@ -1,4 +1,4 @@
-"""What a classifier learns from: real patients, or a share of them, and synthetic images, with labels and their masks.
+"""What a classifier learns from: real patients, or a share of them, images derived from theirs, and synthetic ones.
 
 A label that is unknown or uncertain is NaN and carries no gradient. Which patients a share has is decided by a hash of
 seed and patient, so that a smaller share lies within a larger one and every arm of a comparison has the same.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,15 @@ OWN_TEST = "test"  # the name of the test patients of the real data
 
 @dataclass(frozen=True)
 class Sources:
-    """The rows that may be used: ``real`` by split, without the sources that are left out but for "test", and the
-    ``synthetic`` ones by folder. ``notes`` are what the guards had to say."""
+    """The rows that may be used: ``real`` by split, without the sources that are left out but for "test"; by folder the
+    ``synthetic`` ones and those ``derived`` from the real training images, which have the file names of these.
+
+    ``notes`` are what is to be told of them.
+    """
 
     real: Mapping[str, Sequence[Row]]
     synthetic: Mapping[str, Sequence[Row]]
+    derived: Mapping[str, Sequence[Row]]
     notes: tuple[str, ...] = ()
 
 
@@ -59,26 +63,37 @@ class Learnt:
         return data_digest({"train": self.train, "validation": self.validation})
 
 
-def read_sources(config: ClassifierConfig, folders: Sequence[str]) -> Sources:
-    """The real rows of ``config`` and the synthetic ones in ``folders``; BadInput names the folder that is amiss."""
+def read_sources(config: ClassifierConfig, synthetic: Sequence[str], derived: Sequence[str]) -> Sources:
+    """The real rows of ``config``, and those in the folders ``synthetic`` and ``derived``; BadInput names the folder
+    that is amiss."""
     everything = split_rows(read_manifest(config.data))
     real = without_sources(everything, config.leave_out)
-    synthetic = {folder: synthetic_rows(folder, config.complete) for folder in folders}
-    return Sources({**real, "test": everything["test"]}, synthetic)
+    made = {folder: synthetic_rows(folder, config.complete) for folder in synthetic}
+    again = {folder: derived_rows(real["train"], config.data, folder) for folder in derived}
+    notes = [
+        f"{folder} lacks {len(real['train']) - len(rows)} of the {len(real['train'])} training images of {config.data}"
+        for folder, rows in again.items()
+        if len(rows) < len(real["train"])
+    ]
+    return Sources({**real, "test": everything["test"]}, made, again, tuple(notes))
 
 
 def learnt_of(config: ClassifierConfig, sources: Sources) -> Learnt:
     """What ``config`` takes from ``sources``. BadInput for sets without what is needed."""
     real = sources.real
     synthetic = [row for folder in config.synthetic for row in sources.synthetic[folder]]
-    if not config.fraction and not config.shots and not synthetic:
-        raise BadInput("fraction is 0 and synthetic is empty, so there is nothing to learn from")
-    findings = findings_to_learn(config, [real["train"], *sources.synthetic.values()])
-    chosen = few_patients(real["train"], findings, config) if config.shots else part(real["train"], config)
+    if not synthetic and (not (config.fraction or config.shots) or not (config.originals or config.derived)):
+        lacking = "fraction is 0" if config.originals or config.derived else "originals is false, derived"
+        raise BadInput(f"{lacking} and synthetic is empty, so there is nothing to learn from")
+    findings = findings_to_learn(config, real["train"], sources.synthetic)
+    patients = few_patients(real["train"], findings, config) if config.shots else part(real["train"], config)
+    names = {row.file_name for row in patients}
+    derived = [row for folder in config.derived for row in sources.derived[folder] if row.file_name in names]
+    chosen = [*(patients if config.originals else []), *derived]
     train = [*chosen, *synthetic]
     rows = {"train": train, "validation": real["validation"], "test": real["test"]}
     labels = {split: labels_of_rows(listed, findings, config.complete) for split, listed in rows.items()}
-    require_both(labels["train"], findings, "what is learnt from")
+    notes = require_both(labels["train"], findings, "what is learnt from", accept="findings" in config.accept)
     require_both(labels["validation"], findings, f"the validation patients of {config.data}")
     is_synthetic = np.arange(len(train)) >= len(chosen)
     if config.shuffle_labels:
@@ -87,7 +102,23 @@ def learnt_of(config: ClassifierConfig, sources: Sources) -> Learnt:
         order = np.random.default_rng(derived_seed(config.seed, "shuffled labels")).permutation(len(synthetic))
         labels["train"][is_synthetic] = labels["train"][is_synthetic][order]
     validation, test = tuple(rows["validation"]), tuple(rows["test"])
-    return Learnt(findings, tuple(train), is_synthetic, validation, test, labels, sources.notes)
+    return Learnt(findings, tuple(train), is_synthetic, validation, test, labels, (*sources.notes, *notes))
+
+
+def derived_rows(rows: Sequence[Row], data: str | Path, folder: str | Path) -> list[Row]:
+    """Of each of ``rows`` of the data set ``data`` the one whose image has its place in ``folder``, as a PNG file.
+
+    What is not there is left out; BadInput where nothing is.
+    """
+    base, place = Path(data).resolve(), Path(folder).resolve()
+    files = [(row, place / row.file.relative_to(base).with_suffix(".png")) for row in rows]
+    found = [replace(row, file=file, width=None, height=None, sha256="") for row, file in files if file.is_file()]
+    if not found:
+        raise BadInput(
+            f"{folder} holds none of the {len(rows)} training images of {data}",
+            hint=f"gen suppress {data} --out OUT makes such a folder: OUT/soft",
+        )
+    return found
 
 
 def synthetic_rows(folder: str | Path, complete: Sequence[str]) -> list[Row]:
@@ -100,8 +131,11 @@ def synthetic_rows(folder: str | Path, complete: Sequence[str]) -> list[Row]:
     return rows
 
 
-def findings_to_learn(config: ClassifierConfig, sets: Sequence[Sequence[Row]]) -> tuple[str, ...]:
-    """The findings that ``config`` names, or those that all ``sets`` have ``least_images`` with and without.
+def findings_to_learn(
+    config: ClassifierConfig, real: Sequence[Row], synthetic: Mapping[str, Sequence[Row]]
+) -> tuple[str, ...]:
+    """The findings that ``config`` names, or those that all sets have ``least_images`` with and without: of real
+    images in one source, of a synthetic set in the whole of it, whose bodies may be sources of their own.
 
     BadInput for a name that is no finding, and where the vocabularies have nothing in common.
     """
@@ -111,7 +145,8 @@ def findings_to_learn(config: ClassifierConfig, sets: Sequence[Sequence[Row]]) -
             if name is None:
                 raise BadInput(f"findings holds {given!r}, which is none", hint=suggestion(given, FINDINGS))
         return tuple(dict.fromkeys(name for name in names if name is not None))
-    every = [set(judged_findings(rows, config.complete, config.least_images)) for rows in sets]
+    one_source = [[replace(row, source=folder) for row in rows] for folder, rows in synthetic.items()]
+    every = [set(judged_findings(rows, config.complete, config.least_images)) for rows in (real, *one_source)]
     common = set.intersection(*every)
     if not common:
         said = " and ".join(", ".join(sorted(one)) or "nothing" for one in every)
@@ -127,16 +162,19 @@ def labels_of_rows(rows: Sequence[Row], findings: Sequence[str], complete: Seque
     return targets_of(rows, findings, complete).binary[:, : len(findings)].copy()
 
 
-def require_both(labels: np.ndarray, findings: Sequence[str], what: str) -> None:
-    """BadInput, naming them, for ``findings`` of which ``what`` holds one class only."""
+def require_both(labels: np.ndarray, findings: Sequence[str], what: str, *, accept: bool = False) -> tuple[str, ...]:
+    """BadInput, naming them, for ``findings`` of which ``what`` holds one class only; a note where that is ``accept``ed
+    and holds for some alone."""
     single = [
         f"{name} ({int((column == 1).sum())} with, {int((column == 0).sum())} without)"
         for name, column in zip(findings, labels.T, strict=True)
         if not ((column == 1).any() and (column == 0).any())
     ]
-    if single:
+    line = f"{what} has one class only of {', '.join(single)}"
+    if single and (not accept or len(single) == len(findings)):
         hint = "take them out of findings, or add images; what no row says is unknown, not absent"
-        raise BadInput(f"{what} has one class only of {', '.join(single)}", hint=hint)
+        raise BadInput(line, hint=hint)
+    return (f"accepted: {line}",) if single else ()
 
 
 def hashed_order(patients: Sequence[str], seed: int) -> list[str]:

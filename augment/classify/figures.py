@@ -74,11 +74,12 @@ def figures(compared: Compared) -> dict[str, Any]:
 
 def _sets(compared: Compared) -> dict[str, Any]:
     """Images, patients, sources and licences of each set."""
-    folders = {folder: name for name, folder in compared.config.sets.items()}
+    folders = {folder: name for name, folder in (compared.config.sets | compared.config.real_sets).items()}
     real = compared.sources.real
     listed = {
         **{f"real, {split}": real[split] for split in ("train", "validation")},
         **{folders[folder]: rows for folder, rows in compared.sources.synthetic.items()},
+        **{folders[folder]: rows for folder, rows in compared.sources.derived.items()},
         **{f"test set {name}": rows for name, rows in compared.tests.items()},
     }
     return {

@@ -1,5 +1,5 @@
-"""Guards against leakage, before any training: patients on two sides, test images among those to learn from, files by
-which a classifier could tell real from synthetic.
+"""Guards against leakage, before any training: patients on two sides, images of the test or validation patients among
+those to learn from, files by which a classifier could tell real from synthetic.
 
 Each is refused by name, or is dropped or accepted where the config says so, and then stands in the report.
 """
@@ -35,20 +35,37 @@ def guarded(sources: Sources, config: ClassifierConfig, further: Mapping[str, Se
 
     BadInput for what is neither dropped nor accepted by ``config``.
     """
-    tests = {"test": sources.real["test"], **(further or {})}
-    real, synthetic = sources.real["train"], [row for rows in sources.synthetic.values() for row in rows]
-    require_other_patients([*real, *sources.real["validation"]], tests)
-    notes = [line for rows in sources.synthetic.values() for line in require_parity(real, rows, config.accept)]
-    dropped, lines = near_test_images([*real, *synthetic], tests, cache_of(config))
+    tests = {f"the test set {name}": rows for name, rows in {"test": sources.real["test"], **(further or {})}.items()}
+    train, validation = sources.real["train"], sources.real["validation"]
+    more = [*sources.derived.values(), *sources.synthetic.values()]
+    learnt = [*train, *(row for rows in more for row in rows)]
+    notes = [line for rows in more for line in require_parity(train, rows, config.accept)]
+    dropped: set[Path] = set()
+    lines: list[str] = []
+    # Weights are chosen, and thresholds set, by the validation images: neither may look at a test image.
+    for used, held_out in (([*learnt, *validation], tests), (learnt, {"the validation images": validation})):
+        require_other_patients(used, held_out)
+        found, said = near_images([row for row in used if row.file not in dropped], held_out, cache_of(config))
+        dropped, lines = dropped | found, [*lines, *said]
     if dropped and config.near_duplicates == "refuse":
         raise BadInput(
-            f"{len(dropped)} images to learn from show test images: {lines[0]}",
+            f"{len(dropped)} images to learn from or to validate on show held-out ones: {lines[0]}",
             hint="take them out, or let near_duplicates=drop do it",
         )
-    kept = {split: [row for row in rows if row.file not in dropped] for split, rows in sources.real.items()}
-    made = {folder: [row for row in rows if row.file not in dropped] for folder, rows in sources.synthetic.items()}
-    notes += [f"not learnt from: {line}" for line in lines]
-    return Sources({**kept, "test": sources.real["test"]}, made, (*sources.notes, *dict.fromkeys(notes)))
+    originals = {row.file_name for row in train if row.file in dropped}  # what is derived from them goes with them
+    return Sources(
+        {**{split: _without(dropped, rows) for split, rows in sources.real.items()}, "test": sources.real["test"]},
+        {folder: _without(dropped, rows) for folder, rows in sources.synthetic.items()},
+        {
+            folder: [row for row in _without(dropped, rows) if row.file_name not in originals]
+            for folder, rows in sources.derived.items()
+        },
+        (*sources.notes, *dict.fromkeys([*notes, *(f"not used: {line}" for line in lines)])),
+    )
+
+
+def _without(dropped: set[Path], rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.file not in dropped]
 
 
 def cache_of(config: ClassifierConfig) -> Path:
@@ -58,43 +75,44 @@ def cache_of(config: ClassifierConfig) -> Path:
     return cache
 
 
-def require_other_patients(learnt: Sequence[Row], tests: Mapping[str, Sequence[Row]]) -> None:
-    """BadInput where a patient of a test set is also learnt from, or chosen by; patients are told by source and id."""
+def require_other_patients(learnt: Sequence[Row], held_out: Mapping[str, Sequence[Row]]) -> None:
+    """BadInput where a patient of ``held_out`` images is also learnt from, or chosen by; patients are told by source
+    and id."""
     known = {(row.source, row.patient_id) for row in learnt if row.patient_id}
     files = {row.file for row in learnt}
-    for name, rows in tests.items():
+    for name, rows in held_out.items():
         both = sorted({patient_of(row) for row in rows if (row.source, row.patient_id) in known or row.file in files})
         if both:
             raise BadInput(
-                f"{len(both)} patients of the test set {name} are also learnt from (the first is {both[0]})",
+                f"{len(both)} patients of {name} are also learnt from (the first is {both[0]})",
                 hint="a patient belongs to one side; take them out of one of the two",
             )
 
 
-def near_test_images(
-    learnt: Sequence[Row], tests: Mapping[str, Sequence[Row]], cache: Path
+def near_images(
+    learnt: Sequence[Row], held_out: Mapping[str, Sequence[Row]], cache: Path
 ) -> tuple[set[Path], list[str]]:
-    """The files of ``learnt`` that show a test image, and a line for each: the same pixels, or as near as 95 % of
-    copies of test images are that were shifted, turned, toned and compressed."""
-    rows = [(name, row) for name, listed in tests.items() for row in listed]
+    """The files of ``learnt`` that show an image of ``held_out``, and a line for each: the same pixels, or as near as
+    95 % of copies of such images are that were shifted, turned, toned and compressed."""
+    rows = [(name, row) for name, listed in held_out.items() for row in listed]
     if not rows or not learnt:
         return set(), []
-    test_u8, learnt_u8 = pixel_cache([row for _, row in rows], SIDE, cache), pixel_cache(learnt, SIDE, cache)
+    held_u8, learnt_u8 = pixel_cache([row for _, row in rows], SIDE, cache), pixel_cache(learnt, SIDE, cache)
     found: dict[int, str] = {}
-    pictures = {digest: k for k, digest in enumerate(digests(test_u8))}
+    pictures = {digest: k for k, digest in enumerate(digests(held_u8))}
     for i, digest in enumerate(digests(learnt_u8)):
         if digest in pictures:
             name, row = rows[pictures[digest]]
-            found[i] = f"{learnt[i].file_name} is {row.file_name} of the test set {name}, pixel for pixel"
-    limit = copy_limit(test_u8)
+            found[i] = f"{learnt[i].file_name} is {row.file_name} of {name}, pixel for pixel"
+    limit = copy_limit(held_u8)
     asked = np.arange(len(rows))
-    while len(asked) and len(found) < len(learnt):  # a test image with one copy may have another
+    while len(asked) and len(found) < len(learnt):  # an image with one copy may have another
         left = np.setdiff1d(np.arange(len(learnt)), list(found))
-        nearest = nearest_aligned(test_u8[asked], learnt_u8[left])
+        nearest = nearest_aligned(held_u8[asked], learnt_u8[left])
         near = nearest.distance <= limit
         asked = asked[near]
         for (name, row), i in zip((rows[k] for k in asked), left[nearest.index[near]].tolist(), strict=True):
-            found.setdefault(i, f"{learnt[i].file_name} is nearly {row.file_name} of the test set {name}")
+            found.setdefault(i, f"{learnt[i].file_name} is nearly {row.file_name} of {name}")
     return {learnt[i].file for i in found}, [found[i] for i in sorted(found)]
 
 

@@ -53,7 +53,7 @@ def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), sour
     """
     check(config)
     if sources is None:
-        sources = guarded(read_sources(config, config.synthetic), config)
+        sources = guarded(read_sources(config, config.synthetic, config.derived), config)
     learnt = learnt_of(config, sources)
     training = Session(config)
     if config.patience and training.accelerator.num_processes > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,15 +204,22 @@ def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(l
         ("fractions=[0.0]", r"fractions is \[0.0\]"),
         ("seeds=[1,1]", r"seeds is \[1, 1\]"),
         ("synthetic=[x]", "are said by arms"),
+        ("originals=false", "are said by arms"),
+        ("real_sets.synthetic=x", "two sets are called 'synthetic'"),
+        ("real_sets.real=x", "two sets are called 'real'"),
+        ("real_sets.soft={real}/images", "holds none of the 32 training images"),
+        ("tests.other={split}", r"the test set other: .* has train/ and no test/; .* tests.other=.*/train"),
         ("fractions=[0.01]", r"arm real, 1 %, seed 0: what is learnt from has one class only of"),
         ("findings=[Edema]", "has no finding with it and without it, so nothing can be scored"),
         ("tests.other={real}", "of the test set other are also learnt from"),
-        ("sets.synthetic={real}", "images to learn from show test images|one class only|nothing in common|no finding"),
+        ("sets.synthetic={real}", "24 patients of the test set test are also learnt from"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(
-    override: str, message: str, load: Load, real: Path, tmp_path: Path
+    override: str, message: str, load: Load, real: Path, synthetic: Path, tmp_path: Path
 ) -> None:
+    split = tmp_path / "split"
+    shutil.copytree(synthetic, split / "train")
     with pytest.raises(BadInput, match=message):
-        compare(load(tmp_path / "run", override.format(real=real)))
+        compare(load(tmp_path / "run", override.format(real=real, split=split)))
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from augment.classify.config import ClassifierConfig
 from augment.classify.data import few_patients, hashed_order, learnt_of, part, read_sources
-from augment.classify.guards import guarded, near_test_images, require_other_patients, require_parity
+from augment.classify.guards import guarded, near_images, require_other_patients, require_parity
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, write_png
@@ -40,15 +40,15 @@ def changed(row: Row, folder: Path) -> Row:
 def test_images_of_other_patients_are_no_copies_and_a_moved_one_is_found(
     rows: dict[str, list[Row]], tmp_path: Path
 ) -> None:
-    tests = {"test": rows["test"]}
-    assert near_test_images(rows["train"], tests, tmp_path) == (set(), [])
+    tests = {"the test set test": rows["test"]}
+    assert near_images(rows["train"], tests, tmp_path) == (set(), [])
     near, same = changed(rows["test"][3], tmp_path), rows["test"][4]
-    found, lines = near_test_images([*rows["train"], near, same], tests, tmp_path)
+    found, lines = near_images([*rows["train"], near, same], tests, tmp_path)
     assert found == {near.file, same.file}
     assert lines[0].startswith(f"near.png is nearly {rows['test'][3].file_name}")
     assert "pixel for pixel" in lines[1]
     copies = [near, dataclasses.replace(near, file=shutil.copy(near.file, tmp_path / "second.png")), rows["test"][3]]
-    found, lines = near_test_images([*rows["train"], *copies], tests, tmp_path)
+    found, lines = near_images([*rows["train"], *copies], tests, tmp_path)
     assert found == {row.file for row in copies}
     assert len(lines) == 3
 
@@ -61,23 +61,104 @@ def test_a_synthetic_copy_of_a_test_image_is_refused_or_dropped(
     write_manifest(tmp_path / "set", [copy])
     which = [str(synthetic), str(tmp_path / "set")]
     refusing = config(tmp_path / "run", "findings=[Pneumonia]")
-    with pytest.raises(BadInput, match=r"1 images to learn from show test images: near.png is nearly"):
-        guarded(read_sources(refusing, which), refusing)
+    with pytest.raises(
+        BadInput, match=r"1 images to learn from or to validate on show held-out ones: near.png is nearly"
+    ):
+        guarded(read_sources(refusing, which, []), refusing)
     dropping = dataclasses.replace(refusing, near_duplicates="drop", synthetic=which)
-    learnt = learnt_of(dropping, guarded(read_sources(dropping, which), dropping))
+    learnt = learnt_of(dropping, guarded(read_sources(dropping, which, []), dropping))
     assert copy.file not in {row.file for row in learnt.train}
     assert learnt.synthetic.sum() == 24
     assert len(learnt.notes) == 1
 
 
+def test_what_shows_a_validation_image_is_not_learnt_from_and_a_validation_image_is_no_test_image(
+    rows: dict[str, list[Row]], synthetic: Path, config: Config, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    learnt = dataclasses.replace(changed(rows["validation"][0], tmp_path / "set"), patient_id="", source="toy")
+    write_manifest(tmp_path / "set", [learnt])
+    dropping = config(tmp_path / "run", "findings=[Pneumonia]", "near_duplicates=drop")
+    read = read_sources(dropping, [str(synthetic), str(tmp_path / "set")], [])
+    twin = changed(rows["test"][1], tmp_path)
+    sources = dataclasses.replace(read, real={**read.real, "validation": [*read.real["validation"], twin]})
+    left = guarded(sources, dropping)
+    assert [len(listed) for listed in left.synthetic.values()] == [24, 0]
+    assert list(left.real["validation"]) == list(read.real["validation"])
+    assert len(left.real["train"]) == len(read.real["train"])
+    assert [line.partition(" is nearly ")[2] for line in left.notes] == [
+        f"{rows['test'][1].file_name} of the test set test",
+        f"{rows['validation'][0].file_name} of the validation images",
+    ]
+    with pytest.raises(BadInput, match="2 images to learn from or to validate on"):
+        guarded(sources, dataclasses.replace(dropping, near_duplicates="refuse"))
+    hidden = dataclasses.replace(rows["validation"][0], file=learnt.file)
+    leaking = dataclasses.replace(read, synthetic={"set": [hidden]})
+    with pytest.raises(BadInput, match="1 patients of the validation images are also learnt from"):
+        guarded(leaking, dropping)
+
+
+def test_derived_images_are_those_of_the_chosen_patients_and_go_with_their_originals(
+    real: Path, rows: dict[str, list[Row]], config: Config, tmp_path: Path
+) -> None:
+    soft = tmp_path / "soft"
+    for row in [*rows["train"][1:], *rows["test"]]:  # one was refused; what is held out is there, and never used
+        file = soft / row.file.relative_to(real)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(row.file, file)
+    half = config(tmp_path / "run", "findings=[Pneumonia]", f"derived=[{soft}]", "fraction=0.5")
+    sources = guarded(read_sources(half, [], half.derived), half)
+    assert sources.notes == (f"{soft} lacks 1 of the 32 training images of {real}",)
+    learnt = learnt_of(half, sources)
+    mine = {patient_of(row) for row in part(rows["train"], half)}
+    for own in (True, False):
+        seen = [row for row in learnt.train if row.file.is_relative_to(soft) != own]
+        assert {patient_of(row) for row in seen} == mine - (set() if own else {patient_of(rows["train"][0])})
+    assert not learnt.synthetic.any()
+    assert all(np.isfinite(learnt.labels["train"]).all(1))
+    alone = learnt_of(dataclasses.replace(half, originals=False), sources)
+    assert all(row.file.is_relative_to(soft) for row in alone.train)
+    with pytest.raises(BadInput, match="originals is false, derived and synthetic is empty"):
+        learnt_of(dataclasses.replace(half, originals=False, derived=[]), sources)
+    copied = dataclasses.replace(
+        rows["train"][2], file=changed(rows["test"][0], tmp_path).file
+    )  # its original is a test image
+    leaking = dataclasses.replace(sources, real={**sources.real, "train": [*rows["train"][:2], copied]})
+    left = guarded(leaking, dataclasses.replace(half, near_duplicates="drop"))
+    assert rows["train"][2].file_name not in {row.file_name for row in left.derived[str(soft)]}
+    with pytest.raises(BadInput, match=r"holds none of the 32 training images .*gen suppress .* --out OUT"):
+        read_sources(half, [], [str(tmp_path)])
+
+
+def test_a_finding_of_one_class_is_refused_or_accepted_and_told(
+    synthetic: Path, config: Config, tmp_path: Path
+) -> None:
+    wanted = config(tmp_path / "run", "findings=[Pneumonia,Edema]", f"synthetic=[{synthetic}]", "fraction=0")
+    sources = read_sources(wanted, wanted.synthetic, [])
+    held_out = [
+        dataclasses.replace(row, study="", absent=("Edema",) * (i % 2), findings=("Edema",) * (1 - i % 2))
+        for i, row in enumerate(sources.real["validation"])
+    ]
+    both = [*held_out, *sources.real["validation"]]
+    sources = dataclasses.replace(sources, real={**sources.real, "validation": both})
+    with pytest.raises(BadInput, match=r"what is learnt from has one class only of Edema \(0 with, 12 without\)"):
+        learnt_of(wanted, sources)
+    accepting = dataclasses.replace(wanted, accept=["findings"])
+    assert learnt_of(accepting, sources).notes == (
+        "accepted: what is learnt from has one class only of Edema (0 with, 12 without)",
+    )
+    with pytest.raises(BadInput, match="one class only of Edema"):  # of all: then nothing can be learnt
+        learnt_of(dataclasses.replace(accepting, findings=["Edema"]), sources)
+
+
 def test_a_patient_on_two_sides_is_refused_by_name(rows: dict[str, list[Row]]) -> None:
     stranger = dataclasses.replace(rows["train"][0], file=Path("elsewhere.png"), source="another hospital")
-    require_other_patients(rows["train"], {"test": rows["test"], "external": [stranger]})
+    require_other_patients(rows["train"], {"test": rows["test"], "abroad": [stranger]})
     moved = dataclasses.replace(rows["train"][0], file=Path("elsewhere.png"))
-    with pytest.raises(BadInput, match=f"1 patients of the test set external .*the first is {moved.patient_id}"):
-        require_other_patients(rows["train"], {"external": [moved]})
-    with pytest.raises(BadInput, match="of the test set external"):
-        require_other_patients(rows["train"], {"external": [dataclasses.replace(rows["train"][0], patient_id="")]})
+    with pytest.raises(BadInput, match=f"1 patients of abroad .*the first is {moved.patient_id}"):
+        require_other_patients(rows["train"], {"abroad": [moved]})
+    with pytest.raises(BadInput, match="of abroad"):
+        require_other_patients(rows["train"], {"abroad": [dataclasses.replace(rows["train"][0], patient_id="")]})
 
 
 def test_codec_and_size_must_be_the_same_or_be_accepted(
@@ -131,4 +212,4 @@ def test_a_synthetic_set_without_what_is_needed_is_refused(
     write_manifest(tmp_path / "set", made)
     wanted = config(tmp_path / "run", f"synthetic=[{tmp_path / 'set'}]")
     with pytest.raises(BadInput, match=message):
-        learnt_of(wanted, read_sources(wanted, wanted.synthetic))
+        learnt_of(wanted, read_sources(wanted, wanted.synthetic, []))
