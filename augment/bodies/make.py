@@ -26,6 +26,7 @@ from gen.core.run import derived_seed
 from gen.language.study import Study
 from gen.model.sampling.anatomy import Body
 
+Ages = tuple[int, int]
 PHANTOM = "phantom"
 COARSER = 1.5  # than a projection that is to be looked at: the model paints what is finer
 ATTEMPTS = 5  # individuals, or warps, that are tried for an image
@@ -43,23 +44,27 @@ class PhysicalBodies:
     weights_may_learn: bool = True
     threads: int | None = None
 
-    def obstacle(self, study: Study) -> str | None:
-        """Why no body can show ``study``; None where one can."""
+    def obstacle(self, study: Study, ages: Ages | None = None) -> str | None:
+        """Why no body can show ``study``; None where one can. ``ages``: from and to in years, of a CT's patient."""
         if reason := study_obstacle(study, of_cts=bool(self.cts)):
             return reason
-        return None if not self.cts or self._fitting(study) else "no CT is known to be of a patient of its sex and age"
+        return (
+            None
+            if not self.cts or self._fitting(study, ages)
+            else "no CT is known to be of a patient of its sex and age"
+        )
 
-    def make(self, study: Study, seed: int, size: int, *, canonical: bool) -> Body:
-        """As of `gen.model.sampling.anatomy.Bodies`."""
-        if reason := self.obstacle(study):
+    def make(self, study: Study, seed: int, size: int, *, canonical: bool, ages: Ages | None = None) -> Body:
+        """As of `gen.model.sampling.anatomy.Bodies`; ``ages`` as of `obstacle`, None: the study's own."""
+        if reason := self.obstacle(study, ages):
             raise BadInput(reason)
         for attempt in range(ATTEMPTS - 1):
             with suppress(BadInput):  # no room in this one for what is put in, or a lung out of view
-                return self._make(study, derived_seed(seed, "body", attempt), size, canonical=canonical)
-        return self._make(study, derived_seed(seed, "body", ATTEMPTS - 1), size, canonical=canonical)
+                return self._make(study, derived_seed(seed, "body", attempt), size, canonical, ages)
+        return self._make(study, derived_seed(seed, "body", ATTEMPTS - 1), size, canonical, ages)
 
-    def _make(self, study: Study, seed: int, size: int, *, canonical: bool) -> Body:
-        volume, key, origin = self._drawn(study, seed, size)
+    def _make(self, study: Study, seed: int, size: int, canonical: bool, ages: Ages | None) -> Body:
+        volume, key, origin = self._drawn(study, seed, size, ages)
         scene, view = posed(load_scene(warped(volume, rng_of(seed, "warp")), key), study, seed)
         projection = render(
             scene,
@@ -98,17 +103,18 @@ class PhysicalBodies:
             facts=facts,
         )
 
-    def _drawn(self, study: Study, seed: int, size: int) -> tuple[Volume, str, str]:
+    def _drawn(self, study: Study, seed: int, size: int, ages: Ages | None) -> tuple[Volume, str, str]:
         """The volume for an image, the name of its patient, and what it is in words."""
         if not self.cts:
             volume, key = phantom_of(study, seed, round(size / COARSER))
             return volume, key, f"a phantom, {key}"
-        ct = str(rng_of(seed, "ct").choice(self._fitting(study)))
+        ct = str(rng_of(seed, "ct").choice(self._fitting(study, ages)))
         key = public_name(patient_keys(self.cts)[self.cts.index(ct)])
         return ct_of(ct), key, f"a CT, SHA-256 {ct_digest(ct)[:16]}"
 
-    def _fitting(self, study: Study) -> list[str]:
-        ages = None if study.age is None else (study.age, study.age)
+    def _fitting(self, study: Study, ages: Ages | None) -> list[str]:
+        if ages is None and study.age is not None:
+            ages = study.age, study.age
         pairs = zip(self.cts, patients_of(self.cts), strict=True)
         return [ct for ct, patient in pairs if fits(patient, study.sex, ages)]
 

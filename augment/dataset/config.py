@@ -68,6 +68,8 @@ class Projections:
     cts: list[str] = field(default_factory=list)  # files or DICOM folders; empty: the phantom
     licence: str = ""  # of the CTs, for the records
     weights_may_learn: bool = False  # whether the licence of the CTs lets weights learn from them
+    # How far the model goes from a projection that it starts from (`gen sample --anatomy`); 0: it stays a projection.
+    strength: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -101,14 +101,18 @@ def _trials(config: DatasetConfig, plan: Plan, gate_set: GateSet | None, quiet: 
     sources = open_source(config)
     projected = sum(stratum.projected for stratum in plan.strata)
     chosen: dict[str, list[PlanRow]] = {}
-    for source, rows in ((MODEL, plan.rows - projected), (DRR, projected)):
-        of_source = (row for row in map(plan.row, range(plan.rows)) if row.source == source)
+    for by_model, rows in ((True, plan.rows - projected), (False, projected)):
+        of_source = (row for row in map(plan.row, range(plan.rows)) if (row.source == MODEL) == by_model)
         if rows:
-            chosen[source] = list(islice(of_source, min(TRIAL_IMAGES, rows)))
+            some = list(islice(of_source, min(TRIAL_IMAGES, rows)))
+            chosen[some[0].source] = some
     total = sum(1 + len(rows) for rows in chosen.values())
     with tqdm(total=total, unit="image", desc="trial", disable=quiet, leave=False) as bar:
-        shares = {MODEL: 1 - projected / plan.rows, DRR: projected / plan.rows}
-        return [_trial(sources, rows, shares[source], gate_set, bar.update) for source, rows in chosen.items()]
+        share = projected / plan.rows
+        return [
+            _trial(sources, rows, 1 - share if source == MODEL else share, gate_set, bar.update)
+            for source, rows in chosen.items()
+        ]
 
 
 def _trial(

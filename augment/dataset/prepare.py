@@ -46,6 +46,10 @@ def plan_job(config: DatasetConfig) -> Plan:
             raise BadInput(f"{name} is {getattr(config, name)}", hint="use a whole number above 0")
     if not math.isfinite(config.guidance):
         raise BadInput(f"guidance is {config.guidance}", hint="use a number such as 1.5; 1 is no guidance")
+    if not 0 <= config.projections.strength <= 1:
+        raise BadInput(f"projections.strength is {config.projections.strength:g}", hint="use a number from 0 to 1")
+    if config.projections.strength and not round(config.steps * config.projections.strength):
+        raise BadInput(f"projections.strength {config.projections.strength:g} of {config.steps} steps is none")
     for name in config.formats:
         require_choice("format", name, FORMATS)
     return plan_of(config, capabilities_of(config), projectable(config))

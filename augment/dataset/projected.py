@@ -139,6 +139,13 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     return framed(projection.image), twins, projection.truth
 
 
+def ages_of(row: PlanRow) -> tuple[int, int] | None:
+    """From and to in years, of whom ``row`` may show; None: anybody."""
+    age = row.study.age
+    cell = dict(part.split("=", 1) for part in row.cell.split("|") if "=" in part)
+    return band(cell["age"]) if "age" in cell else None if age is None else (age, age)
+
+
 def licence_of(config: DatasetConfig) -> str:
     """The licence of the projections: that of the phantom, or of the CTs as far as the config says."""
     from drr.job import PHANTOM_LICENCE
@@ -166,9 +173,7 @@ def _ct_scene(path: str, key: str) -> Scene:
 
 def _choice(row: PlanRow, seed: int, config: DatasetConfig) -> str | None:
     """The CT that is drawn for a row of those that fit it; None where none does, and where the phantom serves."""
-    cts, age = config.projections.cts, row.study.age
-    cell = dict(part.split("=", 1) for part in row.cell.split("|") if "=" in part)
-    ages = band(cell["age"]) if "age" in cell else None if age is None else (age, age)
+    cts, ages = config.projections.cts, ages_of(row)
     patients = zip(cts, patients_of(tuple(cts)), strict=True)
     fitting = [ct for ct, patient in patients if fits(patient, row.study.sex, ages)]
     return str(rng_of(seed, "ct").choice(fitting)) if fitting else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from augment.dataset.config import DatasetConfig
 from augment.dataset.retry import AGAIN, retry
-from augment.dataset.shards.records import DRR, MODEL, PlanRow
+from augment.dataset.shards.records import ANATOMY, DRR, MODEL, PlanRow
 from augment.dataset.shards.samples import require_twin_names
 from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput, GenError
@@ -33,6 +33,7 @@ from gen.model.folder import check_model_folder, model_hash
 if TYPE_CHECKING:
     import numpy as np
 
+    from gen.model.sampling.anatomy import Body
     from gen.model.sampling.pipeline import Pipeline
 
 TWINS = "cxr_gen.twins"  # the group of entry points: a name, and a function from a Radiograph to one of the same shape
@@ -68,7 +69,7 @@ class Sources:
 
         config = self.config
         use_threads(config.threads)
-        return load_pipeline(_folder(config), device=config.device, dtype=config.dtype, backend=config.backend)
+        return load_pipeline(_folder(config), device=config.device, dtype=config.dtype, backend=_backend(config))
 
     def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Outcome]:
         """The image of each row and its twins by name, in order, as they are finished.
@@ -81,6 +82,7 @@ class Sources:
         made = {
             MODEL: self._sampled([pair for pair in chosen if pair[0].source == MODEL]),
             DRR: self._projected([pair for pair in chosen if pair[0].source == DRR]),
+            ANATOMY: self._painted([pair for pair in chosen if pair[0].source == ANATOMY]),
         }
         for row in rows:
             outcome = next(made[row.source])
@@ -89,27 +91,75 @@ class Sources:
     def _sampled(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
         if not pairs:
             return
-        from gen.model.sampling.pipeline import sample_each
         from gen.model.sampling.variation import vary
 
-        config = self.config
-
-        def sampled(some: Sequence[tuple[PlanRow, int]]) -> Iterator[Radiograph | GenError]:
-            prompts, seeds = [row.prompt for row, _ in some], [seed for _, seed in some]
-            how: dict[str, Any] = {"steps": config.steps, "guidance": config.guidance, "size": config.size}
-            return sample_each(self.pipeline, prompts, seeds, **how)
-
-        for pair, image in zip(pairs, sampled(pairs), strict=True):
-            if isinstance(image, GenError) and image.__cause__ is not None:
-                [image] = sampled([pair])
-                if isinstance(image, GenError) and image.__cause__ is not None:
-                    raise GenError(str(image), hint=AGAIN) from image.__cause__
+        for (_, seed), image in zip(pairs, self._images(pairs), strict=True):
             if isinstance(image, GenError):
                 yield image
-            elif config.vary and (self.pipeline.capabilities or {}).get("canonical_frame") is True:
-                yield Picture(vary(image, pair[1]), {}, painted=image.pixels)
+            elif self.config.vary and self._canonical:
+                yield Picture(vary(image, seed), {}, painted=image.pixels)
             else:
                 yield Picture(image, {})
+
+    def _painted(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
+        if not pairs:
+            return
+        from augment.dataset.painted import body_of, twins_of
+        from gen.model.sampling.anatomy import finished
+
+        size, together = self.config.size or self.pipeline.configs.size, self.pipeline.rows
+        varied = self.config.vary and self._canonical
+        for start in range(0, len(pairs), together):
+            some = pairs[start : start + together]
+            bodies = [body_of(row, seed, self.config, size, canonical=self._canonical) for row, seed in some]
+            whole = [(pair, body) for pair, body in zip(some, bodies, strict=True) if not isinstance(body, GenError)]
+            images = self._images([pair for pair, _ in whole], [body for _, body in whole])
+            for (_, seed), body in zip(some, bodies, strict=True):
+                if isinstance(body, GenError):
+                    yield body
+                    continue
+                image = next(images)
+                if isinstance(image, GenError):
+                    yield image
+                    continue
+                made = finished(image, body, vary_by=seed if varied else None)
+                yield Picture(made.image, twins_of(made), painted=image.pixels if varied else None)
+
+    @property
+    def _canonical(self) -> bool:
+        """Whether the model paints all chests in one frame and exposure."""
+        return (self.pipeline.capabilities or {}).get("canonical_frame") is True
+
+    def _images(
+        self, pairs: Sequence[tuple[PlanRow, int]], bodies: Sequence[Body] = ()
+    ) -> Iterator[Radiograph | GenError]:
+        """What the model makes of each row, from its body where there are ``bodies``; GenError as of `make`."""
+        from gen.model.sampling.anatomy import held_of
+        from gen.model.sampling.pipeline import sample_each
+
+        config, capabilities = self.config, self.pipeline.capabilities
+        how: dict[str, Any] = {"steps": config.steps, "guidance": config.guidance, "size": config.size}
+        if bodies:
+            how["strength"] = config.projections.strength
+
+        def sampled(places: Sequence[int]) -> Iterator[Radiograph | GenError]:
+            some = [pairs[k] for k in places]
+            begun = [bodies[k] for k in places] if bodies else []
+            return sample_each(
+                self.pipeline,
+                [row.prompt for row, _ in some],
+                [seed for _, seed in some],
+                init=[body.image for body in begun],
+                held=[held_of(body, capabilities) for body in begun],
+                **how,
+            )
+
+        for k, image in enumerate(sampled(range(len(pairs)))):
+            if isinstance(image, GenError) and image.__cause__ is not None:
+                [image] = sampled([k])
+                if isinstance(image, GenError) and image.__cause__ is not None:
+                    raise GenError(str(image), hint=AGAIN) from image.__cause__
+            yield image
 
     def _projected(self, pairs: Sequence[tuple[PlanRow, int]]) -> Iterator[Outcome]:
         if not pairs:
@@ -149,7 +199,7 @@ def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
 
     folder = _folder(config)
     check_model_folder(folder)
-    if not _projections_only(config):
+    if not _projections_only(config) or config.projections.strength:
         check_folder_settings(folder, config.size, config.steps)
     return read_capabilities(folder)
 
@@ -178,6 +228,7 @@ def inputs_of(config: DatasetConfig) -> dict[str, str]:
         inputs |= {"projector": f"{pick_backend()}, {config.threads} threads", "patients": "" if cts else "phantom"}
         # By number: a file's name may be a person's.
         inputs |= {f"ct {number}": digest_of(Path(ct)) for number, ct in enumerate(cts, 1)}
+        inputs |= {"strength": f"{config.projections.strength:g}"} if config.projections.strength else {}
         inputs["projecting software"] = _versions(_DECIDING_PROJECTIONS)
     points = entry_points(group=TWINS)
     for name in _twins(config):
@@ -193,7 +244,7 @@ def _network(config: DatasetConfig, folder: Path) -> str:
     from gen.model.sampling.pipeline import pick_backend
 
     threads = f", {config.threads} threads"
-    if pick_backend(folder, config.backend, device=config.device, dtype=config.dtype) == "openvino":
+    if pick_backend(folder, _backend(config), device=config.device, dtype=config.dtype) == "openvino":
         return f"cpu {pick_precision(config.dtype)} openvino{threads}"
     place = pick_device(config.device)
     number = pick_dtype(config.dtype, place)
@@ -203,11 +254,10 @@ def _network(config: DatasetConfig, folder: Path) -> str:
 
 def weights_may_learn(config: DatasetConfig) -> dict[str, bool]:
     """By source, whether its licence lets weights learn from its images; what is not known to may not."""
-    model = read_capabilities(_folder(config)) or {}
-    return {
-        MODEL: model.get("weights_may_learn") is True,
-        DRR: not config.projections.cts or config.projections.weights_may_learn,
-    }
+    of_model = (read_capabilities(_folder(config)) or {}).get("weights_may_learn") is True
+    of_bodies = not config.projections.cts or config.projections.weights_may_learn
+    painted = {ANATOMY: of_model and of_bodies} if config.projections.strength else {}
+    return {MODEL: of_model, DRR: of_bodies, **painted}
 
 
 def prompt_warnings(config: DatasetConfig, prompts: Collection[str]) -> list[str]:
@@ -236,6 +286,11 @@ def _folder(config: DatasetConfig) -> Path:
     return bundled_model() if config.model is None else Path(config.model)
 
 
+def _backend(config: DatasetConfig) -> str:
+    """What runs the model: only torch can start from a projection."""
+    return "torch" if config.projections.use != "never" and config.projections.strength else config.backend
+
+
 def _projections_only(config: DatasetConfig) -> bool:
     """Whether the model is left with the cells that no projection can fill, and so perhaps with none."""
     return config.projections.use == "share" and config.projections.share >= 1
@@ -252,7 +307,7 @@ def _twins(config: DatasetConfig) -> dict[str, Twin]:
         if name in found.names:
             functions[name] = found[name].load()
             continue
-        own = name in ("soft", "bone")
+        own = name in ("soft", "bone") or (name == "inserted" and config.projections.strength > 0)
         if own and _projections_only(config):
             continue
         listed = ", ".join(sorted(found.names)) or "none"

@@ -18,7 +18,7 @@ from augment.dataset.card.gate_card import gate_section
 from augment.dataset.card.plan_card import plan_section
 from augment.dataset.config import DatasetConfig
 from augment.dataset.shards.counts import FINAL, Cells, total
-from augment.dataset.shards.records import DRR, Entry
+from augment.dataset.shards.records import ANATOMY, PROJECTED, Entry
 from augment.dataset.shards.samples import COLUMNS, sample_of
 from augment.dataset.sources import weights_may_learn
 from gen import __version__
@@ -61,7 +61,8 @@ def card_text(
 ) -> str:
     """The card; see `write_card`."""
     facts, folder = _facts(entries), bundled_model() if config.model is None else Path(config.model)
-    images, projected, of_cts = total(cells)[FINAL], facts["made_by"][DRR], bool(config.projections.cts)
+    images, of_cts = total(cells)[FINAL], bool(config.projections.cts)
+    projected, painted = sum(facts["made_by"][source] for source in PROJECTED), facts["made_by"][ANATOMY]
     model_card = _read(folder / "README.md")
     volumes = _PROSE.fill("volumes_of_cts" if of_cts else "volumes_of_the_phantom")
     page = _PROSE.fill(
@@ -73,6 +74,7 @@ def card_text(
         gates=gate_section(cells, gate_facts, config.gates, facts["looked_at"]),
         sources=table(("", ""), [(key.replace("_", " "), str(value)) for key, value in sources.items()]),
         projected=_PROSE.fill("projected", count=f"{projected:,}", volumes=volumes) if projected else "",
+        painted=_painted(config, painted, facts["bodies"]),
         copies=_PROSE.fill("copy_gate" if gate_facts and "copy" in gate_facts["kinds"] else "no_copy_gate"),
         learning=_learning(config, facts["made_by"]),
         model=_of_the_model(model_card),
@@ -93,6 +95,7 @@ def _facts(entries: Iterable[Entry]) -> dict[str, Any]:
     shown: Counter[str] = Counter()
     missing: dict[str, list[int]] = {}
     looked_at: set[str] = set()
+    bodies: set[str] = set()
     made_by: Counter[str] = Counter()
     found: dict[str, Any] = {"shards": 0, "sample": None}
     for entry in entries:
@@ -101,11 +104,26 @@ def _facts(entries: Iterable[Entry]) -> dict[str, Any]:
             found["sample"] = found["sample"] or record
             made_by[record["source"]] += 1
             looked_at.update(record["scores"])
+            if record["source"] == ANATOMY:
+                bodies.add(record["provenance"]["patient"])
             states = record["study"]["findings"].items()
             shown.update(name for name, finding in states if finding["state"] == "present")
         for row in entry.missing:
             missing.setdefault(row["cell"], []).append(row["number"])
-    return found | {"shown": shown, "missing": missing, "looked_at": looked_at, "made_by": made_by}
+    return found | {
+        "shown": shown,
+        "missing": missing,
+        "looked_at": looked_at,
+        "made_by": made_by,
+        "bodies": len(bodies),
+    }
+
+
+def _painted(config: DatasetConfig, count: int, bodies: int) -> str:
+    """The paragraph on projections that the model painted on, with the blank line before it; nothing of none."""
+    strength = f"{config.projections.strength:g}"
+    text = _PROSE.fill("painted", count=f"{count:,}", bodies=f"{bodies:,}", strength=strength) if count else ""
+    return f"\n\n{text}" if text else ""
 
 
 def _listed(block: str, names: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ from augment.dataset.gates.scores import (
     unlearnt,
     write_table,
 )
-from augment.dataset.shards.records import DRR, PlanRow, Verdict
+from augment.dataset.shards.records import PROJECTED, PlanRow, Verdict
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
 from gen.core.terms import FINDINGS, VIEWS, require_choice
@@ -98,7 +98,7 @@ class GateSet:
         seen, nearest = look(self.judge, image)
         if painted is not None:
             _, nearest = look(self.judge, painted)
-        gates: Collection[str] = OF_PROJECTIONS if row.source == DRR else GATES
+        gates: Collection[str] = OF_PROJECTIONS if row.source in PROJECTED else GATES
         if row.study.view is not None and row.study.view not in self.views:
             gates = ("copy",)
         scores, thresholds = {}, {}

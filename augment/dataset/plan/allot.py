@@ -11,7 +11,7 @@ from augment.dataset.plan import quotas
 from augment.dataset.plan.makers import CellMakers
 from augment.dataset.plan.real import Further
 from augment.dataset.plan.target import ResolvedTarget
-from augment.dataset.shards.records import DRR, MODEL
+from augment.dataset.shards.records import ANATOMY, DRR, MODEL
 from gen.core.errors import BadInput
 
 Counted = Mapping[tuple[int, Further], int]  # rows, by the number of the cell and what stands beside its finding
@@ -80,10 +80,11 @@ def by_source(
         for k, rows in both.items():
             taken = quotas.largest_remainder(np.array(list(rows.values()), float), int(share.flat[k]))
             projected |= {(k, further): int(n) for further, n in zip(rows, taken, strict=True)}
+    projector = ANATOMY if config.projections.strength else DRR
     split = {
         (*key, source): n
         for key, count in counted.items()
-        for source, n in ((MODEL, count - projected[key]), (DRR, projected[key]))
+        for source, n in ((MODEL, count - projected[key]), (projector, projected[key]))
         if n
     }
     return split, notes

@@ -24,7 +24,7 @@ from augment.dataset.plan.allot import beside_each, by_source, quotas_of
 from augment.dataset.plan.makers import makers_of
 from augment.dataset.plan.real import Further
 from augment.dataset.plan.target import resolve
-from augment.dataset.shards.records import DRR, MODEL, PlanRow, row_id
+from augment.dataset.shards.records import DRR, PROJECTED, PlanRow, row_id
 from gen.core.errors import BadInput
 from gen.core.run import derived_seed
 from gen.core.terms import FINDINGS
@@ -109,7 +109,7 @@ class Plan:
             view=values.get("view"),
             findings=dict.fromkeys([main, *part.further], Finding()) if main else {},
         )
-        if self.canonical and part.source == MODEL:
+        if self.canonical and part.source != DRR:
             prompt = write_caption(study, random.Random(derived_seed(seed, f"prompt:{number}", substitute)))
         else:
             prompt = render(study)
@@ -158,7 +158,7 @@ def plan_of(
     counted, notes = by_source(config, target, beside_each(target, quota), makers)
     projected = np.zeros(quota.size, np.int64)
     for (cell, _, source), count in counted.items():
-        projected[cell] += count if source == DRR else 0
+        projected[cell] += count if source in PROJECTED else 0
     strata = tuple(
         Stratum(
             key="|".join(f"{name}={value}" for name, value in cell.items()),

@@ -13,7 +13,7 @@ from typing import Any
 
 from augment.dataset.config import FORMATS
 from augment.dataset.shards.folder import read_shard
-from augment.dataset.shards.records import DRR, Entry
+from augment.dataset.shards.records import ANATOMY, DRR, MODEL, Entry
 from augment.dataset.shards.samples import COLUMNS, NUMBERS, sample_of
 from gen.core.dicom import dicom_bytes
 from gen.core.errors import GenError
@@ -177,10 +177,17 @@ def _dicom(out: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
             yield f"{record['id'][:2]}/{record['id']}{suffix}", _dicom_of(record, content, name)
 
 
+_MADE_BY = {
+    MODEL: "made from text by a generative model",
+    DRR: "projection of a CT",
+    ANATOMY: "made from a projection by a generative model",
+}
+
+
 def _dicom_of(record: Mapping[str, Any], png: bytes, twin: str) -> bytes:
     """8 bits a pixel, as the PNG has, so that not one level changes. No angle and no distance: nobody knows any."""
     study = record["study"]
-    by = "projection of a CT" if record["source"] == DRR else "made from text by a generative model"
+    by = _MADE_BY[record["source"]]
     attributes: dict[str, Any] = {
         "ManufacturerModelName": _origin(record)[0][:64] if _origin(record) else "",
         "DerivationDescription": f"{by}; {twin}" if twin else by,

@@ -11,7 +11,8 @@ from typing import Any
 from gen.core.radiograph import Radiograph
 from gen.language.study import Study
 
-MODEL, DRR = "model", "drr"  # the sources
+MODEL, DRR, ANATOMY = "model", "drr", "anatomy"  # the sources; the last paints projections by the model
+PROJECTED = (DRR, ANATOMY)
 
 
 @dataclass(frozen=True)
