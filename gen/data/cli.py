@@ -63,14 +63,14 @@ def prepare(folder: Path, out: Path, size: int, like: Path | None, new_frame: bo
 
     Chests are aligned with the frame of the package, with that of --like, or with each other (--new-frame). What does
     not fit (laterals, other body parts, images cut too tight) is listed in left_out.csv with the reason. What was begun
-    is finished by the same command.
+    is finished by the same command. The exit code is 1 where an image cannot be read.
     """
     import sys
 
     from gen.data import prepare as preparation
 
     config = preparation.PrepareConfig(str(folder), size, str(like) if like else None, new_frame)
-    manifest, left = preparation.prepare(config, out, sys.argv)
+    manifest, left, unread = preparation.prepare(config, out, sys.argv)
     if as_json:
         click.echo(json.dumps({"images": len(manifest.rows), "left_out": len(left), "out": str(out)}))
     else:
@@ -80,6 +80,10 @@ def prepare(folder: Path, out: Path, size: int, like: Path | None, new_frame: bo
                 err=True,
             )
         click.echo(f"{len(manifest.rows)} images in {out}; {len(left)} left out, named in {preparation.LEFT_OUT}")
+    for problem in unread:
+        click.echo(f"error: {problem}", err=True)
+    if unread:
+        raise GenError(f"{len(unread)} of {len(manifest.rows) + len(left)} images could not be read, as listed above")
 
 
 @dataclass(frozen=True)

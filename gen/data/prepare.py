@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from gen.core.bundled import bundled_frame
-from gen.core.errors import BadInput
+from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json, sha256_file, write_json, write_text
 from gen.core.manifest import Manifest, Row, read_manifest, split_of, write_manifest
 from gen.core.radiograph import Radiograph, pad_to_square, resize, write_png
@@ -50,8 +50,9 @@ class PrepareConfig:
 
 def prepare(
     config: PrepareConfig, out: str | Path, command: Sequence[str] = ()
-) -> tuple[Manifest, list[tuple[str, str]]]:
-    """Prepare the data set ``config.data`` in the folder ``out``; its manifest, and what was left out and why.
+) -> tuple[Manifest, list[tuple[str, str]], list[str]]:
+    """Prepare the data set ``config.data`` in the folder ``out``; its manifest, what was left out and why, and which of
+    that could not be read.
 
     The same command may be given again. A new frame is learnt from training patients only. The columns
     ``coverage``, ``sharpness`` and ``contrast`` are added. Raises BadInput for data or a folder that cannot be used.
@@ -69,7 +70,7 @@ def prepare(
     if config.like is not None:
         inputs["like"] = ", ".join(sha256_file(Path(config.like) / name)[:16] for name in (FRAME, SCALES))
     with open_run(out, config, command=command, **inputs) as run:
-        small, inside, refused = _read_small(source.rows)
+        small, inside, refused, unread = _read_small(source.rows)
         rows = [row for row in source.rows if _name(row) not in refused]
         if given is None:
             _require_enough(config, [row for row in rows if _is_learnt(row)])
@@ -117,7 +118,7 @@ def prepare(
         write_json(out / SCALES, scales)
         write_manifest(out, [_levelled(row, pair, scales) for row, pair in zip(made, measures, strict=True)])
         run.log(event="prepared", images=len(made), left_out=len(left))
-    return read_manifest(out), left
+    return read_manifest(out), left, unread
 
 
 def canonical_image(pixels: np.ndarray, pose: np.ndarray, size: int) -> tuple[np.ndarray, float]:
@@ -136,21 +137,22 @@ def small_image(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return clean.normalise_exposure(resize(pad_to_square(cut), SIDE), inside), inside.astype(np.float32)
 
 
-def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    small, inside, refused = [], [], {}
+def _read_small(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, dict[str, str], list[str]]:
+    small, inside, refused, unread = [], [], {}, []
     for row in _bar(rows, "reading images"):
         if row.view == "lateral":
             refused[_name(row)] = "a lateral view: the frame is of frontal ones"
             continue
         try:
             image, mask = small_image(read_radiograph(row.file).pixels)
-        except BadInput as error:
+        except GenError as error:
             refused[_name(row)] = error.message
+            unread.append(error.message)
             continue
         small.append(image)
         inside.append(mask)
     shape = (-1, SIDE, SIDE)
-    return np.reshape(small, shape).astype(np.float32), np.reshape(inside, shape).astype(np.float32), refused
+    return np.reshape(small, shape).astype(np.float32), np.reshape(inside, shape).astype(np.float32), refused, unread
 
 
 def _read_like(folder: Path) -> tuple[Frame, Scales]:

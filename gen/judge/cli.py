@@ -61,7 +61,7 @@ def train_reference(data: Path, out: Path, judge: Path | None, device: str) -> N
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE|DIR...")
 @click.option(
     "--judge",
     "spec",
@@ -85,7 +85,7 @@ def train_reference(data: Path, out: Path, judge: Path | None, device: str) -> N
 def describe(
     images: tuple[Path, ...], spec: str, sure: float, threads: int | None, device: str, as_json: bool, quiet: bool
 ) -> None:
-    """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), as a prompt with the probabilities behind it.
+    """Say what a judge sees in each IMAGE (PNG, JPEG, DICOM), or image in a DIR, as a prompt with its probabilities.
 
     A finding with a star is more likely there than not, and stands in the prompt. One that the judge was not shown to
     tell on held-out images is "not reliable" and never stands there. Instead of a prompt, an image unlike those that
@@ -94,12 +94,14 @@ def describe(
     or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
     use_threads(threads)
+    from gen.anatomy.segment import image_files
     from gen.images.reader import read_radiograph
     from gen.judge.describe import ANATOMY, chests_of, lines_of, unreliable
     from gen.judge.describe import describe as say
     from gen.judge.familiar import unfamiliar
     from gen.judge.plugins import open_judge
 
+    files = [file for path in images for file in (image_files([path]) if path.is_dir() else [path])]
     judge = open_judge(spec, device=device)
     figures = getattr(judge, "figures", {})
     chest_of = chests_of()
@@ -110,11 +112,11 @@ def describe(
     if quiet:
         warnings.simplefilter("ignore", Remark)
     unread = []
-    for path in images:
+    for path in files:
         try:
             pixels = read_radiograph(path).pixels
         except GenError as error:  # one bad file is no reason to leave the others unread
-            if len(images) == 1:
+            if len(files) == 1:
                 raise
             click.echo(f"error: {error}", err=True)
             unread.append(str(path))
@@ -131,4 +133,4 @@ def describe(
         else:
             click.echo("\n".join([f"{path}: {lines_of(said)[0]}", *lines_of(said)[1:]]))
     if unread:
-        raise GenError(f"{len(unread)} of {len(images)} images could not be read: {', '.join(unread)}")
+        raise GenError(f"{len(unread)} of {len(files)} images could not be read: {', '.join(unread)}")

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from gen.language.chunks import CUES, DENIALS, MENTIONED, MODIFIERS, STRONGLY, WEAKLY, Chunk, cut, goes_on, in_course
 from gen.language.findings import READINGS
-from gen.language.lists import FACTS, ILL, begins_new, continues
+from gen.language.lists import FACTS, ILL, begins_new, continues, either_side
 from gen.language.study import MIDLINE
 from gen.language.words import Item
 
@@ -135,6 +135,8 @@ class _Reader:
             return
         self.locative = self.locative and not chunk.has(*TARGETS)
         self.compared |= chunk.compares
+        if connective == "or" and self.mode != "absent" and (either := either_side(self.chunks[self.at - 1], chunk)):
+            self._leave_open(either, chunk)
         if chunk.compares and self.mode == "absent":  # "no pneumothorax or increase in effusion"
             self._drop_cue()
             self.mode = "present"
@@ -150,6 +152,14 @@ class _Reader:
             if not self.listed:
                 self._drop_cue()
                 self.mode = "present"
+
+    def _leave_open(self, either: list[Item], chunk: Chunk) -> None:
+        """Take back places of which only one holds, nobody knows which."""
+        said = " or ".join(repr(x.text) for x in either)
+        self.warnings.append(f"{said} is left out: a prompt takes one side, or both")
+        lists = [self.pending, chunk.items, *(m.modifiers for m in self.mentions[-1:])]
+        for items in lists:
+            items[:] = [x for x in items if not any(x is place for place in either)]
 
     def _look_ahead(self, chunk: Chunk) -> None:
         """ "Right but no left effusion": what waits belongs to the finding that is denied elsewhere."""
@@ -295,7 +305,8 @@ class _Reader:
         follows = follows or (not closing and not after and self._next_turns() and state == "uncertain")
         closes_earlier = bool(self.mentions) and not follows and (closing or (alone and state == "uncertain"))
         if closes_earlier or (here and (closing or not follows)):
-            if not closing and any(x.kind in ("unknown", "not carried") for x in after):
+            ellipsis = item.text == "not" and not after  # "pneumothorax is excluded, effusion is not"
+            if not closing and (ellipsis or any(x.kind in ("unknown", "not carried") for x in after)):
                 state = "uncertain"  # "the effusion is not <what?>"
                 target = self.mentions[-1].text
                 self.warnings.append(f"what {item.text!r} says of {target!r} was not understood; read as possible")
@@ -312,7 +323,10 @@ class _Reader:
         """ "Effusion: 0" says it of the finding before, and of no other."""
         self.mode = "present"
         for mention in self.mentions[-1:]:
-            if mention.kind == "abnormality" and mention.state == "absent":  # "No Finding: 0"
+            if item.value is None:  # "effusion: nan"
+                self.warnings.append(f"'{mention.text}{item.text}' is left out: it says nothing of the finding")
+                self.mentions.remove(mention)
+            elif mention.kind == "abnormality" and mention.state == "absent":  # "No Finding: 0"
                 if item.value == "absent":
                     mention.kind, mention.names, mention.cue = "finding", ("No Finding",), ""
             else:

@@ -291,7 +291,7 @@ WITHOUT_TERM = (
 
 # Cues. A cue before covers the findings that follow in its list; a cue after covers the list that it closes.
 DENIES_BEFORE = (
-    "no|without|not|neither|free of|free from|negative for|absence of|lack of|lacks|clear of|denies|excludes|"
+    "no|without|not|neither|free of|free from|negative for|neg for|absence of|lack of|lacks|clear of|denies|excludes|"
     "rather than|instead of|resolution of|interval resolution of|disappearance of|no longer|removal of|"
     "interval removal of|never|no evidence of|no sign of|no evidence for|no finding of|no finding to suggest|"
     "no finding suggestive of|no evidence to suggest|no suggestion of|no suspicion of|no radiographic evidence of|"
@@ -305,9 +305,11 @@ SEEN = (
 DENIES_AFTER = (
     "resolved|has resolved|have resolved|completely resolved|absent|excluded|ruled out|has cleared|have cleared|"
     "cleared|has gone|gone|removed|removal|has been removed|have been removed|not the case|is negative|are negative|"
-    "negative|none|nothing|has disappeared|have disappeared|disappeared|was removed|were removed|is absent|are absent"
+    "negative|neg|is neg|none|nothing|has disappeared|have disappeared|disappeared|was removed|were removed|is absent|"
+    "are absent"
 )
 DOUBTS_BEFORE = (
+    "to exclude|to rule out|"
     "possible|possibly|probable|probably|likely|suspicion of|suspicion for|suspicious for|suspicious|"
     "suggests|suggest|suggesting|suggestive of|concerning for|concern for|worrisome for|questionable|question of|"
     "question|query|equivocal|may represent|may be|might be|might represent|could represent|could be|may reflect|"
@@ -344,7 +346,7 @@ ASSERTS = {
 }
 ASSERTS_ALONE = (
     "present|noted|again seen|again noted|again demonstrated|again identified|still seen|still present|still noted|"
-    "persist|persists|remain|remains|known|in place|in situ|in position|positive"
+    "persist|persists|remain|remains|known|in place|in situ|in position|positive|pos"
 )
 # Words of a course: what is unchanged or old is there; what is worsening may be part of what is denied.
 ASSERTING = (

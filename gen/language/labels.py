@@ -13,6 +13,7 @@ VALUES = {
     "absent": ("0", "no", "n", "false", "negative", "neg", "absent", "none", "not present", "not seen"),
     "uncertain": ("-1", "possible", "uncertain", "equivocal", "maybe", "questionable", "unclear"),
 }
+UNKNOWN = frozenset({"nan", "unknown", "na", "null", "missing", "blank"})
 STATES = {word: state for state, words in VALUES.items() for word in words}
 PRESENT_HEADINGS = frozenset({"positive", "present"})
 
@@ -28,7 +29,8 @@ def read_labels(items: Sequence[Item]) -> list[Item]:
         read.append(items[i])
         if items[i].kind in MENTIONED:
             at = _behind(items, i)
-            if (state := _state(items, at)) is not None:
+            state = _state(items, at)
+            if state is not None or _is_unknown(items, at):
                 read.append(Item("label", state, f": {items[at].text}"))
                 i = at
         i += 1
@@ -63,6 +65,11 @@ def _state(items: Sequence[Item], at: int) -> str | None:
     if item.kind == "number":
         return STATES.get(f"{item.value:g}")
     return STATES.get(item.text) if items[at - 1].kind == "colon" or item.text == "+" else None
+
+
+def _is_unknown(items: Sequence[Item], at: int) -> bool:
+    """Whether the item ``at`` is the value of a table that does not know."""
+    return at < len(items) and items[at - 1].kind == "colon" and items[at].text in UNKNOWN
 
 
 def _labelled(items: Sequence[Item], i: int) -> bool:

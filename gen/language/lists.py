@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from gen.language.chunks import CUES, FAIRLY, MENTIONED, STRONGLY, Chunk
 from gen.language.patient import ABOUT_THE_IMAGE, ABOUT_THE_PATIENT
+from gen.language.words import Item
 
 FACTS = ABOUT_THE_PATIENT | ABOUT_THE_IMAGE
 ILL = frozenset({"enlarged", "borderline", "blunted", "congested", "abnormal"})  # adjectives that a list can deny
@@ -71,6 +72,14 @@ def continues(chunks: Sequence[Chunk], at: int, start: int, least: int) -> bool:
     within = chunks[start].connective in ("comma", "and") and start > 0 and chunks[start - 1].has(*MENTIONED)
     within = within or any(c.has(*FACTS) for c in chunks)
     return not (within and any(c.has("severity", "place") for c in chunks[start + 1 :]))
+
+
+def either_side(before: Chunk, chunk: Chunk) -> list[Item]:
+    """The places of one finding that "or" leaves open: "effusion on the left or right"."""
+    places = [[x for x in each.items if x.kind == "place"] for each in (before, chunk)]
+    sides = [{x.value[0] for x in each} - {None} for each in places]
+    one = before.has(*MENTIONED) != chunk.has(*MENTIONED)
+    return places[0] + places[1] if one and sides[0] and sides[1] and sides[0] != sides[1] else []
 
 
 def begins_new(chunk: Chunk, waiting: bool, least: int) -> bool:

@@ -38,6 +38,9 @@ UNFOLD = tuple(
         (r"_", " "),
         (r"\bnon[-\u2010\u2011\s]+(?=[^\W\d_])", "non"),  # "non-displaced" is one word, as "nondisplaced" is
         (r"[\u2010\u2011]", "-"),
+        (r"\(\s*\+\s*\)|(?<!\w)\+\s?ve\b", " positive "),  # "(+)", "-ve", "edema -", as notes have them
+        (r"(^|[,;.\n])\s*(\(\s*[-−]\s*\)|[-−]\s?ve\b|(?<=,)\s*[-−](?=\s))", r"\1 no "),
+        (r"\(\s*[-−]\s*\)|(?<!\w)[-−]\s?ve\b|(?<=\w)\s+[-−]\s*(?=[,;.\n]|$)", " negative "),
         (r"\s[-–—]{1,2}\s", " – "),
         (r"(?<=\w)-(?=\w)", " "),
         (r"^\s*[-*•·]\s+|(?<=[\n])\s*[-*•·]\s+", " . "),
@@ -161,7 +164,7 @@ def _tokens(folded: str) -> list[str]:
             attached_after = match.end() < len(folded) and folded[match.end()].isalnum()
             before = not attached_before and (attached_after or following[:1].isalnum())
             tokens += ["? before"] if before else ["? after", "."]
-        elif token[0] in "-−" and match.start() > 0 and folded[match.start() - 1].isalnum():
+        elif len(token) > 1 and token[0] in "-−" and match.start() > 0 and folded[match.start() - 1].isalnum():
             tokens.append(token[1:])  # "60-70" is a range, not a negative number
         else:
             tokens.append(token)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gen.core.bundled import bundled_frame
-from gen.core.errors import BadInput
+from gen.core.errors import BadInput, GenError
 from gen.core.manifest import Manifest, Row, read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, resize, write_png
 from gen.data import clean
@@ -64,9 +64,11 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(radiographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, list[tuple[str, str]]]:
-    return prepare(
+    manifest, left, unread = prepare(
         PrepareConfig(str(radiographs), size=64, new_frame=True), tmp_path_factory.mktemp("runs") / "prepared"
     )
+    assert unread == []
+    return manifest, left
 
 
 @given(st.tuples(*[st.integers(0, 12)] * 4), st.booleans())
@@ -204,7 +206,7 @@ def test_other_images_are_brought_to_the_frame_of_a_prepared_set(
     write_manifest(few, [Row(file=few / "a.png", patient_id="q", view="PA")])
     with pytest.raises(BadInput, match="a frame needs"):
         prepare(PrepareConfig(str(few), size=64, new_frame=True), tmp_path / "alone")
-    again, _ = prepare(PrepareConfig(str(few), size=64, like=str(manifest.folder)), tmp_path / "like")
+    again, _, _ = prepare(PrepareConfig(str(few), size=64, like=str(manifest.folder)), tmp_path / "like")
     [row] = [row for row in manifest.rows if row.file.name == "05.png"]
     mine, theirs = read_radiograph(again.rows[0].file).pixels, read_radiograph(row.file).pixels
     np.testing.assert_allclose(mine, theirs, atol=0.01)
@@ -245,7 +247,7 @@ def test_all_that_is_said_of_an_image_stays_true(
     views = {"a.png": "PA", "a.jpg": "PA", "b.png": "lateral"}
     write_manifest(real, [Row(file=real / "test" / n, patient_id=n, view=v, split="test") for n, v in views.items()])
     like = str(prepared[0].folder)
-    manifest, left = prepare(PrepareConfig(str(link), size=64, like=like), tmp_path / "out")
+    manifest, left, _ = prepare(PrepareConfig(str(link), size=64, like=like), tmp_path / "out")
     assert left == [("test/b.png", "a lateral view: the frame is of frontal ones")]
     theirs = {row.file.name: read_radiograph(row.file) for row in prepared[0].rows}
     found = {row.patient_id: read_radiograph(row.file) for row in manifest.rows}
@@ -284,6 +286,30 @@ def test_a_frame_learns_from_what_weights_may_learn_and_what_can_be_read(radiogr
         prepare(PrepareConfig(str(folder), size=64, new_frame=True), tmp_path / "out")
 
 
+def test_what_cannot_be_read_is_named_and_the_others_are_done(
+    radiographs: Path, prepared: tuple[Manifest, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    table = read_manifest(radiographs)
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    contents = {name: (radiographs / name).read_bytes() for name in ("01.png", "02.png", "03.png", "04.png")}
+    contents |= {"01.png": b"", "03.png": contents["03.png"][:-100]}
+    for name, content in contents.items():
+        (mixed / name).write_bytes(content)
+    rows = [replace(row, file=mixed / row.file.name, sha256="") for row in table.rows if row.file.name in contents]
+    write_manifest(mixed, rows)
+    like, out = str(prepared[0].folder), tmp_path / "out"
+    outcome = CliRunner().invoke(data, ["prepare", str(mixed), "--size", "64", "--like", like, "--out", str(out)])
+    assert isinstance(outcome.exception, GenError)
+    assert outcome.exception.exit_code == 1
+    assert "2 of 4 images could not be read" in outcome.exception.message
+    assert [line.split(":")[1].strip() for line in outcome.stderr.splitlines() if line.startswith("error")] == [
+        str(mixed / "01.png"),
+        str(mixed / "03.png"),
+    ]
+    assert [Path(row.file_name).name for row in read_manifest(out).rows] == ["02.png", "04.png"]
+
+
 def test_the_command_says_what_it_did(radiographs: Path, tmp_path: Path) -> None:
     table = read_manifest(radiographs)
     few = tmp_path / "few"
@@ -302,7 +328,7 @@ def test_without_a_word_the_frame_of_the_package_is_used(radiographs: Path, tmp_
     few.mkdir()
     (few / "x.png").write_bytes((radiographs / "01.png").read_bytes())
     write_manifest(few, [replace(table.rows[1], file=few / "x.png", sha256="")])
-    manifest, left = prepare(PrepareConfig(str(few), size=64), tmp_path / "out")
+    manifest, left, _ = prepare(PrepareConfig(str(few), size=64), tmp_path / "out")
     assert len(manifest.rows) + len(left) == 1
     assert (tmp_path / "out" / "frame.npz").read_bytes()
     stored, shipped = Frame.load(tmp_path / "out" / "frame.npz"), Frame.load(bundled_frame() / "frame.npz")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen.core.errors import BadInput
+from gen.core.errors import BadInput, GenError
 from gen.core.radiograph import Radiograph, write_png
 from gen.core.terms import FINDINGS
 from gen.judge.cli import describe as describe_command
@@ -143,6 +143,22 @@ def test_what_the_judge_does_not_know_gets_no_prompt_and_the_reasons(
         assert (said["prompt"] in plain.stdout) == (not reason)
         assert ("unlike those the judge learnt from" in plain.stdout) == bool(reason)
         assert plain.exit_code == 0
+
+
+def test_of_a_folder_what_cannot_be_read_is_named_and_the_others_are_described(
+    toy_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gen.anatomy.folder.load_anatomy", lambda *_: DrawnAnatomy(Drawn()))
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.png", "c.png"):
+        write_png(folder / name, Radiograph(film(Drawn().masks(128))))
+    (folder / "b.png").write_bytes(b"")
+    said = CliRunner().invoke(describe_command, [str(folder), "--judge", str(toy_judge), "--quiet", "--json"])
+    assert [Path(json.loads(line)["file"]).name for line in said.stdout.splitlines()] == ["a.png", "c.png"]
+    assert isinstance(said.exception, GenError)
+    assert said.exception.exit_code == 1
+    assert f"1 of 3 images could not be read: {folder / 'b.png'}" in said.exception.message
 
 
 @given(SEEN)

@@ -169,6 +169,9 @@ WARNS = {
     "No effusion, new edema or pneumonia": "any 'edema' or only one that is 'new'",
     "Slightly increased effusion": "'slightly increased'",
     "Pneumothorax not on the left": "'not left' of Pneumothorax",
+    "left or right pneumothorax": "'left' or 'right' is left out",
+    "Pneumothorax is excluded, effusion is not": "what 'not' says of 'effusion'",
+    "Edema: nan, mass: 1": "'edema: nan' is left out",
     "Nodules, none in the upper lobe": "'none upper lobe' of Nodule",
 }
 

@@ -224,6 +224,13 @@ SIDES = {
     "Right effusion but the left is clear": "Right pleural effusion.",
     "effusion not on the left but on the right": "Right pleural effusion.",
     "right effusion only, left none": "Right pleural effusion.",
+    "left or right pneumothorax": "Pneumothorax.",
+    "Effusion on the left or right": "Pleural effusion.",
+    "Either left or right pneumothorax": "Possible pneumothorax.",
+    "No left or right effusion": "No bilateral pleural effusion.",
+    "Left pneumothorax or right effusion": "Possible left pneumothorax. Possible right pleural effusion.",
+    "Pneumothorax is excluded, effusion is not": "No pneumothorax. Possible pleural effusion.",
+    "To exclude pneumothorax": "Possible pneumothorax.",
     "No left pneumothorax, small right one": "Small right pneumothorax.",
     "Left pneumothorax has resolved, small on the right": "Small right pneumothorax.",
     "Heart is enlarged, not severely": "Cardiomegaly.",
@@ -374,6 +381,14 @@ LABELS = {
     "Pneumonia (0), Edema (1)": "No pneumonia. Pulmonary edema.",
     "nodule count: 0": "No nodule.",
     "Effusion - 0, mass - 1": "No pleural effusion. Mass.",
+    "Edema -, effusion +": "No pulmonary edema. Pleural effusion.",
+    "(+) effusion, (-) pneumothorax": "Pleural effusion. No pneumothorax.",
+    "Effusion (-), mass (+)": "No pleural effusion. Mass.",
+    "Effusion -ve, mass +ve": "No pleural effusion. Mass.",
+    "-ve for pneumothorax": "No pneumothorax.",
+    "PTX neg, effusion pos": "No pneumothorax. Pleural effusion.",
+    "- effusion\n- no mass": "Pleural effusion. No mass.",
+    "Effusion: 0.0, Edema: nan, Mass: 1": "No pleural effusion. Mass.",
 }
 
 SENTENCES = LISTS | NON | SIDES | ASSERTED | COMPARED | LABELS

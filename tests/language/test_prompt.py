@@ -111,6 +111,7 @@ def test_no_word_is_dropped_in_silence(study, nonsense, data):
 @given(st.text(max_size=200))
 @example("no \x00 effusion")
 @example("- 5 - 6 / / ?? ? and or nor, but")
+@example("left- effusion, - no 5- mass -")
 @example("no no possible not without effusion ? no")
 def test_any_text_is_read_or_refused_in_one_line(text):
     try:
