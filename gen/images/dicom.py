@@ -7,6 +7,7 @@ inverted last; padding is black whatever the polarity. Pixels that are not squar
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 import zlib
@@ -42,6 +43,7 @@ def read_dicom(path: Path) -> Radiograph:
     _require_decoder(header.file_meta.TransferSyntaxUID)
     dataset = pydicom.dcmread(path)
     spacing, aspect = _pixel_sides(dataset, path)
+    _remark_orientation(dataset, path)
     kind, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
     if kind in ("MONOCHROME1", "MONOCHROME2"):
         pixels, grey_range = _shown(_stored(dataset), dataset)
@@ -147,6 +149,8 @@ def _modality(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, float, floa
         slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
         if slope == 0:
             raise BadInput("RescaleSlope is 0, which makes all values one")
+        if not math.isfinite(slope + intercept):
+            raise BadInput(f"RescaleSlope is {slope:g} and RescaleIntercept {intercept:g}")
         values = values * slope + intercept
         low, high = sorted((low * slope + intercept, high * slope + intercept))
     return values, low, high, bits <= 8
@@ -168,9 +172,9 @@ def _window(values: np.ndarray, center: float, width: float, function: str) -> n
     """Values through a window to [0, 1] and beyond (C.11.2.1.2 linear, C.11.2.1.3 sigmoid and linear exact)."""
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise BadInput(f"no window: VOILUTFunction {function!r} is not of the standard")
-    if width < 1 if function == "LINEAR" else width <= 0:
+    if not (math.isfinite(center) and (width >= 1 if function == "LINEAR" else width > 0) and math.isfinite(width)):
         hint = "remove WindowCenter and WindowWidth, and the values are shown over their own range"
-        raise BadInput(f"no window: WindowWidth is {width:g}", hint=hint)
+        raise BadInput(f"no window: WindowWidth is {width:g}, WindowCenter {center:g}", hint=hint)
     if function == "LINEAR":
         center, width = center - 0.5, width - 1
     if width == 0:
@@ -202,6 +206,18 @@ def _pixel_sides(dataset: Any, path: Path) -> tuple[tuple[float, float] | None, 
             warnings.warn(f"{path}: contradicting sizes of a pixel: {said}", Remark, stacklevel=1)
     high, wide = told[first]
     return (high, wide) if first in SPACINGS else None, high / wide
+
+
+def _remark_orientation(dataset: Any, path: Path) -> None:
+    """A Remark where the file says that its picture is mirrored or turned (C.7.6.1.1.1): it is shown as it is stored.
+
+    A frontal film hangs with its rows to the patient's left and its columns to the feet.
+    """
+    toward = [str(axis)[:1] for axis in np.ravel(dataset.get("PatientOrientation") or [])]
+    if len(toward) == 2 and (toward[0] in ("R", "H", "F") or toward[1] in ("H", "L", "R")):
+        said = "rows to {} and columns to {}".format(*np.ravel(dataset.PatientOrientation))
+        why = f"PatientOrientation has its {said} of the patient: mirrored or turned, and shown as it is stored"
+        warnings.warn(f"{path}: {why}", Remark, stacklevel=1)
 
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"

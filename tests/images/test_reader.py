@@ -186,6 +186,9 @@ def test_dicom_that_is_no_single_grey_image_is_refused(tmp_path: Path) -> None:
         "not greyscale": {"PhotometricInterpretation": "HSV"},
         "Palette": {"PhotometricInterpretation": "PALETTE COLOR"},
         "no window": {"WindowCenter": 5, "WindowWidth": 0},
+        "WindowWidth is nan": {"WindowCenter": 5, "WindowWidth": float("nan")},
+        "WindowCenter inf": {"WindowCenter": float("inf"), "WindowWidth": 9},
+        "RescaleSlope is nan": {"RescaleSlope": float("nan"), "RescaleIntercept": 0},
         "FANCY": {"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "FANCY"},
         "cannot be read": {"PixelData": grey.tobytes()[:-50]},
     }
@@ -201,6 +204,27 @@ def test_dicom_that_is_no_single_grey_image_is_refused(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "report")
     with pytest.raises(BadInput, match="without an image"):
         read_radiograph(tmp_path / "report")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "odd"),
+    [
+        (["L", "F"], False),
+        (["L", "FA"], False),
+        (["A", "F"], False),  # a lateral view
+        (["R", "F"], True),
+        (["L", "H"], True),
+        (["F", "L"], True),
+        ("", False),
+    ],
+)
+def test_a_picture_that_its_file_calls_mirrored_or_turned_is_named(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, orientation: list[str], odd: bool
+) -> None:
+    path = dicom(tmp_path / "a.dcm", anatomy(8), 8, PatientOrientation=orientation)
+    read_radiograph(path)
+    said = [str(each.message) for each in recwarn if "PatientOrientation" in str(each.message)]
+    assert [line.startswith(f"{path}: PatientOrientation") for line in said] == [True] * odd
 
 
 def test_a_deflated_dicom_is_read_and_a_deflated_bomb_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

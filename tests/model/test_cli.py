@@ -256,6 +256,12 @@ def test_a_prompts_file_that_cannot_be_used_is_named_with_its_line(
     assert str(path) in line
 
 
+def test_an_image_too_small_to_start_from_is_named(sample: Gen, tmp_path: Path) -> None:
+    write_png(tmp_path / "tiny.png", Radiograph(np.random.default_rng(0).random((40, 12), np.float32)))
+    line = said(sample("--prompt", PROMPT, "--init", tmp_path / "tiny.png"))
+    assert "tiny.png has 12 x 40 pixels, too few to start from" in line
+
+
 def test_an_out_that_is_a_file_or_lies_under_one_is_named(sample: Gen, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert "--out" in said(sample("--prompt", PROMPT, "--out", tmp_path / "file"))

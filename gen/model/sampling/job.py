@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ROWS_TOGETHER = 16  # images, at least, that are finished before the manifest is written
 CONTACT_SHEET_IMAGES = 64  # at most
+SMALLEST_START = 32  # pixels a side of an image to start from: a smaller one shows nothing of a chest
 _BYTES_AN_IMAGE = 300_000
 
 Log = Callable[[str], object]
@@ -234,6 +235,11 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     wanted = [request for request in requests for _ in range(job.count)]
     items = [Item(k, derived_seed(job.seed, k), request) for k, request in enumerate(wanted)]
     init = None if job.init is None else read_radiograph(job.init)
+    if init is not None and min(init.pixels.shape) < SMALLEST_START:
+        size = " x ".join(map(str, init.pixels.shape[::-1]))
+        raise BadInput(
+            f"{job.init} has {size} pixels, too few to start from", hint=f"{SMALLEST_START} a side are needed"
+        )
     if init is not None and init.provenance.get("synthetic") != "yes" and log is not None:
         log(f"warning: {job.init} is not marked as synthetic; what is made from it may show its patient")
     bodies = None if job.anatomy is None else _open_bodies(job.anatomy, list(texts), requests)
