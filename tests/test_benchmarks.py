@@ -14,7 +14,15 @@ from benchmarks import common
 from benchmarks.anatomy import ladder as anatomy_ladder
 from benchmarks.dataset import scale, speed
 from benchmarks.evaluation import interval_coverage, ladder, planted_copies
-from benchmarks.generator import autoencoder, fidelity, prompt_effect, reader_sheet, sampling_speed, training_curve
+from benchmarks.generator import (
+    autoencoder,
+    decoder,
+    fidelity,
+    prompt_effect,
+    reader_sheet,
+    sampling_speed,
+    training_curve,
+)
 from benchmarks.judge import describe_calls
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
@@ -402,3 +410,12 @@ def test_damage_of_the_anatomy_is_what_it_is_called(levels: np.ndarray) -> None:
     for damage in (anatomy_ladder.blurred, anatomy_ladder.noisy, anatomy_ladder.warped):
         assert damage(levels).shape == levels.shape
         assert np.array_equal(damage(levels), damage(levels))
+
+
+def test_a_pattern_that_repeats_with_the_patches_shows_as_their_lattice() -> None:
+    noise = np.random.default_rng(0).standard_normal((16, 128, 128))
+    tile = np.tile(np.random.default_rng(1).standard_normal((8, 8)), (16, 16))
+    assert decoder.lattice(noise, 8).mean() == pytest.approx(1, abs=0.2)
+    sizes = [decoder.lattice(noise + size * tile, 8).mean() for size in (0.25, 0.5, 1)]
+    assert 1.2 < sizes[0] < sizes[1] < sizes[2]
+    assert decoder.lattice(3 * noise - 1, 8) == pytest.approx(decoder.lattice(noise, 8))

@@ -78,7 +78,7 @@ def load_resampler(how: Resampling, vae: Any, size: int, device: str, dtype: str
             hint="latents can be made anew for an AutoencoderTiny with a linear encoder",
         )
     pipeline = load_torch(folder, device=device, dtype=dtype)
-    if not _same_latents(pipeline.vae, vae):
+    if not same_latents(pipeline.vae, vae):
         raise BadInput(
             f"resampled.model is {folder}, whose denoiser knows other latents than those of this autoencoder",
             hint="set init to the autoencoder that the denoiser was trained on, and refit_encoder to false",
@@ -93,7 +93,7 @@ def load_resampler(how: Resampling, vae: Any, size: int, device: str, dtype: str
     return pipeline
 
 
-def _same_latents(one: Any, other: Any) -> bool:
+def same_latents(one: Any, other: Any) -> bool:
     """Whether two autoencoders have the same latents in diffusion range, but for the rounding of their weights."""
     import torch
 
@@ -152,6 +152,7 @@ def resample(
                 errors = (latents.cpu() - true) / pipeline.vae.config.scaling_factor
                 made.update(zip(batch, errors.numpy().astype(np.float16), strict=True))
                 bar.update(len(batch))
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as stream:
         np.save(stream, np.stack([made[k] for k in range(len(images))]))
     return Resampled(images, np.load(path))
