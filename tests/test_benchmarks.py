@@ -18,6 +18,7 @@ from benchmarks.generator import (
     autoencoder,
     decoder,
     fidelity,
+    likeness,
     prompt_effect,
     reader_sheet,
     sampling_speed,
@@ -419,3 +420,26 @@ def test_a_pattern_that_repeats_with_the_patches_shows_as_their_lattice() -> Non
     sizes = [decoder.lattice(noise + size * tile, 8).mean() for size in (0.25, 0.5, 1)]
     assert 1.2 < sizes[0] < sizes[1] < sizes[2]
     assert decoder.lattice(3 * noise - 1, 8) == pytest.approx(decoder.lattice(noise, 8))
+
+
+@pytest.mark.parametrize("moved", [0, 1, 3, 7])
+def test_an_outline_moves_as_far_as_its_mask(moved: int) -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[:, 20:40] = True
+    assert likeness.outline_shift(mask, np.roll(mask, moved, axis=1)) == pytest.approx(moved)
+    assert np.isnan(likeness.outline_shift(mask, np.zeros_like(mask)))
+
+
+def test_the_contrast_of_a_finding_is_what_it_adds() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[20:30, 25:40] = True
+    beside = np.ones_like(mask)
+    for added in (-0.2, 0.0, 0.3):
+        image = (0.4 + added * mask).astype(np.float32)
+        assert likeness.contrast(image, mask, beside) == pytest.approx(added, abs=1e-6)
+    assert np.isnan(likeness.contrast(image, mask, mask))  # nothing beside it
+
+
+def test_half_of_each_contrast_is_half_of_all() -> None:
+    pairs = [(before, before / 2) for before in (-0.3, 0.1, 0.2, 0.4)]
+    assert likeness.shares(pairs, list("abcd")).value == pytest.approx(0.5)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks import common
+from gen.core.errors import BadInput
 from gen.core.run import derived_seed
 from gen.language.study import Finding, Study
 from gen.statistics.intervals import Figure, bootstrap, mean_of
@@ -73,8 +74,19 @@ def shares(pairs: Sequence[tuple[float, float]], units: Sequence[str]) -> Figure
     return bootstrap(units, lambda chosen: float((before[chosen] @ after[chosen]) / np.square(before[chosen]).sum()))
 
 
-def make(model: Path, cts: Sequence[str], count: int, steps: int, guidance: float, held: float | None) -> list[Made]:
-    """``count`` bodies of the phantom and then one of each CT for each finding in turn, sampled at all STRENGTHS."""
+def make(
+    model: Path,
+    cts: Sequence[str],
+    count: int,
+    strengths: Sequence[float],
+    steps: int,
+    guidance: float,
+    held: float | None,
+) -> list[Made]:
+    """``count`` bodies of the phantom and one of each CT, with the findings in turn, sampled at all ``strengths``.
+
+    A CT that is no whole chest is named and left out.
+    """
     from tqdm import tqdm
 
     from augment.bodies.make import PhysicalBodies
@@ -91,9 +103,13 @@ def make(model: Path, cts: Sequence[str], count: int, steps: int, guidance: floa
         sources = PhysicalBodies() if k < count else PhysicalBodies((cts[k - count],))
         study = Study(view="PA" if k % 3 else "AP", findings={name: finding})
         seed = derived_seed(0, k)
-        body = sources.make(study, seed, size, canonical=canonical)
+        try:
+            body = sources.make(study, seed, size, canonical=canonical)
+        except BadInput as error:
+            tqdm.write(str(error))
+            continue
         images = {}
-        for strength in STRENGTHS:
+        for strength in strengths:
             settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "strength": strength}
             if held is not None:
                 settings |= {"held": [held_of(body, pipeline.capabilities)], "held_strength": min(held, strength)}
@@ -145,6 +161,7 @@ def measure(made: Sequence[Made], strength: float, real: Mapping[str, np.ndarray
 @common.cts_option
 @click.option("--real", type=click.Path(path_type=Path), required=True, help="A set of `gen data prepare`.")
 @click.option("-n", "count", type=click.IntRange(2), default=48, show_default=True, help="Bodies of the phantom.")
+@click.option("--strength", "strengths", type=click.FloatRange(0, 1, min_open=True), multiple=True, default=STRENGTHS)
 @click.option(
     "--held", type=click.FloatRange(0, 1), help="Strength where something was put in [default: as elsewhere]."
 )
@@ -157,6 +174,7 @@ def main(
     cts: Path,
     real: Path,
     count: int,
+    strengths: tuple[float, ...],
     held: float | None,
     steps: int,
     guidance: float,
@@ -173,24 +191,26 @@ def main(
     size = common.model_size(folder)
     listed = read_index(cts) if (cts / INDEX).is_file() else []
     allowed = [row for row in listed if row["weights_may_learn"] == "yes" and ".seg." not in row["file"]]
-    made = make(folder, [str(cts / row["file"]) for row in allowed], count, steps, guidance, held)
+    made = make(folder, [str(cts / row["file"]) for row in allowed], count, strengths, steps, guidance, held)
     if sheet is not None:
-        shown = [(each, s) for each in made[: len(SHOWN)] for s in (0.0, *STRENGTHS)]
+        shown = [(each, s) for each in made[: len(SHOWN)] for s in (0.0, *strengths)]
         pictures = [Radiograph(each.images[s]) if s else each.body.image for each, s in shown]
         captions = [f"{each.name}, strength {s:g}" for each, s in shown]
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        write_contact_sheet(sheet, pictures, captions, columns=1 + len(STRENGTHS))
+        write_contact_sheet(sheet, pictures, captions, columns=1 + len(strengths))
     rows = common.one_image_a_patient(common.read_splits(real)["validation"])
     pixels = common.pixels_of(rows, size)
     features = {spec: embed(pixels, spec, common.CACHE) for spec in EXTRACTORS}
-    figures = {strength: measure(made, strength, features) for strength in (0.0, *STRENGTHS)}
-    of_cts = len({each.patient for each in made[count:]})
+    figures = {strength: measure(made, strength, features) for strength in (0.0, *strengths)}
+    patients = {each.patient for each in made}
+    of_cts = sum(patient.startswith("ct-") for patient in patients)
     print(f"model {folder.name} ({model_hash(folder)}), {steps} steps, guidance {guidance:g}, {size} × {size}")
-    print(f"{count} phantoms and {of_cts} CTs, one image each; {len(rows)} real images; held at {held} [95 %]\n")
+    phantoms = len(patients) - of_cts
+    print(f"{phantoms} phantoms and {of_cts} CTs, one image each; {len(rows)} real images; held at {held} [95 %]\n")
     columns = list(figures[0.0])
     table = [[f"{strength:g}", *(of[c].text(2) for c in columns)] for strength, of in figures.items()]
     common.print_table(["strength", *columns], table)
-    settings = {"model": model_hash(folder), "phantoms": count, "cts": of_cts, "steps": steps, "guidance": guidance}
+    settings = {"model": model_hash(folder), "phantoms": phantoms, "cts": of_cts, "steps": steps, "guidance": guidance}
     common.save_json(json_file, {**settings, "held": held, "strengths": {f"{s:g}": of for s, of in figures.items()}})
 
 

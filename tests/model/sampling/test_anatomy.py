@@ -18,7 +18,7 @@ from gen.core.manifest import read_manifest
 from gen.core.radiograph import Radiograph
 from gen.images.reader import read_radiograph
 from gen.language.study import Study
-from gen.model.sampling.anatomy import Body, finished
+from gen.model.sampling.anatomy import Body, bone_share, finished, held_of
 
 PROMPT = "60 year old female. PA view. Moderate right pleural effusion."
 
@@ -74,6 +74,25 @@ def test_what_is_varied_takes_its_truth_along(seed: int) -> None:
     level = (moved.image.pixels[0, 0] + moved.image.pixels[moved.masks["disc"]].mean()) / 2
     assert ((moved.image.pixels > level) == moved.masks["disc"]).mean() > 0.98
     assert (moved.soft.pixels <= moved.image.pixels + 0.03).all()  # but for ringing beside an edge
+
+
+@given(st.floats(-0.5, 1.5), st.floats(0, 1))
+def test_the_share_of_the_ribs_is_found_whatever_is_behind_them(share: float, behind: float) -> None:
+    lung = np.zeros((64, 64), bool)
+    lung[8:56, 8:28] = True
+    ribs = np.where(np.arange(64)[:, None] % 8 < 3, 0.1, 0).astype(np.float32).repeat(64, 1)
+    plain = Radiograph(np.full((64, 64), 0.5, np.float32), None, {})
+    body = Body(plain, ribs, {"right lung": lung}, ~lung, Study(), "nobody", "", False, {})
+    assert bone_share(behind + share * ribs, body) == pytest.approx(share, abs=1e-3)
+
+
+@pytest.mark.parametrize(("views", "all_of_it"), [({"PA": 1}, True), ({"lateral": 1}, False)])
+def test_all_of_a_view_that_the_model_was_never_shown_is_held(views: dict[str, int], all_of_it: bool) -> None:
+    held = np.eye(8, dtype=bool)
+    image = Radiograph(np.full((8, 8), 0.5, np.float32), None, {})
+    body = Body(image, image.pixels, {}, held, Study(view="lateral"), "nobody", "", False, {})
+    assert held_of(body, {"views": views}).all() == all_of_it
+    assert np.array_equal(held_of(body, None), held)  # a model that does not say may be asked anything
 
 
 @pytest.mark.parametrize(
