@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import common
 from benchmarks.anatomy import ladder as anatomy_ladder
+from benchmarks.anatomy import lung_boxes
 from benchmarks.dataset import scale, speed
 from benchmarks.evaluation import interval_coverage, ladder, planted_copies
 from benchmarks.generator import (
@@ -443,3 +444,14 @@ def test_the_contrast_of_a_finding_is_what_it_adds() -> None:
 def test_half_of_each_contrast_is_half_of_all() -> None:
     pairs = [(before, before / 2) for before in (-0.3, 0.1, 0.2, 0.4)]
     assert likeness.shares(pairs, list("abcd")).value == pytest.approx(0.5)
+
+
+def test_a_box_holds_the_largest_part_of_a_mask_and_overlaps_by_its_closed_form() -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[2:12, 4:10] = mask[18, 28] = True
+    assert lung_boxes.box_of(mask) == (4, 2, 10, 12)
+    assert lung_boxes.box_of(mask & False) is None
+    one = (0.0, 0.0, 4.0, 2.0)
+    assert lung_boxes.overlap(one, one) == 1
+    assert lung_boxes.overlap(one, (2.0, 1.0, 6.0, 3.0)) == pytest.approx(2 / 14)
+    assert lung_boxes.overlap(one, (9.0, 9.0, 10.0, 10.0)) == 0

@@ -22,6 +22,8 @@ KINDS = {
     "balanced": DatasetConfig,
     "classify": ClassifierConfig,
     "classify_compare": CompareConfig,
+    "classify_experiment": CompareConfig,
+    "classify_imbalance": CompareConfig,
     "denoiser": DenoiserConfig,
     "finetune": DenoiserConfig,
     "judge": JudgeConfig,

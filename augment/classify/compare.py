@@ -23,7 +23,7 @@ from augment.classify.arms import Cell, CompareConfig, Stage, cells_of, check_ar
 from augment.classify.data import OWN_TEST, Sources, findings_to_learn, labels_of_rows, learnt_of, read_sources
 from augment.classify.guards import cache_of, guarded
 from augment.classify.network import make_classifier
-from augment.classify.probes import PROBES, probes_of
+from augment.classify.probes import PROBES, SOURCE, probes_of, source_scores
 from augment.classify.train import check, train_classifier
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file, read_json, require_free_space, verify_folder, write_json, write_text
@@ -90,10 +90,11 @@ def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
     rows_learnt = {"train": [*sources.real["train"], *more]}
     data = data_digest({**rows_learnt, "validation": sources.real["validation"], **tests})
     pictures = remembered(lambda: _pictures(tests, config))
+    probed = tests[OWN_TEST] if config.probes else None
     with open_run(config.out, config, command=command, data=data) as run:
         outcomes: list[Outcome] = []
         for number, cell in enumerate(cells, 1):
-            outcomes.append(run_cell(cell, stages[cell], sources, pictures, run, f"{number}/{len(cells)}"))
+            outcomes.append(run_cell(cell, stages[cell], sources, pictures, run, f"{number}/{len(cells)}", probed))
             require_equal_starts(outcomes)
             write_table(run.folder / TABLE, outcomes, tests, findings, config)
     return Compared(config, findings, sources, tests, outcomes)
@@ -111,7 +112,7 @@ def read_tests(config: CompareConfig, sources: Sources) -> dict[str, list[Row]]:
 
     BadInput for a folder whose splits are others, which somebody learnt from or chose by.
     """
-    for name in (OWN_TEST, *PROBES):
+    for name in (OWN_TEST, *PROBES, SOURCE):
         if name in config.tests:
             raise BadInput(f"tests names a set {name!r}, which is taken", hint="give it another name")
     tests = {OWN_TEST: list(sources.real["test"])}
@@ -154,8 +155,12 @@ def run_cell(
     pictures: Callable[[], Mapping[str, np.ndarray]],
     run: Run,
     place: str,
+    probed: Sequence[Row] | None = None,
 ) -> Outcome:
-    """Train ``cell`` and predict, unless both is done; of a training that is done, checkpoints are removed."""
+    """Train ``cell`` and predict, unless both is done; of a training that is done, checkpoints are removed.
+
+    ``probed`` are the rows of the own test set, where the embedding is to tell their sources.
+    """
     folder = Path(stages[-1].config.out)
     if not (folder / CELL).exists():
         print(f"{place}: {cell.arm}, {cell.amount}, seed {cell.seed}", file=sys.stderr)  # noqa: T201  # the live table
@@ -165,7 +170,10 @@ def run_cell(
             for left in ("checkpoints", "best", "tensorboard"):
                 shutil.rmtree(Path(stage.config.out) / left, ignore_errors=True)
         judge = open_judge(str(stages[-1].result), device=stages[-1].config.device)
-        found: dict[str, Any] = {name: judge.read(pixels).findings for name, pixels in pictures().items()}
+        read = {name: judge.read(pixels) for name, pixels in pictures().items()}
+        found: dict[str, Any] = {name: readings.findings for name, readings in read.items()}
+        if probed is not None:
+            found[SOURCE] = source_scores(read[OWN_TEST].embedding, probed)
         with atomic_file(folder / PREDICTIONS) as stream:
             np.savez(stream, **found)
         trained = [read_json(stage.result / FIGURES) for stage in stages]

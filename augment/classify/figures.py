@@ -16,7 +16,7 @@ import numpy as np
 from augment.classify.arms import Cell, control_arms
 from augment.classify.data import OWN_TEST, labels_of_rows
 from augment.classify.fairness import arm_rates, errors_of, group_draws
-from augment.classify.probes import PROBES
+from augment.classify.probes import PROBES, SOURCE, have_devices, source_labels
 from gen.core.run import derived_seed
 from gen.data.rows import study_of
 from gen.data.split import patient_of
@@ -119,21 +119,55 @@ def _of_test(compared: Compared, name: str, amounts: Sequence[str]) -> dict[str,
         "by_finding": {arm: _by_finding(scores, compared, arm, amount, len(rows)) for arm in arms},
         "beside": _beside(compared, predictions, labels, units, amount),
         "fairness": _fairness(compared, predictions, labels, rows, amount),
+        "devices": _by_device(compared, predictions, labels, rows, amount),
     }
 
 
+def _by_device(
+    compared: Compared, predictions: np.ndarray, labels: np.ndarray, rows: Sequence[Row], amount: str
+) -> dict[str, Any]:
+    """Mean AUROC of each arm among the images whose labels name a device and among the others, over the findings that
+    both have with and without them; empty without such a finding."""
+    config, cells = compared.config, [outcome.cell for outcome in compared.outcomes]
+    device = have_devices(rows)
+    both = [
+        j
+        for j, column in enumerate(labels.T)
+        if all({0.0, 1.0} <= set(column[part]) for part in (device, ~device))
+        and compared.findings[j] != "Support Devices"
+    ]
+    if not both:
+        return {}
+    units = [patient_of(row) for row in rows]
+    seeds = seed_draws(len(config.seeds), config.draws)
+    arms: dict[str, Any] = {arm: {} for arm in config.arms}
+    for name, part in (("with a device", device), ("without", ~device)):
+        truth = np.where(part[:, None], labels, np.nan)[:, both]
+
+        def score(i: np.ndarray, truth: np.ndarray = truth) -> np.ndarray:
+            return aurocs(predictions[:, i][:, :, both], truth[i])
+
+        scores = Averaged(drawn(units, score, config.draws), cells, seeds)
+        for arm in config.arms:
+            arms[arm][name] = figure_of(macro(scores.of(arm, amount)), int(part.sum()))
+    return {"findings": [compared.findings[j] for j in both], "arms": arms}
+
+
 def _probes(compared: Compared, amount: str) -> dict[str, Any]:
-    """Mean AUROC of each arm at ``amount`` on its own test set, whole and as the probes have it."""
+    """Mean AUROC of each arm at ``amount`` on its own test set, whole and as the probes have it; and of the sources,
+    where there are two."""
     config, rows = compared.config, compared.tests[OWN_TEST]
-    labels = labels_of_rows(rows, compared.findings, config.complete)
+    labels, told = labels_of_rows(rows, compared.findings, config.complete), source_labels(rows)
     cells, units = [outcome.cell for outcome in compared.outcomes], [patient_of(row) for row in rows]
     seeds = seed_draws(len(config.seeds), config.draws)
     made: dict[str, Any] = {arm: {} for arm in config.arms}
-    for name in (OWN_TEST, *PROBES):
+    for name in (OWN_TEST, *PROBES, *([SOURCE] if told.shape[1] else [])):
         found = np.stack([outcome.predictions[name] for outcome in compared.outcomes])
 
-        def score(i: np.ndarray, found: np.ndarray = found) -> np.ndarray:
-            return aurocs(found[:, i], labels[i])
+        def score(
+            i: np.ndarray, found: np.ndarray = found, truth: np.ndarray = told if name == SOURCE else labels
+        ) -> np.ndarray:
+            return aurocs(found[:, i], truth[i])
 
         scores = Averaged(drawn(units, score, config.draws), cells, seeds)
         for arm in config.arms:

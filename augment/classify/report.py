@@ -20,7 +20,7 @@ from gen.evaluate.page import bullets, html_table, page, plot, text, verdict_box
 from gen.evaluate.verdict import figure_text
 
 _PROSE = read_prose(__package__, "report.html")
-_SHOWN_GROUPS = 40
+_RAREST = 3  # findings
 
 
 def results_of(compared: Compared, made: Mapping[str, str]) -> dict[str, Any]:
@@ -64,6 +64,8 @@ def to_html(results: Mapping[str, Any]) -> str:
             _scores(of_test, results),
             _curve(of_test, results),
             _by_finding(of_test, results),
+            _rarest(of_test),
+            _by_device(of_test),
             _beside(of_test, results),
             _fairness(of_test, results),
         ]
@@ -159,6 +161,38 @@ def _by_finding(of_test: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     header = ("finding", "present", *columns[:2], "difference", "p, Holm", *columns[2:])
     drawn = plot(dots(forest, [arm], f"AUROC less that of {base}", 0.0), "difference of AUROC by finding")
     return f"<h3>By finding, {text(arm)}</h3>{drawn}{html_table(header, rows)}{_note('findings')}"
+
+
+def _rarest(of_test: Mapping[str, Any]) -> str:
+    """Every arm on the findings that the fewest images have."""
+    present = {name: of["present"] for name, of in of_test["prevalence"].items() if of["present"]}
+    names = sorted(present, key=lambda name: (present[name], name))[:_RAREST]
+    rows = [
+        (
+            arm,
+            *(
+                cell
+                for name in names
+                for cell in (
+                    figure_text(own[name]["auroc"], 2),
+                    figure_text(of_test["beside"][arm]["auprc_by_finding"][name], 2),
+                )
+            ),
+        )
+        for arm, own in of_test["by_finding"].items()
+    ]
+    columns = [f"{score}, {name} ({present[name]})" for name in names for score in ("AUROC", "AUPRC")]
+    return f"<h3>The rarest findings</h3>{html_table(('arm', *columns), rows)}"
+
+
+def _by_device(of_test: Mapping[str, Any]) -> str:
+    if not of_test["devices"]:
+        return ""
+    arms = of_test["devices"]["arms"]
+    names = list(next(iter(arms.values())))
+    rows = [(arm, *(f"{figure_text(of[name], 2)}, N {of[name]['n']}" for name in names)) for arm, of in arms.items()]
+    note = _note("devices", findings=text(", ".join(of_test["devices"]["findings"])))
+    return f"<h3>With devices and without</h3>{note}{html_table(('arm', *names), rows)}"
 
 
 def _beside(of_test: Mapping[str, Any], results: Mapping[str, Any]) -> str:

@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from augment.classify import compare as module
@@ -18,13 +20,15 @@ from augment.classify.arms import CompareConfig, cells_of, check_arms, stages_of
 from augment.classify.compare import Compared, compare, require_equal_starts
 from augment.classify.config import ClassifierConfig
 from augment.classify.figures import figures
-from augment.classify.probes import PROBES, probes_of
+from augment.classify.network import make_classifier
+from augment.classify.probes import PROBES, have_devices, probes_of, source_labels, source_scores
 from augment.classify.report import results_of, to_html
 from gen.anatomy.network import ORGANS
 from gen.cli import main
 from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
-from gen.core.manifest import read_manifest
+from gen.core.manifest import Row, read_manifest, write_manifest
+from tests.augment.classify.conftest import make_synthetic
 
 CONFIG = Path(__file__).parents[3] / "configs" / "classify_compare_toy.yaml"
 Load = Callable[..., CompareConfig]
@@ -133,15 +137,21 @@ def test_the_command_writes_the_report_and_is_done_at_once_when_all_is_there(
     assert json.loads((out / "report.json").read_text())["verdict"][0].startswith("pretrained against real")
 
 
-def test_the_recipe_can_be_read_and_costs_what_it_says() -> None:
-    config = load_config(CompareConfig, CONFIG.with_name("classify_compare.yaml"))
+@pytest.mark.parametrize("name", ["classify_compare", "classify_experiment", "classify_imbalance"])
+def test_the_recipe_can_be_read_and_costs_what_it_says(name: str) -> None:
+    config = load_config(CompareConfig, CONFIG.with_name(f"{name}.yaml"))
     check_arms(config)
     cells = cells_of(config)
     runs = {stage.config.out: stage.config.images for cell in cells for stage in stages_of(cell, config, ("Edema",))}
-    said = (CONFIG.parent / "classify_compare.yaml").read_text(encoding="utf-8")
+    said = (CONFIG.parent / f"{name}.yaml").read_text(encoding="utf-8")
     assert f"{len(cells)} trainings" in said
     assert f"{sum(runs.values()) / 1e6:.2f} million images" in said
+    weights = make_classifier(config.backbone, ("Edema",), config.size).network.parameters()
+    assert f"{sum(one.numel() for one in weights) / 1e6:.1f} M weights" in said
     assert load_config(ClassifierConfig, CONFIG.with_name("classify.yaml")).size == config.size
+    toy = load_config(CompareConfig, CONFIG.with_name(f"{name}_toy.yaml"))
+    assert toy.question == config.question
+    assert name == "classify_compare" or (toy.arms, toy.accept) == (config.arms, config.accept)
 
 
 def test_probes_hide_what_they_say_and_nothing_else(compared: Compared) -> None:
@@ -164,7 +174,102 @@ def test_probes_hide_what_they_say_and_nothing_else(compared: Compared) -> None:
     np.testing.assert_array_equal(left[:, :4], pixels[:, :4])
     found = figures(compared)
     assert found["probes"]["real"]["test"] == found["tests"]["test"]["auroc"]["real"]["100 %"]
-    assert set(found["probes"]["real"]) == {"test", *PROBES}
+    assert set(found["probes"]["real"]) == {"test", *PROBES}  # source b has too few patients
+
+
+def test_a_source_is_told_from_an_embedding_that_knows_it_and_by_other_patients() -> None:
+    generator = np.random.default_rng(0)
+    rows = [
+        Row(
+            file=Path(f"/{k}.png"),
+            file_name=f"{k}.png",
+            source=["a", "b", "rare"][min(k // 40, 2)],
+            patient_id=str(k // 2),
+        )
+        for k in range(84)
+    ]
+    labels = source_labels(rows)
+    assert labels.shape == (84, 2)
+    assert np.isnan(labels).all(1).tolist() == [row.source == "rare" for row in rows]
+    assert source_labels(rows[:40]).shape == (40, 0)
+    noise = generator.standard_normal((84, 6))
+    knowing = noise + 3 * np.nan_to_num(labels)[:, :1]
+    # What tells patients and not sources: a score that learnt from a patient's other image would be right.
+    patients = generator.standard_normal((42, 6))[np.arange(84) // 2]
+    for embedding, low, high in ((knowing, 0.95, 1.0), (noise, 0.3, 0.7), (patients, 0.25, 0.75)):
+        scores = source_scores(embedding, rows)
+        assert np.isnan(scores).tolist() == np.isnan(labels).tolist()
+        assert low <= roc_auc_score(labels[:80, 0], scores[:80, 0]) <= high
+
+
+def test_devices_are_named_by_labels() -> None:
+    row = Row(file=Path("/x.png"), findings=("Support Devices", "Edema"))
+    assert have_devices([row, Row(file=row.file), Row(file=row.file, absent=("Support Devices",))]).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.fixture(scope="session")
+def experiment_keys(
+    real: Path, synthetic: Path, keys: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """Overrides of classify_experiment_toy: folders as the commands that its big twin names leave them."""
+    folder = tmp_path_factory.mktemp("sets")
+    bodies = make_synthetic(folder / "projections")  # each body a source of its own, and a finding less
+    made = [
+        replace(row, source=f"synthetic:drr:{k}", patient_id=f"phantom-{k}", findings=findings)
+        for k, row in enumerate(read_manifest(bodies).rows)
+        for findings in [tuple("Consolidation" if name == "Pneumonia" else name for name in row.findings)]
+    ]
+    write_manifest(bodies, made)
+    for row in read_manifest(real).rows:
+        file = folder / "suppressed" / "soft" / row.file_name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(row.file).point(lambda level: level * 0.9).save(file)
+    named = {"sets.synthetic": synthetic, "sets.projections": bodies}
+    named |= {
+        "sets.anatomy": make_synthetic(folder / "anatomy", 16),
+        "real_sets.suppressed": folder / "suppressed/soft",
+    }
+    return [*(key for key in keys if not key.startswith("sets.")), *(f"{key}={path}" for key, path in named.items())]
+
+
+def test_the_whole_experiment_runs_from_one_command_to_its_report(experiment_keys: list[str], tmp_path: Path) -> None:
+    config = load_config(
+        CompareConfig, CONFIG.with_name("classify_experiment_toy.yaml"), [f"out={tmp_path / 'run'}", *experiment_keys]
+    )
+    compared = compare(config)
+    results = results_of(compared, {})
+    page = to_html(results)
+    assert len(results["arms"]) == 9
+    accepted = [line for line in results["notes"] if line.startswith("arm projections, 4 shots, seed 0: accepted: ")]
+    assert accepted == [
+        "arm projections, 4 shots, seed 0: accepted: what is learnt from has one class only of Pneumonia (0 with, 12 "
+        "without)"
+    ]
+    assert results["sets"]["suppressed"] == results["sets"]["real, train"]
+    assert "The rarest findings" in page
+
+
+def test_ways_against_imbalance_are_compared_on_rare_findings(keys: list[str], synthetic: Path, tmp_path: Path) -> None:
+    overrides = [*(key for key in keys if not key.startswith("sets.")), f"sets.top_up={synthetic}"]
+    config = load_config(
+        CompareConfig, CONFIG.with_name("classify_imbalance_toy.yaml"), [f"out={tmp_path / 'run'}", *overrides]
+    )
+    results = results_of(compare(config), {})
+    assert {name: of["balance"] for name, of in results["arms"].items()} == {
+        "real": "none",
+        "weights": "weights",
+        "sampler": "sampler",
+        "mix": "mix",
+        "top_up": "none",
+    }
+    scores = [results["tests"]["test"]["by_finding"][arm]["Pneumonia"]["auroc"]["value"] for arm in results["arms"]]
+    assert len(set(scores)) > 1
+    section = to_html(results).split("The rarest findings")[1].split("</table>")[0]
+    assert all(f"<td>{arm}</td>" in section for arm in results["arms"])
 
 
 def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(load: Load, tmp_path: Path) -> None:
