@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from augment.anatomy.config import AnatomyConfig
 from augment.bodies.index import read_index
 from gen.core.errors import BadInput
+from gen.core.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,19 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
         split = "validation" if number < config.held_out_phantoms else "train"
         bodies[split].append(Body(f"phantom-{number:04d}", number=number))
     return bodies
+
+
+def digest_of(body: Body) -> str:
+    """Of all that is read of ``body``: CT, labels and those of its atlas, and what is unknown; BadInput for a file that
+    cannot be read."""
+    lines = [body.name, *body.unknown]
+    for each in (body, body.atlas):
+        for path in (each.ct, each.labels) if each is not None else ():
+            try:
+                lines.append("" if path is None else sha256_file(path))
+            except OSError as error:
+                raise BadInput(f"cannot read {path}: {error.strerror}", hint="index.csv lists it") from error
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _seg(name: str, files: Iterable[str]) -> str | None:

@@ -1,7 +1,7 @@
 """Pairs of a projection and its masks, made once: many bodies, each in many poses, with and without findings.
 
-A body leaves one file of RECORDS, which is memory-mapped. What is done to an image while the network learns is in
-films.py; here is what takes physics.
+A body leaves one file of records, which is memory-mapped and named after what was read of it. What is done to an image
+while the network learns is in films.py; here is what takes physics.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from augment.anatomy.atlas import carry_over, with_labels
-from augment.anatomy.bodies import Body
+from augment.anatomy.bodies import Body, digest_of
 from augment.anatomy.config import AnatomyConfig
 from augment.bodies.organs import organ_masks, organ_stacks, project_organs
 from drr.backends.tiles import Stack
@@ -32,17 +32,8 @@ from gen.core.files import atomic_file, read_json, write_json
 from gen.core.run import derived_seed
 
 _POOL = "pool.json"
-_DECIDING = (
-    "data",
-    "unknown",
-    "atlas",
-    "size",
-    "spacing_mm",
-    "scenes",
-    "ct_scenes",
-    "poses",
-    "seed",
-)  # what decides a record
+# What decides a record, beside the body itself.
+_DECIDING = ("size", "spacing_mm", "scenes", "ct_scenes", "poses", "seed")
 _ATTEMPTS = 100  # views that are drawn for a projection before the scan is taken to be no chest
 MARGIN = 1.125  # pixels of a record beside those that the network sees, so that moving it keeps detail
 
@@ -81,10 +72,12 @@ def record_type(size: int) -> np.dtype:
 
 def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
     """The records of ``body``, memory-mapped from ``config.pool``, where they are made if they are not there."""
-    # The same CT as one that is held out has no labels, where others get those of the atlas.
-    bare = body.ct is not None and body.labels is None and body.atlas is None
-    path = Path(config.pool) / f"{body.name}{'-unlabelled' if bare else ''}.npy"
+    # By the digest: a CT that was replaced, or that is held out now and gets no labels of an atlas, is another body.
+    path = Path(config.pool) / f"{body.name}-{digest_of(body)}.npy"
     if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not (path.parent / _POOL).is_file():
+            write_json(path.parent / _POOL, _deciding(config))
         made = np.stack(list(_records(config, body)))
         with atomic_file(path) as stream:
             np.save(stream, made)
@@ -92,16 +85,17 @@ def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
     return records
 
 
-def open_pool(config: AnatomyConfig) -> None:
-    """Make the folder of the pool, or see that it holds what ``config`` asks for; BadInput where it does not."""
-    folder = Path(config.pool)
-    wanted = {name: getattr(config, name) for name in _DECIDING}
-    if not (folder / _POOL).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / _POOL, wanted)
-    held = read_json(folder / _POOL)
+def check_pool(config: AnatomyConfig) -> None:
+    """BadInput where the folder of the pool holds other projections than ``config`` asks for."""
+    path = Path(config.pool) / _POOL
+    wanted = _deciding(config)
+    held = read_json(path) if path.is_file() else wanted
     if other := [name for name in _DECIDING if held.get(name) != wanted[name]]:
-        raise BadInput(f"the projections in {folder} were made with another {other[0]}", hint="name another pool")
+        raise BadInput(f"the projections in {config.pool} were made with another {other[0]}", hint="name another pool")
+
+
+def _deciding(config: AnatomyConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in _DECIDING}
 
 
 def _records(config: AnatomyConfig, body: Body) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """Training the anatomy network: `gen train anatomy CONFIG`. What all trainers share is in `gen.model.training.session`.
 
-The projections are made first, once; then image n is a function of (seed, n), so that a killed run continues exactly.
+The projections are made first, once, when the run folder is held; then image n is a function of (seed, n), so that a
+killed run continues exactly.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from augment.anatomy.bodies import Body, bodies_of
+from augment.anatomy.bodies import Body, bodies_of, digest_of
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.films import film, plain
 from augment.anatomy.finish import finish
-from augment.anatomy.pairs import open_pool, pool
+from augment.anatomy.pairs import check_pool, pool
 from gen.anatomy.folder import write_network
 from gen.anatomy.network import ORGANS, AnatomyNetwork
 from gen.core.errors import BadInput
-from gen.core.files import sha256_file
 from gen.core.run import derived_seed
 from gen.model.cpu import memory_format
 from gen.model.training.session import Session, refused_by_the_library
@@ -47,9 +47,10 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
     training = Session(config)
     with refused_by_the_library("the anatomy network"):
         bare: Any = AnatomyNetwork(config.shape)
-    with training.accelerator.main_process_first():
-        records = {split: make_pool(config, bodies[split]) for split in bodies}
+    check_pool(config)
     with training.open(command, data=_digest(bodies)) as run:
+        with training.accelerator.main_process_first():
+            records = {split: make_pool(config, bodies[split]) for split in bodies}
         layout = memory_format(bare, training.device)
         bare.to(training.device, memory_format=layout)
         adam: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
@@ -79,22 +80,21 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
 
 
 def make_pool(config: AnatomyConfig, bodies: Iterable[Body]) -> Records:
-    """The projections of ``bodies``, those that are missing made now; says on stderr which are."""
+    """The projections of ``bodies``, those that are missing made now, with a progress bar on stderr.
+
+    BadInput where the pool holds those of another config.
+    """
     from tqdm import tqdm
 
-    open_pool(config)
+    check_pool(config)
     return {body: pool(config, body) for body in tqdm(list(bodies), unit="body", leave=False)}
 
 
 def _digest(bodies: Mapping[str, Sequence[Body]]) -> str:
-    """Of which bodies are learnt from, and of the CTs among them."""
+    """Of which bodies are learnt from, and of what is read of them."""
     import hashlib
 
-    lines = [
-        f"{split} {body.name} {sha256_file(body.ct) if body.ct is not None and body.ct.is_file() else ''}"
-        for split, listed in bodies.items()
-        for body in listed
-    ]
+    lines = [f"{split} {body.name} {digest_of(body)}" for split, listed in bodies.items() for body in listed]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

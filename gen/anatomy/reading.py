@@ -23,6 +23,7 @@ from gen.statistics.scores import auroc
 if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy
 
+RULES = 2  # raised where another image is refused, or another number measured, than before
 SIDE = 256  # pixels a side at which images are measured
 WIDEST = 2.0  # sides of a picture of one chest
 LATERAL = 0.5  # of the smaller lung behind the other one: seen from the side

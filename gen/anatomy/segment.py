@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from gen.anatomy.network import ORGANS
-from gen.anatomy.reading import Reading, label_map, read_anatomy
+from gen.anatomy.reading import RULES, Reading, label_map, read_anatomy
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file, sha256_file, write_json, write_text
 from gen.core.manifest import METADATA, SPLITS, Row, read_manifest, write_manifest
@@ -50,8 +50,9 @@ COLOURS = {
 class SegmentConfig:
     """What decides the files of a folder: another one does not continue it."""
 
-    network: str  # fingerprint
+    network: str  # fingerprint of its weights
     multilabel: bool = False  # one label map an image, instead of one mask an organ
+    rules: int = RULES  # of what is refused, and of what is measured
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -93,19 +94,23 @@ def segment(
     """
     lines = []
     with open_run(out, SegmentConfig(anatomy.fingerprint, multilabel), command=command) as run:
-        known = {line["sha256"]: line for line in read_log(run.folder) if "sha256" in line and _whole(out, line)}
+        told = [line for line in read_log(run.folder) if "sha256" in line and _whole(out, line)]
+        known = {line["sha256"]: line for line in reversed(told) if line["sha256"]}  # of copies the first
+        newest = {line["file"]: line for line in told}
         if multilabel:
             write_json(out / LABELS, {name: number for number, name in enumerate(ORGANS, start=1)})
         try:
             for file in files:
                 line = _line(anatomy, file, out, multilabel, known)
-                if line["sha256"] and line["sha256"] not in known:
+                if newest.get(line["file"], {}).get("sha256") != line["sha256"]:
                     run.log(**line)
-                    known[line["sha256"]] = line
+                newest[line["file"]] = line
+                if line["sha256"]:
+                    known.setdefault(line["sha256"], line)
                 lines.append(line)
                 on_image(line)
         finally:
-            _write_tables(out, [*known.values()], lines)
+            _write_tables(out, [*known.values()], newest)
     return lines
 
 
@@ -178,8 +183,11 @@ def _write_masks(out: Path, name: str, radiograph: Radiograph, reading: Reading,
     return [*pictures, place]
 
 
-def _write_tables(out: Path, made: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> None:
-    """metadata.csv of all that the folder holds, and left_out.csv of what has no masks, in this call or before."""
+def _write_tables(out: Path, made: Sequence[dict[str, Any]], newest: dict[str, dict[str, Any]]) -> None:
+    """metadata.csv of all that the folder holds, and left_out.csv of what has no masks, in this call or before.
+
+    ``newest`` is what a file was found to be last: one that was replaced by a good one is left out no more.
+    """
     rows = [
         Row(
             file=(out / line["files"][-1]).resolve(),
@@ -196,7 +204,7 @@ def _write_tables(out: Path, made: Sequence[dict[str, Any]], lines: Sequence[dic
     ]
     if rows:
         write_manifest(out, rows)
-    problems = {line["file"]: line["problem"] for line in [*made, *lines] if line["problem"]}
+    problems = {file: line["problem"] for file, line in newest.items() if line["problem"]}
     text = io.StringIO()
     csv.writer(text).writerows([("file", "reason"), *sorted(problems.items())])
     write_text(out / LEFT_OUT, text.getvalue())

@@ -11,6 +11,7 @@ from PIL import Image
 
 from gen.anatomy.cli import segment as command
 from gen.anatomy.network import ORGANS
+from gen.anatomy.reading import RULES
 from gen.anatomy.twin import organs
 from gen.core.dicom import dicom_bytes
 from gen.core.manifest import read_manifest
@@ -95,6 +96,29 @@ def test_the_same_command_goes_on_and_changes_nothing(images: Path, tmp_path: Pa
     _run(images / "film.png", "--out", out)
     assert all(path.exists() for path in first)
     assert len(read_manifest(out).rows) == 2
+
+
+@pytest.mark.parametrize("bad", [b"no picture", None], ids=["broken", "no chest"])
+def test_an_image_that_was_replaced_by_a_good_one_is_left_out_no_more(
+    images: Path, tmp_path: Path, bad: bytes | None
+) -> None:
+    film_file, out = images / "film.png", tmp_path / "out"
+    good = film_file.read_bytes()
+    film_file.write_bytes(bad or (images / "wall.png").read_bytes())
+    _run(film_file, images / "wall.png", "--out", out)
+    film_file.write_bytes(good)
+    assert _run(film_file, "--out", out)[0] == 0
+    with (out / "left_out.csv").open(newline="") as stream:
+        assert [Path(row["file"]).name for row in csv.DictReader(stream)] == ["wall.png"]
+
+
+def test_other_rules_do_not_continue_a_folder(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _run(images / "film.png", "--out", out)
+    config = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(config.replace(f"rules: {RULES}", f"rules: {RULES - 1}"))
+    ended = CliRunner().invoke(command, [str(images / "film.png"), "--out", str(out)])
+    assert "rules" in str(ended.exception)
 
 
 def test_images_of_one_name_do_not_overwrite_each_other(images: Path, tmp_path: Path) -> None:

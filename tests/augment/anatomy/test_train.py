@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augment.anatomy.bodies import bodies_of
+from augment.anatomy.bodies import Body, bodies_of, digest_of
 from augment.anatomy.collections import COLLECTIONS
 from augment.anatomy.config import AnatomyConfig
-from augment.anatomy.pairs import open_pool, pool
+from augment.anatomy.pairs import pool
 from augment.anatomy.train import losses, train_anatomy, unpacked
 from gen.anatomy.folder import load_anatomy
 from gen.anatomy.network import ORGANS
@@ -60,19 +60,44 @@ def test_the_folder_is_whole_and_its_card_has_every_organ(toy_run: Path) -> None
 def test_projections_are_made_once_and_alike(config: Config, toy_run: Path, toy_pool: Path, tmp_path: Path) -> None:
     wanted = config(tmp_path / "run")
     body = bodies_of(wanted)["train"][0]
-    path = toy_pool / f"{body.name}.npy"
+    [path] = toy_pool.glob(f"{body.name}-*.npy")
     before = path.stat().st_mtime_ns
     made = pool(wanted, body)
     assert path.stat().st_mtime_ns == before
     assert len(made) == wanted.scenes * wanted.poses
     elsewhere = config(tmp_path / "run", f"pool={tmp_path / 'pool'}")
-    open_pool(elsewhere)
     assert pool(elsewhere, body).tobytes() == made.tobytes()
 
 
 def test_another_pool_is_refused(config: Config, toy_run: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="poses"):
         train_anatomy(config(tmp_path / "run", "poses=3"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_run_is_refused_before_anything_is_projected(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").touch()
+    with pytest.raises(BadInput, match="not a run folder"):
+        train_anatomy(config(tmp_path / "run", f"pool={tmp_path / 'pool'}"))
+    assert not (tmp_path / "pool").exists()
+
+
+@pytest.mark.parametrize("file", ["ct", "labels", "atlas", "atlas labels"])
+def test_a_body_of_which_any_file_changed_is_another(tmp_path: Path, file: str) -> None:
+    paths = {name: tmp_path / name for name in ("ct", "labels", "atlas", "atlas labels")}
+    for name, path in paths.items():
+        path.write_text(name)
+    atlas = Body("atlas", ct=paths["atlas"], labels=paths["atlas labels"])
+    body = Body("body", ct=paths["ct"], labels=paths["labels"], atlas=atlas)
+    before = digest_of(body)
+    paths[file].write_text("changed")
+    assert digest_of(body) != before
+    paths[file].write_text(file)
+    assert digest_of(body) == before
+    paths[file].unlink()
+    with pytest.raises(BadInput, match=f"cannot read .*{file}: No such file"):
+        digest_of(body)
 
 
 @pytest.mark.parametrize("key", ["held_out", "leave_out"])
