@@ -11,11 +11,10 @@ import numpy as np
 from augment.suppress.evaluate import BONE, Method, read_masks
 from augment.suppress.measures import contrast
 from benchmarks import common
-from benchmarks.suppress.heldout import TEST, VALIDATION, make_pairs
+from benchmarks.suppress.heldout import make_pairs
 from benchmarks.suppress.ways import ways_of, ways_options
 from gen.core.manifest import Row, read_manifest
 from gen.images.reader import read_radiograph
-from gen.statistics.intervals import mean_of
 
 SIZES_MM = {"5 to 10 mm": (5, 10), "10 to 20 mm": (10, 20), "20 to 30 mm": (20, 30), "over 30 mm": (30, 1000)}
 PLACES = ("free of bone", "under bone")
@@ -44,17 +43,17 @@ def lesions_of(pairs: Path, row: Row, ways: dict[str, Method]) -> list[tuple[str
     return found
 
 
-def table_rows(pairs: Path, ways: dict[str, Method], cts: tuple[str, ...]) -> list[list[str]]:
-    """A row a size and place of the lesions of ``cts``: how many, and by way the mean with its interval over CTs."""
-    keys = {name.removesuffix(".nii.gz") for name in cts}
-    rows = [row for row in read_manifest(pairs).rows if row.patient_id in keys]
-    known = [(row.patient_id, *each) for row in rows for each in lesions_of(pairs, row, ways)]
+def table_rows(pairs: Path, ways: dict[str, Method]) -> list[list[str]]:
+    """A row a size and place: how many lesions there are, and by way the mean, the least and the most."""
+    known = [each for row in read_manifest(pairs).rows for each in lesions_of(pairs, row, ways)]
     lines = []
     for size in SIZES_MM:
         for place in PLACES:
-            group = [(patient, kept) for patient, s, p, kept in known if (s, p) == (size, place)]
-            units = [patient for patient, _ in group]
-            told = [mean_of([kept[way] for _, kept in group], units).text(2) if group else "" for way in ways]
+            group = [kept for s, p, kept in known if (s, p) == (size, place)]
+            columns = [np.array([kept[way] for kept in group]) for way in ways]
+            told = [
+                f"{each.mean():.2f} ({each.min():.2f} to {each.max():.2f})" if len(each) else "" for each in columns
+            ]
             lines.append([f"{size}, {place}", str(len(group)), *told])
     return lines
 
@@ -66,10 +65,7 @@ def table_rows(pairs: Path, ways: dict[str, Method], cts: tuple[str, ...]) -> li
 def main(cts: Path, model: Path | None, peer: Path | None, latent: Path | None, pairs: Path) -> None:
     """Tell the contrast of lesions by size and place."""
     ways = ways_of(model, peer, latent)
-    make_pairs(cts, pairs, 6)
-    for title, names in {"validation": VALIDATION, "test": TEST}.items():
-        print(f"\n{title}: {', '.join(names)}\n")
-        common.print_table(["lesion", "N", *ways], table_rows(pairs, ways, names))
+    common.print_table(["lesion", "N", *ways], table_rows(make_pairs(cts, pairs, 6), ways))
 
 
 if __name__ == "__main__":
