@@ -141,6 +141,10 @@ class OpenvinoPipeline:
     def software(self) -> str:
         return f"openvino {self.version}"
 
+    def sigma_at(self, how: Settings, strength: float) -> float:
+        sigmas = self._solver(how.steps).sigmas
+        return float(sigmas[(how.steps - round(how.steps * strength)) * len(sigmas) // how.steps])
+
     def run(
         self,
         prompts: Sequence[str],

@@ -63,6 +63,9 @@ class Pipeline(Protocol):
     def software(self) -> str:
         """Library and version that runs the network."""
 
+    def sigma_at(self, how: Settings, strength: float) -> float:
+        """Noise over signal where an image begins that takes the share ``strength`` of the steps; NaN if unknown."""
+
     def run(
         self,
         prompts: Sequence[str],
@@ -197,7 +200,7 @@ def sample_each(
         for row, (text, number, image) in enumerate(zip(texts, numbers, pixels, strict=False)):
             finite = bool(np.isfinite(image).all())
             if finite and image.std() >= FLAT:
-                begun = _origin(images[row], how, masks=bool(masks)) if images else {}
+                begun = _origin(pipeline, images[row], how, masks=bool(masks)) if images else {}
                 made = Radiograph(image, None, {**_provenance(pipeline, text, number, how), **begun})
                 yield vary(made, number) if how.vary else made
             else:
@@ -216,11 +219,12 @@ def _failed(text: str, number: int, error: Exception) -> GenError:
     return failure
 
 
-def _origin(image: Radiograph, how: Settings, *, masks: bool) -> dict[str, str]:
+def _origin(pipeline: Pipeline, image: Radiograph, how: Settings, *, masks: bool) -> dict[str, str]:
     """What an image that sampling started from leaves in the provenance: whether it is synthetic, and a digest."""
     digest = hashlib.sha256(np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
     return {
         "strength": f"{how.strength:g}",
+        "sigma": f"{pipeline.sigma_at(how, how.strength):.4g}",
         **({"held_strength": f"{how.held_strength:g}"} if masks else {}),
         "init_sha256": digest,
         "init_synthetic": image.provenance.get("synthetic", "unknown"),

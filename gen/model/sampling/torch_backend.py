@@ -79,6 +79,13 @@ class TorchPipeline:
 
         return f"torch {torch.__version__}"
 
+    def sigma_at(self, how: Settings, strength: float) -> float:
+        with quiet():
+            scheduler = type(self.scheduler).from_config(self.scheduler.config)
+            scheduler.set_timesteps(how.steps)
+        skipped = how.steps - round(how.steps * strength)
+        return sigma_of(scheduler, scheduler.timesteps[skipped * getattr(scheduler, "order", 1)])
+
     def run(
         self,
         prompts: Sequence[str],

@@ -486,6 +486,9 @@ def test_from_an_image_little_strength_keeps_it_and_full_strength_starts_from_it
     assert distances[0] < 0.5 * distances[-1]
     said = from_first(0.5).provenance
     assert (said["strength"], said["init_synthetic"]) == ("0.5", "yes")
+    sigmas = [float(from_first(s).provenance["sigma"]) for s in (0.01, 0.5, 0.9)]
+    assert 0 < sigmas[0] < sigmas[1] < sigmas[2]
+    assert said["sigma"] == f"{sigmas[1]:.4g}"
     [elsewhere] = sample(pipeline, PROMPTS[:1], [9], init=[other], strength=0.5, steps=20, guidance=1.0)
     assert elsewhere.provenance["init_sha256"] != said["init_sha256"]
     [larger] = sample(
