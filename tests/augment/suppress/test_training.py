@@ -12,6 +12,7 @@ import pytest
 from augment.suppress.config import SuppressConfig
 from augment.suppress.folder import load_suppressor
 from augment.suppress.pairs import ADDED, BONE, CLEAR, LEFT_OUT, LUNG, REGIONS, SOFT, make_pairs, patients_of
+from augment.suppress.patients import keys_of, split_patients
 from augment.suppress.separate import separate
 from augment.suppress.train import train_suppress
 from gen.core.config import load_config
@@ -72,6 +73,19 @@ def test_a_config_that_cannot_be_is_refused_and_leaves_nothing(tmp_path: Path, o
     with pytest.raises(BadInput, match=why):
         train_suppress(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_without_cts_the_names_of_cts_do_not_count() -> None:
+    cts = {"leave_out": ["head.nii.gz"], "validation": ["a.nii.gz"]}
+    split = split_patients(SuppressConfig(out="", data=None, phantoms=9, **cts))
+    assert {name: len(group) for name, group in split.items()} == {"train": 8, "validation": 1}
+    again = split_patients(SuppressConfig(out="", data=None, phantoms=9))
+    assert keys_of(again) == keys_of(split)
+
+
+def test_what_is_left_out_is_no_patient() -> None:
+    config = SuppressConfig(out="", data=None, phantoms=4, leave_out=["phantom-001"], validation=["phantom-002"])
+    assert keys_of(split_patients(config)) == {"train": "phantom-000;phantom-003", "validation": "phantom-002"}
 
 
 def test_every_ct_that_weights_may_learn_from_is_a_patient(tmp_path: Path) -> None:
