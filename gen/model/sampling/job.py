@@ -213,6 +213,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
 
     def read(text: str, added: Study, where: str, style: Sequence[str] = ()) -> Request:
         settings: dict[str, Any] = {"count_tokens": count_tokens, "limit": limit, "raw": job.raw_prompt, "style": style}
+        settings["by_body"] = job.anatomy is not None
         try:
             return read_request(text, added, capabilities=capabilities, **settings)
         except BadInput as error:

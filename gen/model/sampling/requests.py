@@ -37,10 +37,12 @@ def read_request(
     limit: int,
     raw: bool = False,
     style: Sequence[str] = (),
+    by_body: bool = False,
 ) -> Request:
     """Read ``text`` and add ``flags``, a Study of what was said by flags, which may say everything.
 
-    ``style`` are the words that sampling puts behind the prompt; they count among its tokens.
+    ``style`` are the words that sampling puts behind the prompt; they count among its tokens. ``by_body``: what the
+    image shows is the body's doing, so nothing is warned of that the model was never shown.
 
     Raises BadInput for a flag that contradicts the text, and, where the model gets the canonical rendering, for what
     `read_prompt` refuses.
@@ -60,7 +62,7 @@ def read_request(
             warnings += reading.warnings
             study = _merge(reading.study, flags)
         prompt = render(study)
-    if study is not None:
+    if study is not None and not by_body:
         warnings += capability_warnings(capabilities, study)
     if cut := token_budget_warning(with_style(prompt, style), count_tokens, limit):
         warnings.append(cut)

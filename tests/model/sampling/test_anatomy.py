@@ -61,6 +61,12 @@ def test_image_k_is_decided_by_seed_and_k_alone(sample: Callable[..., Any]) -> N
     assert sample(*asked).out.split() == many[:1]
 
 
+def test_what_a_body_shows_the_model_need_not_have_been_shown(sample: Callable[..., Any]) -> None:
+    asked = ("--prompt", "Severe left mass. PA view.", "--dry-run")
+    assert "never shown" in sample(*asked).err
+    assert "never shown" not in sample(*asked, "--anatomy", "phantom").err
+
+
 @given(st.integers(0, 2**64 - 1))
 def test_what_is_varied_takes_its_truth_along(seed: int) -> None:
     down, across = np.mgrid[:64, :64]
