@@ -85,11 +85,11 @@ def test_of_an_exact_network_the_bone_that_it_knows_comes_out(vae: Any, steps: i
 
 @settings(max_examples=8)
 @given(height=st.integers(128, 200), width=st.integers(128, 200), strength=st.floats(0, 1))
-def test_soft_and_bone_add_up_to_the_image(trained: Path, height: int, width: int, strength: float) -> None:
+def test_soft_and_bone_add_up_to_the_image(loaded: Suppressor, height: int, width: int, strength: float) -> None:
     image = drawn_image((height, width))
-    parts = separate(load_suppressor(trained), image, strength)
+    parts = separate(loaded, image, strength)
     np.testing.assert_allclose(parts.soft + parts.bone, image, atol=1e-7)
-    np.testing.assert_array_equal(parts.soft, separate(load_suppressor(trained), image, strength).soft)
+    np.testing.assert_array_equal(parts.soft, separate(loaded, image, strength).soft)
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +99,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, gen_train: Callable[..., N
     return out / "suppress-latent"
 
 
-def test_a_toy_training_leaves_a_model_that_is_used(trained: Path) -> None:
+@pytest.fixture(scope="module")
+def loaded(trained: Path) -> Suppressor:
+    return load_suppressor(trained)
+
+
+def test_a_toy_training_leaves_a_model_that_is_used(trained: Path, loaded: Suppressor) -> None:
     assert not verify_folder(trained)
-    suppressor = load_suppressor(trained)
-    assert isinstance(suppressor, Suppressor)
-    assert suppressor.side == 64
-    assert separate(suppressor, drawn_image((150, 130))).bone.any()
+    assert loaded.side == 64
+    assert separate(loaded, drawn_image((150, 130))).bone.any()
 
 
 def test_its_digest_tells_two_models_apart(vae: Any, tmp_path: Path) -> None:
