@@ -309,7 +309,7 @@ DENIES_AFTER = (
     "are absent"
 )
 DOUBTS_BEFORE = (
-    "to exclude|to rule out|"
+    "to exclude|to rule out|doubt|doubtful|"
     "possible|possibly|probable|probably|likely|suspicion of|suspicion for|suspicious for|suspicious|"
     "suggests|suggest|suggesting|suggestive of|concerning for|concern for|worrisome for|questionable|question of|"
     "question|query|equivocal|may represent|may be|might be|might represent|could represent|could be|may reflect|"

@@ -91,7 +91,8 @@ def _check_understood(text: str, items: Iterable[Item]) -> None:
         raise BadInput(f"the prompt is not in English: {', '.join(map(repr, foreign[:3]))}", hint=EXAMPLE)
     kinds = ABOUT_THE_PATIENT | ABOUT_THE_IMAGE | {"finding", "device", "no term", "abnormality", "adjective"}
     facts = sum(item.kind in kinds for item in items)
-    if len(unknown) >= 4 and len(unknown) > 3 * facts:
+    words = [word for word in unknown if len(word) > 2 and word.isalpha()]  # and no size: "3 x 4 cm"
+    if len(words) >= 4 and len(words) > 3 * facts:
         raise BadInput(f"almost nothing in {_short(text)} was understood", hint=EXAMPLE)
 
 

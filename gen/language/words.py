@@ -24,6 +24,7 @@ UNFOLD = tuple(
     for pattern, plain in (
         (r"\by\s?[./]\s?o\b\.?", " yo "),
         (r"\b(yrs?|vs|approx|mod|pts?|dr)\.(?=\s|$)", r"\1 "),
+        (r"\bwith\s*(or|/|and)\s*without\b|\bw\s?/\s?wo\b|\+\s?/\s?[-−]|±", " possible "),
         (r"\bw\s?/\s?o\b", " without "),
         (r"\bw/\s?(?=\w)", " with "),
         (r"\bs\s?/\s?p\b", " status post "),

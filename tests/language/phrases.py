@@ -134,6 +134,7 @@ READ_AS = {
 WARNS = {
     "large pneumothorx, effusion": "'pneumothorx' is not understood and left out; did you mean 'pneumothorax'?",
     "2 cm nodule": "'2'",
+    "right upper lobe mass, 3 x 4 cm": "'3'",
     "stable effusion": "'stable'",
     "right upper and left lower lobe consolidation": "several zones",
     "small to moderate effusion": "several severities",
