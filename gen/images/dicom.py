@@ -44,6 +44,7 @@ def read_dicom(path: Path) -> Radiograph:
     dataset = pydicom.dcmread(path)
     spacing, aspect = _pixel_sides(dataset, path)
     _remark_orientation(dataset, path)
+    _remark_polarity(dataset, path)
     kind, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
     if kind in ("MONOCHROME1", "MONOCHROME2"):
         pixels, grey_range = _shown(_stored(dataset), dataset)
@@ -218,6 +219,14 @@ def _remark_orientation(dataset: Any, path: Path) -> None:
         said = "rows to {} and columns to {}".format(*np.ravel(dataset.PatientOrientation))
         why = f"PatientOrientation has its {said} of the patient: mirrored or turned, and shown as it is stored"
         warnings.warn(f"{path}: {why}", Remark, stacklevel=1)
+
+
+def _remark_polarity(dataset: Any, path: Path) -> None:
+    """A Remark where PresentationLUTShape (C.11.6) asks for the opposite of the photometric interpretation."""
+    pair = dataset.PhotometricInterpretation, dataset.get("PresentationLUTShape")
+    if pair in (("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")):
+        said = "PhotometricInterpretation {} and PresentationLUTShape {}".format(*pair)
+        warnings.warn(f"{path}: contradicting polarity: {said}; the first is taken", Remark, stacklevel=1)
 
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"

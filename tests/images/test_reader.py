@@ -227,6 +227,19 @@ def test_a_picture_that_its_file_calls_mirrored_or_turned_is_named(
     assert [line.startswith(f"{path}: PatientOrientation") for line in said] == [True] * odd
 
 
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE", None])
+def test_a_polarity_that_contradicts_itself_is_named(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, kind: str, shape: str | None
+) -> None:
+    tags = {"PhotometricInterpretation": kind} | ({} if shape is None else {"PresentationLUTShape": shape})
+    shown = read_radiograph(dicom(tmp_path / "a.dcm", anatomy(8), 8, **tags)).pixels
+    plain = read_radiograph(dicom(tmp_path / "b.dcm", anatomy(8), 8, PhotometricInterpretation=kind)).pixels
+    assert np.array_equal(shown, plain)
+    fits = shape in (None, "INVERSE" if kind == "MONOCHROME1" else "IDENTITY")
+    assert any("contradicting polarity" in str(each.message) for each in recwarn) is not fits
+
+
 def test_a_deflated_dicom_is_read_and_a_deflated_bomb_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = pydicom.dcmread(dicom(tmp_path / "plain", anatomy(8), 8))
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
