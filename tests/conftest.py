@@ -40,26 +40,30 @@ def _same_locale() -> Iterator[None]:
     locale.setlocale(locale.LC_ALL, LOCALE)
 
 
+_asks_for_openvino = [False]  # of the test that is set up, with all its fixtures, or runs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _asks_for_openvino[0] = item.get_closest_marker("openvino") is not None
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _torch_samples() -> Iterator[Callable[..., str | None]]:
+def _torch_samples() -> Iterator[None]:
     """Let "auto" mean torch, also where OpenVINO is installed: to convert every toy would take the longest.
 
-    The tests of OpenVINO itself ask for the marker ``openvino``. Yields what says why OpenVINO cannot run a model.
+    The tests of OpenVINO itself ask for the marker ``openvino``.
     """
+    from gen.model.sampling import openvino_backend
+
+    why_not = openvino_backend.why_not
     with pytest.MonkeyPatch.context() as patch:
-        from gen.model.sampling import openvino_backend
-
-        real = openvino_backend.why_not
-        patch.setattr(openvino_backend, "why_not", lambda *_, **__: "the tests use torch")
-        yield real
-
-
-@pytest.fixture(autouse=True)
-def _openvino_where_asked(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _torch_samples: Callable[..., str | None]
-) -> None:
-    if request.node.get_closest_marker("openvino") is not None:
-        monkeypatch.setattr("gen.model.sampling.openvino_backend.why_not", _torch_samples)
+        patch.setattr(
+            openvino_backend,
+            "why_not",
+            lambda *folder, **asked: why_not(*folder, **asked) if _asks_for_openvino[0] else "the tests use torch",
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

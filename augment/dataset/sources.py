@@ -245,7 +245,7 @@ def _network(config: DatasetConfig, folder: Path) -> str:
 
     threads = f", {config.threads} threads"
     if pick_backend(folder, _backend(config), device=config.device, dtype=config.dtype) == "openvino":
-        return f"cpu {pick_precision(config.dtype)} openvino{threads}"
+        return f"cpu {pick_precision(config.dtype)} openvino"
     place = pick_device(config.device)
     number = pick_dtype(config.dtype, place)
     attention = pick_attention("auto", place, number)

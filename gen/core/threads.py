@@ -1,8 +1,7 @@
 """How many CPU threads a command takes: as many as there are cores free for it, so that none waits for a busy one.
 
-Threads of one sum wait for each other: beside a busy core, two may take longer than one. Where the number decides
-pixels and waiting costs little (OpenVINO), it is that of the cores, busy or not, so that two calls give one file.
-Import no torch here: its runtime reads what is set once, when it is loaded.
+Threads of one sum wait for each other: beside a busy core, two take several times as long as one. Import no torch here:
+its runtime reads what is set once, when it is loaded.
 """
 
 from __future__ import annotations
@@ -14,30 +13,16 @@ from pathlib import Path
 _CGROUP = Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of CPU in each period
 
 
-def _told() -> int:
-    """OMP_NUM_THREADS, 0 where it is not set."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdigit() else 0
-
-
-_asked = _told()  # by the user, in the environment or by an option; `use_threads` writes the environment itself
-
-
-def own_cores() -> int:
-    """Cores that this process may use, whatever else they do, 1 or more."""
+def free_cores() -> int:
+    """Cores that this process may use and that nothing else is busy on, 1 or more."""
     able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _CGROUP.read_text(encoding="ascii").split()
         able = min(able, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass  # no control group of version 2, or one without a limit
-    return able
-
-
-def free_cores() -> int:
-    """Cores that this process may use and that nothing else is busy on, 1 or more."""
     busy = round(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
-    return max(1, own_cores() - busy)
+    return max(1, able - busy)
 
 
 def use_threads(threads: int | None = None) -> int:
@@ -45,9 +30,8 @@ def use_threads(threads: int | None = None) -> int:
 
     A thread that waits sleeps instead of spinning. Call it before torch or numba is imported. Returns the number.
     """
-    global _asked
-    _asked = threads or _asked
-    number = _asked or _told() or free_cores()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    number = threads or (int(told) if told.isdigit() and int(told) else free_cores())
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(number)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "numba" not in sys.modules:
@@ -55,8 +39,3 @@ def use_threads(threads: int | None = None) -> int:
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(number)
     return number
-
-
-def steady_threads() -> int:
-    """The number of threads that was asked for, or else of `own_cores`: the same in each call on one machine."""
-    return _asked or own_cores()

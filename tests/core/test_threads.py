@@ -40,21 +40,3 @@ def test_the_option_comes_before_the_environment_and_both_before_torch_is_loaded
         [sys.executable, "-c", code], env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True
     )
     assert ended.stdout.split() == [expected, "PASSIVE"], ended.stderr
-
-
-@pytest.mark.parametrize(("given_", "told"), [(None, None), (None, "3"), (5, None), (5, "3")])
-@pytest.mark.parametrize("load", [0.0, 1.0, 99.0])
-def test_the_number_that_decides_pixels_follows_what_was_asked_and_never_the_load(
-    given_: int | None, told: str | None, load: float
-) -> None:
-    code = (
-        f"import os; os.getloadavg = lambda: ({load}, 0, 0); from gen.core.threads import *; "
-        f"use_threads({given_}); use_threads(); print(steady_threads(), own_cores())"
-    )
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    environment |= {} if told is None else {"OMP_NUM_THREADS": told}
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True
-    )
-    steady, cores = map(int, ended.stdout.split())
-    assert steady == (given_ or int(told or 0) or cores), ended.stderr

@@ -26,7 +26,11 @@ def test_its_card_and_figures_are_its_own() -> None:
     card = (bundled_judge() / "README.md").read_text(encoding="utf-8")
     assert judge.reference is not None
     assert judge.reference.key == judge.fingerprint
-    assert f"a row for each of the {len(judge.reference.codes)} training images" in card
+    assert judge.known is not None
+    assert judge.known.key == judge.fingerprint
+    assert f"a row for each of the {len(judge.known.codes)} training images" in card
+    of_model = (bundled_model() / "README.md").read_text(encoding="utf-8")
+    assert f"{len(judge.reference.codes):,} images" in of_model
     assert judge.familiar is not None
     assert judge.familiar.false_alarms <= FALSE_ALARMS
     assert set(judge.findings) <= set(FINDINGS)

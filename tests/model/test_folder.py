@@ -15,6 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from gen.core.errors import BadInput
 from gen.core.files import read_json, write_json
+from gen.core.manifest import read_manifest
+from gen.data.split import split_rows
+from gen.judge.judge import load_judge
+from gen.judge.reference import read_reference
 from gen.language.prompt import read_prompt
 from gen.language.study import Finding, Study
 from gen.model.capabilities import capabilities_of, capability_warnings, read_capabilities
@@ -92,20 +96,28 @@ def bundle(*arguments: object) -> Result:
     return CliRunner().invoke(script["bundle"], [str(argument) for argument in arguments])
 
 
-def test_a_bundle_says_that_weights_may_learn_from_its_images(toy_model: Path, tmp_path: Path) -> None:
+def test_a_bundle_says_that_weights_may_learn_from_its_images(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text("card")
-    ended = bundle(toy_model, toy_model, tmp_path / "card.md", tmp_path / "out")
+    ended = bundle(toy_model, toy_model, toy_data, tmp_path / "card.md", tmp_path / "out")
     assert ended.exit_code == 0, ended.stderr
     shown = read_json(toy_model / "capabilities.json")
     assert "weights_may_learn" not in shown
     assert read_capabilities(tmp_path / "out") == {**shown, "weights_may_learn": True}
+    index = read_reference(tmp_path / "out" / "reference.safetensors")
+    assert len(index.codes) == len(split_rows(read_manifest(toy_data))["train"])
+    assert index.key == load_judge(device="cpu").fingerprint
 
 
-def test_a_bundle_that_cannot_be_made_is_one_line(toy_model: Path, toy_autoencoder: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_cannot_be_made_is_one_line(
+    toy_model: Path, toy_autoencoder: Path, toy_data: Path, tmp_path: Path
+) -> None:
     for arguments, culprit in (
-        ((tmp_path / "none", toy_model, tmp_path / "card.md"), "none is not a folder"),
-        ((toy_model, toy_autoencoder, tmp_path / "card.md"), "has an encoder of another kind (AutoencoderTiny)"),
-        ((toy_model, toy_model, tmp_path / "card.md"), "card.md is not a file"),
+        ((tmp_path / "none", toy_model, toy_data, tmp_path / "card.md"), "none is not a folder"),
+        (
+            (toy_model, toy_autoencoder, toy_data, tmp_path / "card.md"),
+            "has an encoder of another kind (AutoencoderTiny)",
+        ),
+        ((toy_model, toy_model, toy_data, tmp_path / "card.md"), "card.md is not a file"),
     ):
         ended = bundle(*arguments, tmp_path / "out")
         assert ended.exit_code == 1

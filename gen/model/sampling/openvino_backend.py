@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from gen.core.files import read_json, require_free_space, staged_folder, verify_
 from gen.core.locks import lock
 from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
-from gen.core.threads import steady_threads
+from gen.core.threads import use_threads
 from gen.language.tokens import token_encoder
 from gen.model.capabilities import read_capabilities
 from gen.model.device import cpu_multiplies_bfloat16
@@ -99,13 +100,16 @@ def load_openvino(
         fingerprint=fingerprint,
         capabilities=read_capabilities(folder),
         name=folder.resolve().name,
-        threads=steady_threads(),  # bfloat16 sums in another number of parts are other pixels
+        rows=use_threads(),
     )
 
 
 @dataclass(frozen=True)
 class OpenvinoPipeline:
-    """A model that OpenVINO runs: the U-Net in ``dtype``, text encoder and decoder in float32, one image at a time."""
+    """A model that OpenVINO runs: the U-Net in ``dtype``, text encoder and decoder in float32.
+
+    ``rows`` images are made at a time, each alone on a thread of its own, so that none depends on their number.
+    """
 
     folder: Path
     cache: Path
@@ -117,8 +121,7 @@ class OpenvinoPipeline:
     fingerprint: str
     capabilities: Mapping[str, Any] | None
     name: str
-    threads: int
-    rows: int = 1
+    rows: int
     compiled: dict[Any, Any] = field(default_factory=dict, repr=False)  # by part and shape, filled as they are needed
 
     @property
@@ -131,11 +134,11 @@ class OpenvinoPipeline:
 
     @property
     def where(self) -> str:
-        return f"device cpu ({self.threads} threads), {self.dtype}, OpenVINO"
+        return f"device cpu ({self.rows} threads), {self.dtype}, OpenVINO"
 
     @property
     def network(self) -> str:
-        return f"cpu {self.dtype} openvino, {self.threads} threads"
+        return f"cpu {self.dtype} openvino"
 
     @property
     def software(self) -> str:
@@ -161,42 +164,57 @@ class OpenvinoPipeline:
         side = (how.size or self.configs.size) // self.configs.factor
         shape = (int(self.configs.unet["in_channels"]), side, side)
         guided = [how.guides(float(sigma)) for sigma in solver.sigmas]
-        images = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            states = self._states(prompt)
-            both = np.concatenate([self._states(how.negative), states]) if any(guided) else states
+        wanted = list(
+            dict.fromkeys(zip(prompts, seeds, strict=True))
+        )  # a short batch was filled up with its last image
+        nothing = self._states(how.negative)
+        states = {prompt: self._states(prompt) for prompt, _ in wanted}
+        # Compiled before the threads start, or each of them would do it.
+        unet = {g: self._compile(UNET, (1 + g, *shape), (1 + g, *nothing.shape[1:])) for g in sorted(set(guided))}
+        decoder = self._compile(DECODER, (1, *shape))
+
+        def image(item: tuple[str, int]) -> np.ndarray:
+            prompt, seed = item
+            request = {g: network.create_infer_request() for g, network in unet.items()}
+            text = {False: states[prompt], True: np.concatenate([nothing, states[prompt]])}
 
             def predict(i: int, latents: np.ndarray) -> np.ndarray:
-                given = np.concatenate([latents, latents]) if guided[i] else latents
-                text = both if guided[i] else states  # noqa: B023  # called before the loop goes on
-                unet = self._compile(UNET, (len(given), *shape), text.shape)
-                out = unet([given, np.array(solver.timesteps[i], np.float32), text])[0]
-                on_step()
-                return out[:1] + how.guidance * (out[1:] - out[:1]) if guided[i] else out
+                g = guided[i]
+                given = np.concatenate([latents, latents]) if g else latents
+                out = _infer(request[g], [given, np.array(solver.timesteps[i], np.float32), text[g]])
+                if item == wanted[0]:
+                    on_step()
+                return out[:1] + how.guidance * (out[1:] - out[:1]) if g else out
 
             def fresh(i: int) -> np.ndarray:
-                return standard_normal(shape, derived_seed(seed, f"step {i}"))[None]  # noqa: B023  # called at once
+                return standard_normal(shape, derived_seed(seed, f"step {i}"))[None]
 
             latents = solver.run(predict, standard_normal(shape, seed)[None], fresh)
             scaled = latents / np.float32(self.configs.vae.get("scaling_factor", 1.0))
-            images.append(self._compile(DECODER, scaled.shape)([scaled])[0])
-        pixels = np.concatenate(images)
+            return _infer(decoder.create_infer_request(), [scaled])
+
+        with ThreadPoolExecutor(self.rows) as pool:
+            made = dict(zip(wanted, pool.map(image, wanted), strict=True))
+        pixels = np.concatenate([made[item] for item in zip(prompts, seeds, strict=True)])
         pixels = np.where(np.isinf(pixels), np.nan, np.clip(pixels, -1, 1))  # what overflowed is no white
         return (pixels.mean(1) + 1) / 2
 
     def _states(self, prompt: str) -> np.ndarray:
         ids = np.array([self.encode(prompt)], np.int64)
-        return self._compile(TEXT, ids.shape)([ids])[0]
+        return _infer(self._compile(TEXT, ids.shape).create_infer_request(), [ids])
 
-    def _compile(self, part: str, *shapes: tuple[int, ...]) -> Callable[[list[np.ndarray]], Any]:
+    def _compile(self, part: str, *shapes: tuple[int, ...]) -> Any:
         """The network ``part`` for inputs of ``shapes``: a fixed shape is a third faster than an open one."""
         if (part, shapes) not in self.compiled:
             model = self.core.read_model(self.cache / part)
             wanted = [shapes[0], (), shapes[1]] if part == UNET else list(shapes)  # the timestep is a number
             model.reshape({port: list(shape) for port, shape in zip(model.inputs, wanted, strict=True)})
             precision = _PRECISIONS[self.dtype if part == UNET else "float32"]
-            options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.threads}
-            self.compiled[part, shapes] = self.core.compile_model(model, "CPU", options).create_infer_request().infer
+            # A stream is one thread: sums that two share have other last bits, and wait where a core is busy.
+            streams = {"NUM_STREAMS": self.rows, "INFERENCE_NUM_THREADS": self.rows}
+            self.compiled[part, shapes] = self.core.compile_model(
+                model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **streams}
+            )
         return self.compiled[part, shapes]
 
     def _solver(self, steps: int) -> Solver:
@@ -209,6 +227,11 @@ class OpenvinoPipeline:
                 write_solver(path, tabulate(load_scheduler(self.folder / "scheduler"), steps))
             self.compiled[key] = read_solver(path)
         return self.compiled[key]
+
+
+def _infer(request: Any, inputs: list[np.ndarray]) -> np.ndarray:
+    """The one output of ``request``, in memory of its own: the request's is used again, or freed with it."""
+    return np.array(request.infer(inputs)[0])
 
 
 def _openvino() -> Any:

@@ -16,7 +16,7 @@ from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
 from gen.data.clean import put_exposure
 
-SHIFT, TURN_DEG, ZOOM = 0.02, 1.5, 0.03  # standard deviations; shift in parts of the side, zoom as a logarithm
+SHIFT, TURN_DEG, ZOOM = 0.02, 1.5, 0.015  # standard deviations; shift in parts of the side, zoom as a logarithm
 LIMIT = 2.0  # standard deviations that a draw is cut at
 # 3rd percentile, 97th, and where the median stands between them: mean and standard deviation over real training images,
 # by `python -m benchmarks.generator.preparation`; their correlations, of .34 at most, are left out.

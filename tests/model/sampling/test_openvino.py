@@ -82,6 +82,18 @@ def test_an_image_does_not_depend_on_its_company(pipeline: Pipeline) -> None:
     np.testing.assert_array_equal(together, alone)
 
 
+def test_the_number_of_images_at_a_time_changes_no_pixel(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        several = load_pipeline(toy_model, device="cpu", dtype="float32", backend="openvino")
+        assert several.rows == int(threads)
+        steps: list[int] = []
+        made[threads] = [i.pixels for i in sample(several, PROMPTS, SEEDS, steps=3, guidance=2.0, on_step=steps.append)]
+        assert sum(steps) == 3 * len(PROMPTS)
+    np.testing.assert_array_equal(made["1"], made["3"])
+
+
 def test_provenance_names_what_ran(pipeline: Pipeline) -> None:
     [image] = sample(pipeline, PROMPTS[:1], SEEDS[:1], steps=2)
     assert image.provenance["network"].startswith("cpu float32 openvino")
