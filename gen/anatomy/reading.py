@@ -23,13 +23,14 @@ from gen.statistics.scores import auroc
 if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy
 
-RULES = 2  # raised where another image is refused, or another number measured, than before
+RULES = 3  # raised where another image is refused, or another number measured, than before
 SIDE = 256  # pixels a side at which images are measured
 WIDEST = 2.0  # sides of a picture of one chest
 LATERAL = 0.5  # of the smaller lung behind the other one: seen from the side
 # Below what some 99 of 100 held-out real films reach, each of these (benchmarks/anatomy/ladder.py counts the refused).
 LEAST_CONFIDENCE = 0.78
 LEAST_IN_FRAME = 0.9
+LEAST_BELOW = 0.82  # clearness of the abdomen: in a chest on its head the network finds lungs and heart, and no abdomen
 MOST_ASIDE = 0.15  # of the width
 LEAST_DARKER = 0.7  # the chance that a pixel of a lung is darker than one of heart, spine or abdomen
 LEAST_SYMMETRY = 0.2
@@ -50,6 +51,7 @@ class Reading:
     chest, or else says what it is not; its measurements are then not to be trusted. ``soundness`` in [0, 1] grades
     that: 0 where the organs are not those of one such chest, or else the least of the confidence, of the chance that a
     pixel of a lung is darker than one of what is dense, and of the share of the lungs' outline in the picture.
+    The abdomen, which is a reason to refuse, is no part of the grade.
     """
 
     probabilities: np.ndarray
@@ -107,7 +109,8 @@ def interpret(probabilities: np.ndarray, image: np.ndarray, shape: tuple[int, ..
     lungs = [organ[side] for side in ("right lung", "left lung")]
     darker = min(_darker(lung, organ, image[top:bottom, left:right]) for lung in lungs)
     soundness = min(confidence, darker, measured.share_in_frame)
-    return Reading(seen, measured, confidence, unclear(measured, confidence, darker), soundness)
+    below = clearness(content, ("abdomen",))
+    return Reading(seen, measured, confidence, unclear(measured, confidence, darker, below), soundness)
 
 
 def label_map(reading: Reading, shape: tuple[int, int]) -> np.ndarray:
@@ -121,10 +124,10 @@ def label_map(reading: Reading, shape: tuple[int, int]) -> np.ndarray:
     return labels
 
 
-def clearness(probabilities: np.ndarray) -> float:
-    """The least clear of both lungs and the heart: soft Dice of its probabilities with its own mask; 0 without one."""
+def clearness(probabilities: np.ndarray, organs: Sequence[str] = ("right lung", "left lung", "heart")) -> float:
+    """Of the least clear of ``organs``: soft Dice of its probabilities with its own mask; 0 without one."""
     scores = []
-    for organ in ("right lung", "left lung", "heart"):
+    for organ in organs:
         soft = probabilities[ORGANS.index(organ)]
         mask = soft >= EVEN
         scores.append(2 * float(soft[mask].sum()) / max(float(soft.sum() + mask.sum()), 1e-9))
@@ -161,9 +164,11 @@ def misplaced(organ: Mapping[str, np.ndarray], measured: Measurements, shape: Se
     return ""
 
 
-def unclear(measured: Measurements, confidence: float, darker: float) -> str:
-    """Why masks that are where they belong are not to be trusted; ``darker`` is the lower chance of the lungs, as of
-    LEAST_DARKER."""
+def unclear(measured: Measurements, confidence: float, darker: float, below: float) -> str:
+    """Why masks that are where they belong are not to be trusted; "" where they may be.
+
+    ``darker`` is the lower chance of the lungs, as of LEAST_DARKER, and ``below`` the clearness of the abdomen.
+    """
     if darker < LEAST_DARKER:
         return (
             f"a lung is not darker than heart, spine and abdomen ({darker:.2f}): inverted, white, or not where it seems"
@@ -172,6 +177,8 @@ def unclear(measured: Measurements, confidence: float, darker: float) -> str:
         return f"lungs and heart are not clear (confidence {confidence:.2f})"
     if measured.share_in_frame < LEAST_IN_FRAME:
         return f"the picture cuts the lungs ({measured.share_in_frame:.0%} of their outline is in it)"
+    if below < LEAST_BELOW:
+        return f"no abdomen is clear below the lungs ({below:.2f}): upside down, or cut off there"
     return ""
 
 

@@ -47,7 +47,7 @@ class Drawn:
             "left clavicle": clavicles[1],
             "ribs": (y / self.period % 1 < 0.4) & (right | left),
             "spine": (abs(x) < 0.03) & (abs(y) < 0.5),
-            "abdomen": y > 0.9,
+            "abdomen": y > high + 0.02,
             "body": (abs(x) < 0.45) & (abs(y) < 0.5),
         }
         return np.stack([np.broadcast_to(organs[name], (side, side)) for name in ORGANS])

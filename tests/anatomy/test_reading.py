@@ -50,7 +50,8 @@ def _twice(masks: np.ndarray) -> np.ndarray:
         (_without("heart"), "no heart"),
         (np.zeros_like, "no lung"),
         (_twice, "4 lungs"),
-        (lambda masks: masks[:, ::-1], "upside down"),
+        (lambda masks: masks[:, ::-1], "heart is above"),
+        (_without("abdomen"), "upside down, or cut off"),
         (lambda masks: masks[:, :, ::-1], "mirrored"),
         (lambda masks: masks[:, :170], "cuts the lungs"),
         (lambda masks: np.pad(masks, ((0, 0), (0, 0), (0, 150))), "off the middle"),
@@ -72,6 +73,15 @@ def test_an_inverted_film_is_refused() -> None:
 def test_a_strip_of_panels_is_refused_by_its_shape() -> None:
     masks = Drawn().masks(SIDE).astype(np.float32)
     assert "panels" in interpret(masks, film(masks > 0), (256, 1024)).refused
+
+
+def test_an_abdomen_that_is_in_doubt_alters_the_verdict_and_not_the_grade() -> None:
+    masks = Drawn().masks(SIDE)
+    doubtful = masks.astype(np.float32)
+    doubtful[ORGANS.index("abdomen")] *= 0.6
+    whole, seen = _seen(masks), interpret(doubtful, film(masks))
+    assert "upside down" in seen.refused
+    assert (seen.soundness, seen.confidence) == (whole.soundness, whole.confidence)
 
 
 def test_confidence_falls_with_the_doubt_of_the_network() -> None:
