@@ -27,7 +27,7 @@ RULES = 3  # raised where another image is refused, or another number measured, 
 SIDE = 256  # pixels a side at which images are measured
 WIDEST = 2.0  # sides of a picture of one chest
 LATERAL = 0.5  # of the smaller lung behind the other one: seen from the side
-# Below what some 99 of 100 held-out real films reach, each of these (benchmarks/anatomy/ladder.py counts the refused).
+# Below what some 99 of 100 held-out real films reach, each of these (benchmarks/anatomy/refused.py counts the refused).
 LEAST_CONFIDENCE = 0.78
 LEAST_IN_FRAME = 0.9
 LEAST_BELOW = 0.82  # clearness of the abdomen: in a chest on its head the network finds lungs and heart, and no abdomen

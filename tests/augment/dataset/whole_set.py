@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from augment.dataset.shards.folder import commit, config_of, create, summary
 from augment.dataset.shards.records import Made
 from gen.core.config import to_dict
 from gen.core.files import write_json
+from gen.core.radiograph import Radiograph
 
 ROWS, SHARD_SIZE = 14, 6
 
@@ -69,3 +71,13 @@ def content(folder: Path) -> dict[str, bytes]:
 def levels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image)
+
+
+def new_set(out: Path) -> Path:
+    create(out, marker(out))
+    return out
+
+
+def other(made: list[Made]) -> list[Made]:
+    """The same rows, as a machine with other last bits would have made them."""
+    return [replace(each, image=Radiograph(1 - each.image.pixels, None, each.image.provenance)) for each in made]
