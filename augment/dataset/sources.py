@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gen.model.sampling.pipeline import Pipeline
 
 TWINS = "cxr_gen.twins"  # the group of entry points: a name, and a function from a Radiograph to one of the same shape
-_DECIDING = ("cxr-gen", "diffusers", "numpy", "openvino", "torch", "transformers", "xformers")
+_DECIDING = ("cxr-gen", "diffusers", "numpy", "torch", "transformers", "xformers")
 _DECIDING_PROJECTIONS = ("cxr-gen", "numba", "numpy", "pillow", "scipy", "SimpleITK", "xraydb")
 
 Twin = Callable[[Radiograph], Radiograph]
@@ -211,14 +211,15 @@ def inputs_of(config: DatasetConfig) -> dict[str, str]:
     """
     folder = _folder(config)
     check_model_folder(folder)
+    network = _network(config, folder)
     inputs = {
         "model": folder.resolve().name,
         "model_hash": model_hash(folder),
         "sampler": str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name")),
         "steps": str(config.steps),
         "guidance": f"{config.guidance:g}",
-        "network": _network(config, folder),
-        "software": _versions(_DECIDING),
+        "network": network,
+        "software": _versions([*_DECIDING, *(["openvino"] if "openvino" in network else [])]),
     }
     if config.projections.use != "never":
         from drr.job import digest_of

@@ -105,5 +105,8 @@ def read_familiar(path: Path) -> Familiar:
         if not all(math.isfinite(number) for number in dataclasses.astuple(familiar)):
             raise ValueError("a number is not finite")
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{path} is not a judge's limits: {error}", hint="copy the judge again, whole") from error
+        raise BadInput(
+            f"{path} is not a judge's limits: {error}",
+            hint="copy the judge again, whole; one of an older version: delete this file",
+        ) from error
     return familiar

@@ -68,7 +68,7 @@ DEFAULT_OUT = Path("outputs/samples")
 @click.option(
     "--threads",
     type=click.IntRange(1),
-    help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free; by OpenVINO all, so that pixels stay].",
+    help="CPU threads [default: OMP_NUM_THREADS, or the cores that are free].",
 )
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
 @click.option("--attention", default="auto", show_default=True, help="auto, xformers, sdpa or eager.")

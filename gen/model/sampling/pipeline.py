@@ -163,6 +163,7 @@ def sample_each(
     So is every image of a batch in which something went wrong, such as memory that ran out.
     """
     how, style = Settings(**settings), style_of(pipeline)
+    how = replace(how, held_strength=min(how.held_strength, how.strength))
     if len(prompts) != len(seeds):
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
     if init and len(init) != len(prompts):

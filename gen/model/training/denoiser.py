@@ -144,7 +144,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         studies, unread = captions["train"].shown()
         canonical = config.captions == "study"
         styles = captions["train"].styles() if canonical else ()
-        prepared = all("coverage" in row.extra for row in rows["train"])
+        prepared = all(row.extra.get("coverage") for row in rows["train"])
         shown = capabilities_of(studies, canonical, unread, styles, prepared)
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         if config.init and config.shape != DenoiserShape():
