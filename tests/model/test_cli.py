@@ -344,6 +344,8 @@ def test_a_stop_keeps_and_lists_what_is_finished_and_exits_130(
         "10000",
         "--steps",
         "2",
+        "--backend",
+        "torch",
         "--out",
         str(out),
     ]

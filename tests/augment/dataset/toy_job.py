@@ -24,6 +24,7 @@ def toy_job(out: Path, model: Path, **changes: Any) -> DatasetConfig:
         "threads": 1,
         "device": "cpu",
         "dtype": "float32",
+        "backend": "torch",  # also in the processes of Ray
     }
     return DatasetConfig(**settings | changes)
 
