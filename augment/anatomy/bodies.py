@@ -9,8 +9,8 @@ from pathlib import Path
 
 from augment.anatomy.config import AnatomyConfig
 from augment.bodies.index import read_index
+from drr.job import digest_of as digest_of_files
 from gen.core.errors import BadInput
-from gen.core.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,17 @@ def bodies_of(config: AnatomyConfig) -> dict[str, list[Body]]:
 
 
 def digest_of(body: Body) -> str:
-    """Of all that is read of ``body``: CT, labels and those of its atlas, and what is unknown; BadInput for a file that
-    cannot be read."""
+    """Of all that is read of ``body``: CT (a file or a folder), labels and those of its atlas, and what is unknown.
+
+    BadInput for a file that cannot be read.
+    """
     lines = [body.name, *body.unknown]
     for each in (body, body.atlas):
         for path in (each.ct, each.labels) if each is not None else ():
             try:
-                lines.append("" if path is None else sha256_file(path))
+                if path is not None:
+                    path.stat()  # says so where it is not there
+                lines.append("" if path is None else digest_of_files(path))
             except OSError as error:
                 raise BadInput(f"cannot read {path}: {error.strerror}", hint="index.csv lists it") from error
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -34,7 +34,12 @@ class AnatomyConfig(TrainingConfig):
     scenes: int = number(3, above=0)  # of a phantom: one as it is, the others with findings and devices put in
     ct_scenes: int = number(4, above=0)  # and of a CT
     poses: int = number(12, above=0)  # projections of each scene
-    ct_share: float = number(0.4, share=True)  # of the images, shown from CTs
+    ct_share: float = number(0.4, share=True)  # of the projections that are shown, from CTs
+    # Folder of real radiographs with metadata.csv: those of training patients get masks from `teacher`. "": none.
+    radiographs: str = ""
+    most_radiographs: int = number(1_000, above=0)
+    teacher: str | None = None  # an anatomy network's folder; None: the bundled one
+    radiograph_share: float = number(0.4, share=True)  # of the images, where there are radiographs
     images: int = number(30_000, above=0)
     batch_size: int = number(8, above=0)
     learning_rate: float = number(1.5e-3, above=0)

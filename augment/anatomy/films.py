@@ -65,7 +65,7 @@ def _moved(
         if whole
         else min(high, wide) * np.exp(rng.uniform(-0.2, 0.15))
     )
-    angle = np.clip(rng.normal(0, 0.07), -0.25, 0.25)
+    angle = np.clip(rng.normal(0, 0.09), -0.3, 0.3)
     stretch = np.exp(rng.uniform(-0.07, 0.07))
     place = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     down, across = np.meshgrid(place, place, indexing="ij")
@@ -107,7 +107,7 @@ def _toned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rises = rng.gamma(2.0, 1.0, 6) + 0.4
     curve = np.concatenate([[0], np.cumsum(rises)]) / rises.sum()
     level = np.interp(level, np.linspace(0, 1, 7), curve) ** np.exp(rng.normal(0, 0.35))
-    black, white = rng.uniform(0, 0.15) * (rng.random() < 0.5), 1 - rng.uniform(0, 0.25) * (rng.random() < 0.5)
+    black, white = rng.uniform(0, 0.3) * (rng.random() < 0.5), 1 - rng.uniform(0, 0.35) * (rng.random() < 0.5)
     toned: np.ndarray = (black + (white - black) * level).astype(np.float32)
     return toned
 
@@ -144,6 +144,15 @@ def _local_contrast(image: np.ndarray, bits: np.ndarray, rng: np.random.Generato
     base = _blurred(image, int(rng.integers(4, 24)))
     local: np.ndarray = base * rng.uniform(0.5, 1.1) + (image - base) * rng.uniform(0.6, 2.0) + rng.uniform(0, 0.2)
     return local
+
+
+def _pale(image: np.ndarray, bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scatter in a large patient: a bright haze over the body, under which little contrast is left."""
+    body = ndimage.gaussian_filter(((bits >> _BODY) & 1).astype(np.float32), 2)
+    lost = body * rng.uniform(0.3, 0.8)
+    haze = np.quantile(image, rng.uniform(0.7, 0.95)) + 0.06 * _field(image.shape, int(rng.integers(2, 5)), rng)
+    pale: np.ndarray = image + lost * (haze - image)
+    return pale
 
 
 def _air(image: np.ndarray, bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -230,6 +239,7 @@ _CHANGES = (
     (_white_out, 0.15),
     (_air, 0.3),
     (_local_contrast, 0.5),
+    (_pale, 0.25),
     (_uneven, 0.4),
     (_clutter, 0.3),
     (_shadows, 0.5),

@@ -21,9 +21,17 @@ MEASURED = 24  # projections of each held-out body
 
 
 def finish(
-    run: Path, trained: Path, records: Mapping[str, Mapping[Body, np.ndarray]], config: AnatomyConfig, images: int
+    run: Path,
+    trained: Path,
+    records: Mapping[str, Mapping[Body, np.ndarray]],
+    radiographs: int,
+    config: AnatomyConfig,
+    images: int,
 ) -> Path:
-    """Write ``run``/anatomy from the network in the folder ``trained``; one that is whole stays."""
+    """Write ``run``/anatomy from the network in the folder ``trained``; one that is whole stays.
+
+    ``radiographs`` and ``images`` are how many it learnt from.
+    """
     folder = run / FOLDER
     if folder.exists() and not verify_folder(folder):
         return folder
@@ -40,5 +48,5 @@ def finish(
             for condition, table in figures.items()
         }
         write_json(stage / FIGURES, {"images": images, "dice": plain})
-        write_text(stage / CARD, write_card(anatomy, records["train"], figures, config, images))
+        write_text(stage / CARD, write_card(anatomy, records["train"], radiographs, figures, config, images))
     return folder

@@ -6,7 +6,8 @@ while the network learns is in films.py; here is what takes physics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -72,8 +73,7 @@ def record_type(size: int) -> np.dtype:
 
 def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
     """The records of ``body``, memory-mapped from ``config.pool``, where they are made if they are not there."""
-    # By the digest: a CT that was replaced, or that is held out now and gets no labels of an atlas, is another body.
-    path = Path(config.pool) / f"{body.name}-{digest_of(body)}.npy"
+    path = _path(config, body)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.parent / _POOL).is_file():
@@ -83,6 +83,25 @@ def pool(config: AnatomyConfig, body: Body) -> np.ndarray:
             np.save(stream, made)
     records: np.ndarray = np.load(path, mmap_mode="r")
     return records
+
+
+def superseded(config: AnatomyConfig, bodies: Iterable[Body]) -> list[str]:
+    """The names of ``bodies`` whose projections lie in the pool, but not as they are now: they are made again.
+
+    They were made of other files, or by a version that named no digest.
+    """
+    held = {path.name for path in Path(config.pool).glob("*.npy")}
+
+    def is_old(body: Body) -> bool:
+        pattern = re.compile(rf"{re.escape(body.name)}(-[0-9a-f]{{16}})?\.npy")
+        return any(map(pattern.fullmatch, held)) and _path(config, body).name not in held
+
+    return [body.name for body in bodies if is_old(body)]
+
+
+def _path(config: AnatomyConfig, body: Body) -> Path:
+    # By the digest: a CT that was replaced, or that is held out now and gets no labels of an atlas, is another body.
+    return Path(config.pool) / f"{body.name}-{digest_of(body)}.npy"
 
 
 def check_pool(config: AnatomyConfig) -> None:

@@ -1,11 +1,12 @@
 """Training the anatomy network: `gen train anatomy CONFIG`. What all trainers share is in `gen.model.training.session`.
 
-The projections are made first, once, when the run folder is held; then image n is a function of (seed, n), so that a
-killed run continues exactly.
+The projections, and the masks of radiographs, are made first, once, when the run folder is held; then image n is a
+function of (seed, n), so that a killed run continues exactly.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from augment.anatomy.bodies import Body, bodies_of, digest_of
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.films import film, plain
 from augment.anatomy.finish import finish
-from augment.anatomy.pairs import check_pool, pool
+from augment.anatomy.pairs import check_pool, pool, superseded
+from augment.anatomy.radiographs import digest_of_radiographs, radiograph_pool
 from gen.anatomy.folder import write_network
 from gen.anatomy.network import ORGANS, AnatomyNetwork
 from gen.core.errors import BadInput
@@ -48,9 +50,11 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
     with refused_by_the_library("the anatomy network"):
         bare: Any = AnatomyNetwork(config.shape)
     check_pool(config)
-    with training.open(command, data=_digest(bodies)) as run:
+    inputs = {"radiographs": digest_of_radiographs(config)} if config.radiographs else {}
+    with training.open(command, data=_digest(bodies), **inputs) as run:
         with training.accelerator.main_process_first():
             records = {split: make_pool(config, bodies[split]) for split in bodies}
+            radiographs = radiograph_pool(config)
         layout = memory_format(bare, training.device)
         bare.to(training.device, memory_format=layout)
         adam: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
@@ -69,10 +73,12 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
                 training.save(lambda stage: write_network(stage / "network", bare, config.size))
             if training.finished():
                 with training.accelerator.main_process_first():  # the others find the folder finished
-                    return finish(run.folder, training.folder / "network", records, config, training.images)
+                    return finish(
+                        run.folder, training.folder / "network", records, len(radiographs), config, training.images
+                    )
 
             # A batch of films, and what is known of each
-            names, images, masks, known = batch(records["train"], training.places(), config)
+            names, images, masks, known = batch(records["train"], radiographs, training.places(), config)
             with training.accelerator.accumulate(model):
                 logits = model(images.to(training.device, memory_format=layout)).float()
                 terms = losses(logits, masks.to(training.device), known.to(training.device))
@@ -82,12 +88,17 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
 def make_pool(config: AnatomyConfig, bodies: Iterable[Body]) -> Records:
     """The projections of ``bodies``, those that are missing made now, with a progress bar on stderr.
 
-    BadInput where the pool holds those of another config.
+    A line there says which are made again. BadInput where the pool holds those of another config.
     """
     from tqdm import tqdm
 
     check_pool(config)
-    return {body: pool(config, body) for body in tqdm(list(bodies), unit="body", leave=False)}
+    listed = list(bodies)
+    if old := superseded(config, listed):
+        named = ", ".join(old[:3]) + (f" and {len(old) - 3} more" if len(old) > 3 else "")
+        what = "were made of other files, or by an older version, and are made again"
+        tqdm.write(f"{config.pool}: the projections of {named} {what}", file=sys.stderr)
+    return {body: pool(config, body) for body in tqdm(listed, unit="body", leave=False)}
 
 
 def _digest(bodies: Mapping[str, Sequence[Body]]) -> str:
@@ -99,19 +110,22 @@ def _digest(bodies: Mapping[str, Sequence[Body]]) -> str:
 
 
 def batch(
-    records: Records, places: Sequence[int], config: AnatomyConfig
+    records: Records, radiographs: np.ndarray, places: Sequence[int], config: AnatomyConfig
 ) -> tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]:
     """Names, images float (N, 1, S, S), masks float (N, 10, S, S) and known float (N, 10) of images at ``places``."""
     kinds = [[body for body in records if (body.number is None) is ct] for ct in (True, False)]
     names, images, bits, known = [], [], [], []
     for n in places:
         rng = np.random.default_rng(derived_seed(config.seed, f"film {n}"))
-        listed = kinds[0] if kinds[0] and (rng.random() < config.ct_share or not kinds[1]) else kinds[1]
-        body = listed[rng.integers(len(listed))]
-        k = int(rng.integers(len(records[body])))
-        record = records[body][k]
+        name, shown = "radiograph", radiographs
+        if not len(radiographs) or rng.random() >= config.radiograph_share:
+            listed = kinds[0] if kinds[0] and (rng.random() < config.ct_share or not kinds[1]) else kinds[1]
+            body = listed[rng.integers(len(listed))]
+            name, shown = body.name, records[body]
+        k = int(rng.integers(len(shown)))
+        record = shown[k]
         image, mask = film(record, config.size, rng)
-        names.append(f"{body.name} {k}")
+        names.append(f"{name} {k}")
         images.append(image)
         bits.append(mask)
         known.append(int(record["known"]))

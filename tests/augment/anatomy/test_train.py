@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from augment.anatomy.bodies import Body, bodies_of, digest_of
 from augment.anatomy.collections import COLLECTIONS
 from augment.anatomy.config import AnatomyConfig
-from augment.anatomy.pairs import pool
+from augment.anatomy.pairs import pool, superseded
 from augment.anatomy.train import losses, train_anatomy, unpacked
 from gen.anatomy.folder import load_anatomy
 from gen.anatomy.network import ORGANS
@@ -69,6 +69,20 @@ def test_projections_are_made_once_and_alike(config: Config, toy_run: Path, toy_
     assert pool(elsewhere, body).tobytes() == made.tobytes()
 
 
+def test_projections_that_are_made_again_are_told_and_those_of_others_are_not(config: Config, tmp_path: Path) -> None:
+    wanted = config(tmp_path / "run", f"pool={tmp_path / 'pool'}")
+    (tmp_path / "pool").mkdir()
+    body = Body("a")
+    for other in ("a-b.npy", "b.npy", f"a-{digest_of(body)}.npy"):
+        (tmp_path / "pool" / other).touch()
+        assert superseded(wanted, [body]) == []
+    (tmp_path / "pool" / f"a-{digest_of(body)}.npy").unlink()
+    for old in ("a.npy", f"a-{digest_of(Body('a', unknown=('heart',)))}.npy"):
+        (tmp_path / "pool" / old).touch()
+        assert superseded(wanted, [body]) == ["a"]
+        (tmp_path / "pool" / old).unlink()
+
+
 def test_another_pool_is_refused(config: Config, toy_run: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="poses"):
         train_anatomy(config(tmp_path / "run", "poses=3"))
@@ -98,6 +112,15 @@ def test_a_body_of_which_any_file_changed_is_another(tmp_path: Path, file: str) 
     paths[file].unlink()
     with pytest.raises(BadInput, match=f"cannot read .*{file}: No such file"):
         digest_of(body)
+
+
+def test_a_ct_that_is_a_folder_is_another_when_a_slice_changed(tmp_path: Path) -> None:
+    ct = tmp_path / "ct"
+    ct.mkdir()
+    (ct / "1.dcm").write_text("slice")
+    before = digest_of(Body("body", ct=ct))
+    (ct / "2.dcm").write_text("another")
+    assert digest_of(Body("body", ct=ct)) != before
 
 
 @pytest.mark.parametrize("key", ["held_out", "leave_out"])
