@@ -22,6 +22,9 @@ class JudgeConfig(TrainingConfig):
     # A model folder, whose autoencoder makes fakes; None: the bundled one. The reference index holds the training
     # images of ``data``, so that is where it should have learnt from.
     generator: str | None = None
+    # A folder that `gen data prepare` made of ``data``: half of the views show an image as it is there, and half of
+    # these in another pose and exposure. None: images as they are alone.
+    prepared: str | None = None
     samples: str | None = None  # a folder that `gen sample` wrote, fakes too; None: without them
     shape: JudgeShape = field(default_factory=JudgeShape)
     size: int = number(256, above=0)  # pixels

@@ -15,6 +15,7 @@ from gen.core.manifest import read_manifest
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, split_rows
 from gen.judge.degrade import SPOILS, spoil
+from gen.judge.framings import VARIED_SHARE, varied_u8
 from gen.model.folder import load_autoencoder, model_hash
 from gen.model.training.latents import moments
 
@@ -27,27 +28,33 @@ SAMPLE_SHARE, RECONSTRUCTION_SHARE = 0.4, 0.2
 
 @dataclass(frozen=True)
 class Fakes:
-    """Arrays uint8 (N, H, W) to draw from, either of which may be empty."""
+    """Arrays uint8 (N, H, W) to draw from, either of which may be empty. ``varied``: samples come in another pose and
+    exposure as often as real prepared images do."""
 
     samples: np.ndarray
     reconstructions: np.ndarray
+    varied: bool = False
 
     def draw(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw a fake, float32 (H, W) in [0, 1]: a sample, a reconstruction or ``image`` spoilt, by ``rng``."""
         place, start = rng.random(), 0.0
         for share, images in ((SAMPLE_SHARE, self.samples), (RECONSTRUCTION_SHARE, self.reconstructions)):
             if start <= place < start + share and len(images):
-                return images[rng.integers(len(images))].astype(np.float32) / 255
+                image = images[rng.integers(len(images))]
+                if self.varied and images is self.samples and rng.random() < VARIED_SHARE:
+                    image = varied_u8(image, int(rng.integers(2**63)))
+                return image.astype(np.float32) / 255
             start += share
         return spoil(image, rng, str(rng.choice(SPOILS)))
 
 
 @dataclass(frozen=True)
 class FakeSources:
-    """The sources of fakes: a model folder, and samples by split (patients of their own, each)."""
+    """The sources of fakes: a model folder, and samples by split (patients of their own, each); as of `Fakes`."""
 
     generator: Path
     samples: dict[str, list[Row]]
+    varied: bool
 
     def inputs(self) -> dict[str, str]:
         """The digests that decide a training, for `open_run`."""
@@ -64,13 +71,13 @@ class FakeSources:
             made = reconstruct(self.generator, chosen)
             with atomic_file(path) as stream:
                 np.save(stream, made)
-        return Fakes(np.asarray(samples, np.uint8), np.load(path))
+        return Fakes(np.asarray(samples, np.uint8), np.load(path), self.varied)
 
 
-def fake_sources_of(generator: str | None, samples: str | None) -> FakeSources:
+def fake_sources_of(generator: str | None, samples: str | None, varied: bool = False) -> FakeSources:
     """The sources of fakes that a config names; BadInput for samples without rows to learn from or to validate on."""
     splits = split_rows(read_manifest(samples)) if samples else {"train": [], "validation": [], "test": []}
-    return FakeSources(Path(generator) if generator else bundled_model(), splits)
+    return FakeSources(Path(generator) if generator else bundled_model(), splits, varied)
 
 
 def reconstruct(generator: Path, pixels_u8: np.ndarray, batch_size: int = 4) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Training the judge: `gen train judge CONFIG`. One visible loop; what it shares is in `gen.model.training.session`.
 
-Each image is seen twice in a step: as it is, and once more, damaged in a way that the quality heads should notice and,
-where the chest is still there, the others should not. Beside it the texture branch compares crops of images with crops
-of fakes. Image, movement, damage and crop n are functions of (seed, n), so that a killed run continues exactly.
+Each image is seen twice in a step: whole, and once more, damaged in a way that the quality heads should notice and,
+where the chest is still there, the others should not; each time in a framing of its own (`gen.judge.framings`). Beside
+it the texture branch compares crops of images with crops of fakes. Image, framing, movement, damage and crop n are
+functions of (seed, n), so that a killed run continues exactly.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import numpy as np
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
-from gen.data.loader import Augmentation, augment, pixel_cache, to_model_range
+from gen.data.loader import Augmentation, augment, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
 from gen.judge.config import JudgeConfig
 from gen.judge.degrade import degrade, draw_kind
 from gen.judge.fakes import Fakes, fake_sources_of
 from gen.judge.finish import finish
 from gen.judge.folder import write_network
+from gen.judge.framings import Framings, framings_of, prepared_rows
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, contrast, patch_side, raw_scores
 from gen.model.cpu import memory_format
@@ -50,18 +52,24 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
     rows = without_sources(split_rows(read_manifest(config.data)), config.leave_out)
     findings = judged_findings(rows["train"], config.complete, config.least_images)
     targets = {split: targets_of(rows[split], findings, config.complete) for split in ("train", "validation")}
+    prepared = prepared_rows(config.prepared, rows["train"])
     training = Session(config)
     with refused_by_the_library("the judge"):
         bare: Any = JudgeNetwork(config.shape, findings)
 
-    sources = fake_sources_of(config.generator, config.samples)
-    data = data_digest({split: rows[split] for split in ("train", "validation")})
-    with training.open(command, data=data, **sources.inputs()) as run:
+    sources = fake_sources_of(config.generator, config.samples, config.prepared is not None)
+    inputs = {"data": data_digest({split: rows[split] for split in ("train", "validation")}), **sources.inputs()}
+    if config.prepared is not None:
+        inputs["prepared"] = data_digest(prepared)
+    with training.open(command, **inputs) as run:
         # Images and fakes, which the main process makes once
         with training.accelerator.main_process_first():
             cache = run.folder / "cache"
-            pixels = {split: pixel_cache(rows[split], config.size, cache) for split in ("train", "validation")}
-            fakes = sources.arrays(pixels["train"], config.reconstructions, "train", config.size, cache)
+            images = {
+                split: framings_of(rows[split], prepared[split], config.size, cache)
+                for split in ("train", "validation")
+            }
+            fakes = sources.arrays(images["train"].images, config.reconstructions, "train", config.size, cache)
 
         # What learns, and how
         layout = memory_format(bare, training.device)
@@ -72,12 +80,13 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
         order = order_of(rows["train"], config.seed, config.images_per_patient)
         numbers = {patient: i for i, patient in enumerate(dict.fromkeys(order.patients))}
         training.print(f"heads for {len(findings)} findings")
+        shown = images["validation"].all()
 
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
                 with training.averaged():
-                    values = validation_scores(bare, pixels["validation"], targets["validation"])
+                    values = validation_scores(bare, shown, targets["validation"])
                 training.log("validation", **values)
                 said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
                 training.print(f"{training.images} images: {said}")
@@ -89,9 +98,10 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
 
             # A batch: each image twice, crops of it and of fakes, and what is known of it
             chosen = [order.index(place) for place in training.places()]
-            how = training.places(), config.seed, config.augmentation
-            views, quality, same = two_views(pixels["train"][chosen], *how)
-            crops = texture_crops(pixels["train"], chosen, training.places(), config, fakes)
+            views, quality, same = two_views(
+                images["train"], chosen, training.places(), config.seed, config.augmentation
+            )
+            crops = texture_crops(images["train"], chosen, training.places(), config, fakes)
             known = {
                 "binary": np.concatenate([targets["train"].binary[chosen]] * 2),
                 "age": np.concatenate([targets["train"].age[chosen]] * 2),
@@ -115,39 +125,43 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
 
 
 def two_views(
-    pixels_u8: np.ndarray, places: Sequence[int], seed: int, how: Augmentation
+    images: Framings, chosen: Sequence[int], places: Sequence[int], seed: int, how: Augmentation
 ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Each image of uint8 ``pixels_u8`` (n, H, W) moved, and moved another way and damaged: (2 n, 1, H, W) in [-1, 1].
+    """The ``chosen`` images, each in a framing and moved, and framed and moved another way and damaged.
 
-    With it the targets of QUALITIES, float32 (2 n, 3), and whether view n + i still shows image i, bool (n,).
+    Returns them, (2 n, 1, H, W) in [-1, 1], the targets of QUALITIES, float32 (2 n, 3), and whether view n + i still
+    shows image i, bool (n,).
     ``places`` are the images' places in the run, which with ``seed`` decide everything.
     """
     import torch
 
-    images = to_model_range(pixels_u8)
-    clean, moved = (augment(images, [derived_seed(seed, n, attempt) for n in places], how) for attempt in (0, 1))
-    quality = np.ones((2 * len(pixels_u8), len(QUALITIES)), np.float32)
-    same = np.ones(len(pixels_u8), bool)
+    clean, moved = (
+        augment(to_model_range(images.draw(chosen, seeds)), seeds, how)
+        for seeds in ([derived_seed(seed, n, attempt) for n in places] for attempt in (0, 1))
+    )
+    quality = np.ones((2 * len(chosen), len(QUALITIES)), np.float32)
+    same = np.ones(len(chosen), bool)
     damaged = []
     for i, n in enumerate(places):
         rng = np.random.default_rng(derived_seed(seed, f"damage {n}"))
         result = degrade((moved[i, 0].numpy() + 1) / 2, rng, draw_kind(rng))
         damaged.append(torch.from_numpy(result.image * 2 - 1)[None])
-        quality[len(pixels_u8) + i], same[i] = result.quality, result.same_image
+        quality[len(chosen) + i], same[i] = result.quality, result.same_image
     return torch.cat([clean, torch.stack(damaged)]), quality, same
 
 
 def texture_crops(
-    pixels_u8: np.ndarray, chosen: Sequence[int], places: Sequence[int], config: JudgeConfig, fakes: Fakes
+    images: Framings, chosen: Sequence[int], places: Sequence[int], config: JudgeConfig, fakes: Fakes
 ) -> torch.Tensor:
-    """Crops of the ``chosen`` images as they are, then of as many fakes: (2 n, 1, crop, crop) in [-1, 1].
+    """Crops of the ``chosen`` images, framed as first in `two_views`, then of as many fakes, in [-1, 1].
 
-    Real and fake ones pass the same change of gamma and the same rounding to 8 bits.
+    (2 n, 1, crop, crop). Real and fake ones pass the same change of gamma and the same rounding to 8 bits.
     """
     pictures: list[list[np.ndarray]] = [[], []]
-    for i, n in zip(chosen, places, strict=True):
+    framed = images.draw(chosen, [derived_seed(config.seed, n) for n in places])
+    for image_u8, n in zip(framed, places, strict=True):
         rng = np.random.default_rng(derived_seed(config.seed, f"texture {n}"))
-        image = pixels_u8[i].astype(np.float32) / 255
+        image = image_u8.astype(np.float32) / 255
         for group, whole in zip(pictures, (image, fakes.draw(image, rng)), strict=True):
             y, x = rng.integers(config.size - config.crop + 1, size=2)
             part = whole[y : y + config.crop, x : x + config.crop] ** np.exp(0.2 * rng.standard_normal())
@@ -184,14 +198,20 @@ def loss_terms(
     }
 
 
-def validation_scores(network: JudgeNetwork, pixels_u8: np.ndarray, targets: Targets) -> dict[str, float]:
-    """AUROC of held-out images (findings: their mean), and the mean error of the age in years; NaN where nothing is
-    known."""
-    scores = raw_scores(network, pixels_u8)
-    logits, binary = scores["logits"], targets.binary
-    error = np.abs(scores["age"] - targets.age)
-    return {
-        "findings": mean_auroc(logits[:, :-3], binary[:, :-3]),
-        **{name: auroc(logits[:, i], binary[:, i]) for i, name in ((-3, "sex"), (-2, "view"), (-1, "child"))},
-        "age_error": float(np.nanmean(error)) if (~np.isnan(error)).any() else float("nan"),
-    }
+def validation_scores(
+    network: JudgeNetwork, shown: Mapping[str, tuple[np.ndarray, np.ndarray]], targets: Targets
+) -> dict[str, float]:
+    """By framing (`Framings.all`): AUROC of held-out images (findings: their mean), and the mean error of the age in
+    years; NaN where nothing is known."""
+    values: dict[str, float] = {}
+    for framing, (which, pixels_u8) in shown.items():
+        scores = raw_scores(network, pixels_u8)
+        logits, binary = scores["logits"], targets.binary[which]
+        error = np.abs(scores["age"] - targets.age[which])
+        found = {
+            "findings": mean_auroc(logits[:, :-3], binary[:, :-3]),
+            **{name: auroc(logits[:, i], binary[:, i]) for i, name in ((-3, "sex"), (-2, "view"), (-1, "child"))},
+            "age_error": float(np.nanmean(error)) if (~np.isnan(error)).any() else float("nan"),
+        }
+        values |= {f"{framing}: {name}": value for name, value in found.items()}
+    return values
