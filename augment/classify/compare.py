@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augment.classify.arms import Cell, CompareConfig, Stage, cells_of, check_arms, folders_of, stages_of
-from augment.classify.data import OWN_TEST, Sources, findings_to_learn, labels_of_rows, learnt_of, read_sources
+from augment.classify.data import OWN_TEST, Sources, choose_rows, findings_to_learn, labels_of_rows, read_sources
 from augment.classify.guards import cache_of, guarded
 from augment.classify.network import make_classifier
 from augment.classify.probes import PROBES, SOURCE, probes_of, source_scores
@@ -143,7 +143,7 @@ def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) ->
     place = f"arm {cell.arm}, {cell.amount}, seed {cell.seed}"
     bare = dataclasses.replace(sources, notes=())
     try:
-        return [f"{place}: {line}" for stage in stages for line in learnt_of(stage.config, bare).notes]
+        return [f"{place}: {line}" for stage in stages for line in choose_rows(stage.config, bare).notes]
     except BadInput as error:
         raise BadInput(f"{place}: {error.message}", hint=error.hint) from error
 

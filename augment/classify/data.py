@@ -78,8 +78,11 @@ def read_sources(config: ClassifierConfig, synthetic: Sequence[str], derived: Se
     return Sources({**real, "test": everything["test"]}, made, again, tuple(notes))
 
 
-def learnt_of(config: ClassifierConfig, sources: Sources) -> Learnt:
-    """What ``config`` takes from ``sources``. BadInput for sets without what is needed."""
+def choose_rows(config: ClassifierConfig, sources: Sources) -> Learnt:
+    """Choose the rows of ``sources`` that ``config`` learns from, validates on and tests on, with their labels.
+
+    BadInput for data sets that lack what is needed.
+    """
     real = sources.real
     synthetic = [row for folder in config.synthetic for row in sources.synthetic[folder]]
     if not synthetic and (not (config.fraction or config.shots) or not (config.originals or config.derived)):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from augment.classify.config import ACCEPTABLE, BALANCES, LEARN, NEAR, ClassifierConfig
-from augment.classify.data import Learnt, Sources, learnt_of, read_sources
+from augment.classify.data import Learnt, Sources, choose_rows, read_sources
 from augment.classify.finish import BEST, finish
 from augment.classify.guards import cache_of, guarded
 from augment.classify.network import (
@@ -54,7 +54,7 @@ def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), sour
     check(config)
     if sources is None:
         sources = guarded(read_sources(config, config.synthetic, config.derived), config)
-    learnt = learnt_of(config, sources)
+    learnt = choose_rows(config, sources)
     training = Session(config)
     if config.patience and training.accelerator.num_processes > 1:
         raise BadInput("patience is for a single process", hint="use patience=0 with several")

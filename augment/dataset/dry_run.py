@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from augment.dataset.config import DatasetConfig
-from augment.dataset.gates.gate_set import GateSet, fingerprint_of_gates, open_gate_set
+from augment.dataset.gates.gate_set import GateSet, fingerprint_of_gates, open_gate_set, warnings_of_gates
 from augment.dataset.plan.plan import Plan, cost, plan_table
 from augment.dataset.prepare import FirstAnswer
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
@@ -57,10 +57,11 @@ def dry_run(first: FirstAnswer, *, quiet: bool = False) -> DryRunReport:
 
     Gates that are calibrated with images of the user's are left out of the trial: to judge those may take an hour.
     """
-    plan, config, warnings = first.plan, first.plan.config, []
+    plan, config = first.plan, first.plan.config
+    warnings = warnings_of_gates(config.gates, config.model)
     if config.gates.real:
-        fingerprint_of_gates(config.gates, device=config.device)  # which refuses what cannot be
-    gate_set = None if config.gates.real else open_gate_set(config.gates, device=config.device)
+        fingerprint_of_gates(config.gates, config.model, device=config.device)  # which refuses what cannot be
+    gate_set = None if config.gates.real else open_gate_set(config.gates, config.model, device=config.device)
     trials = _trials(config, plan, gate_set, quiet)
     seconds = sum(trial.share * trial.seconds for trial in trials)
     size = sum(trial.share * trial.size for trial in trials)

@@ -61,9 +61,9 @@ class Work:
 def gate_set_for(out: Path, config: DatasetConfig) -> GateSet | None:
     """The gates of the data set in ``out``. Images of `Gates.real` are judged by the first who asks, for all others."""
     if config.gates.real is None or not config.gates.names:
-        return open_gate_set(config.gates, device=config.device)
+        return open_gate_set(config.gates, config.model, device=config.device)
     with locked(out, WHOLE):
-        return open_gate_set(config.gates, device=config.device, table=out / MEASURED)
+        return open_gate_set(config.gates, config.model, device=config.device, table=out / MEASURED)
 
 
 def shard_count(plan: Plan, config: DatasetConfig) -> int:

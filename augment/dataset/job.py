@@ -12,7 +12,7 @@ from typing import Any
 from augment.dataset.config import DatasetConfig
 from augment.dataset.executors import import_ray, open_worker, run_ray, run_serial
 from augment.dataset.finish import finish
-from augment.dataset.gates.gate_set import fingerprint_of_gates
+from augment.dataset.gates.gate_set import fingerprint_of_gates, warnings_of_gates
 from augment.dataset.generate import OnProgress, Work, gate_set_for, is_open, shard_count
 from augment.dataset.plan.plan import Plan
 from augment.dataset.prepare import first_prompts, plan_job, require_room
@@ -75,10 +75,11 @@ def make_dataset(
         )
     out = Path(config.out)
     plan = plan_job(config)
-    for warning in (*plan.warnings, *prompt_warnings(config, first_prompts(plan))):
+    told = (*prompt_warnings(config, first_prompts(plan)), *warnings_of_gates(config.gates, config.model))
+    for warning in (*plan.warnings, *told):
         warn(warning)
     inputs = inputs_of(config)
-    gates = fingerprint_of_gates(config.gates, device=config.device)
+    gates = fingerprint_of_gates(config.gates, config.model, device=config.device)
     require_room(config, plan.rows - len(committed(out)) * config.shard_size)
     create(out, marker_of(config, plan, gates, inputs), begun=time.strftime("%Y-%m-%d", time.gmtime()))
     name = f"part-{part.number}-of-{part.of}"  # its config is in dataset.json

@@ -134,7 +134,7 @@ class Sources:
         self, pairs: Sequence[tuple[PlanRow, int]], bodies: Sequence[Body] = ()
     ) -> Iterator[Radiograph | GenError]:
         """What the model makes of each row, from its body where there are ``bodies``; GenError as of `make`."""
-        from gen.model.sampling.anatomy import held_of
+        from gen.model.sampling.anatomy import held_region
         from gen.model.sampling.pipeline import sample_each
 
         config, capabilities = self.config, self.pipeline.capabilities
@@ -150,7 +150,7 @@ class Sources:
                 [row.prompt for row, _ in some],
                 [seed for _, seed in some],
                 init=[body.image for body in begun],
-                held=[held_of(body, capabilities) for body in begun],
+                held=[held_region(body, capabilities) for body in begun],
                 **how,
             )
 

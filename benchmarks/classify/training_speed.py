@@ -23,7 +23,7 @@ import torch
 
 from augment.classify import train
 from augment.classify.config import ClassifierConfig
-from augment.classify.data import Learnt, learnt_of, read_sources
+from augment.classify.data import Learnt, choose_rows, read_sources
 from augment.classify.network import make_classifier
 from benchmarks import common
 from gen.core.config import load_config
@@ -112,7 +112,7 @@ def main(data: Path, peers: Path | None, config: str, images: int, repeats: int)
         size=like.size,
     )
     sources = read_sources(ours, [], [])
-    learnt = learnt_of(ours, sources)
+    learnt = choose_rows(ours, sources)
     loader = torch.utils.data.DataLoader(PeerImages(learnt, images, ours.size, xrv), ours.batch_size, shuffle=True)
     network = Logits(make_classifier(ours.backbone, learnt.findings, ours.size).network)
     adam = torch.optim.Adam(network.parameters(), weight_decay=1e-5, amsgrad=True)

@@ -91,7 +91,7 @@ def make(
 
     from augment.bodies.make import PhysicalBodies
     from gen.language.render import render
-    from gen.model.sampling.anatomy import held_of
+    from gen.model.sampling.anatomy import held_region
     from gen.model.sampling.pipeline import load_pipeline, sample
 
     pipeline = load_pipeline(model)
@@ -112,7 +112,7 @@ def make(
         for strength in strengths:
             settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "strength": strength}
             if held is not None:
-                settings |= {"held": [held_of(body, pipeline.capabilities)], "held_strength": min(held, strength)}
+                settings |= {"held": [held_region(body, pipeline.capabilities)], "held_strength": min(held, strength)}
             [image] = sample(pipeline, [render(body.study)], [seed], init=[body.image], **settings)
             images[strength] = image.pixels
         found.append(Made(name, body.patient, body, images))

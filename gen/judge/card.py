@@ -52,6 +52,7 @@ def write_card(judge: Judge, figures: Mapping[str, Any], rows: Sequence[Row], co
         count=len(rows),
         patients=len({patient_of(row) for row in rows}),
         images=f"{images:,}",
+        framed=" " + _PROSE.fill("framed") if config.prepared is not None else "",
         sources=table(("source", "images", "licence", "cite"), sources, right=(1,)),
         without=_PROSE.fill("without", names=", ".join(config.leave_out)) + " " if config.leave_out else "",
     )
@@ -129,10 +130,28 @@ def _figures(figures: Mapping[str, Any]) -> str:
         age=_three(everyone["age_error_years"], 1),
         median=_three(figures["always_the_median_age_error_years"], 1),
         groups=table(_GROUP_COLUMNS, groups, right=(1, 4)),
+        framings=_framings(figures["framings"]),
         damages=table(("damage", "told by", "images damaged badly", "AUROC"), damages, right=(2,)),
         fakes=table(("fake, told by its patches", "learnt from", "images", "AUROC"), fakes, right=(2,)),
         copies=_copies(figures["copies"]),
     )
+
+
+def _framings(figures: Mapping[str, Any]) -> str:
+    """The figures by framing, "" where there is one alone."""
+    if len(figures) == 1:
+        return ""
+    rows = [
+        (
+            name,
+            str(of["films"]),
+            *(_three(of[key]) for key in ("findings_auroc", "female_auroc", "AP_auroc", "child_auroc")),
+            _three(of["age_error_years"], 1),
+        )
+        for name, of in figures.items()
+    ]
+    columns = ("image", "images", "findings, mean AUROC", "sex", "view", "child", "age error, years")
+    return "\n" + _PROSE.fill("framings", table=table(columns, rows, right=(1,))) + "\n"
 
 
 def about_index(reference: Reference, copies: Mapping[str, Any]) -> str:

@@ -27,9 +27,11 @@ FALSE_ALARMS = 0.05  # of the three signals together, wished
 
 @dataclass(frozen=True)
 class Familiar:
-    """The largest ``distance`` (1 - cosine) and ``artefact`` and the least ``soundness`` of a familiar image.
+    """The limits of a familiar image: at most ``distance`` (1 - cosine) from the nearest row of the index, at most the
+    ``artefact`` score, and at least the ``soundness`` of the anatomy.
 
-    ``false_alarms``: the probability that one image of a new patient passes a limit, by ``images`` of ``patients``.
+    ``false_alarms`` is the probability that an image of a new patient is beyond one of them. The limits were set on
+    ``images`` of ``patients``.
     """
 
     distance: float
@@ -51,9 +53,10 @@ def soundness_of(pixels: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
 def fit_familiar(readings: Readings, soundness: np.ndarray, patients: Sequence[str], reference: Reference) -> Familiar:
     """Set the limits on ``readings`` and ``soundness`` of held-out images, whose ``patients`` are not in ``reference``.
 
-    The images of a patient are alike, so together they count as one. Where ``c`` of P patients pass the limit of a
-    signal, a new one does with a probability of (c + 1) / (P + 1) (as of `gen.judge.reference.copy_threshold`, exact
-    for one image a patient), and any of them with the sum of the three at most. Each gets a third of FALSE_ALARMS.
+    The images of a patient are alike, so together they count as one. Where ``c`` of P patients are beyond the limit of
+    a signal, a new patient is with a probability of (c + 1) / (P + 1) (`gen.judge.reference.copy_threshold`, exact for
+    one image a patient), and is beyond any limit with at most the sum of the three. Each signal gets a third of
+    FALSE_ALARMS.
     """
     counts = Counter(patients)
     weights = np.array([1 / counts[patient] for patient in patients])

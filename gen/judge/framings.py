@@ -29,6 +29,18 @@ PREPARED_SHARE, VARIED_SHARE = 0.5, 0.5  # of the views of an image that was pre
 
 
 @dataclass(frozen=True)
+class Shown:
+    """``pixels_u8`` (n, H, W), and ``which`` images of a list they show, int (n,)."""
+
+    which: np.ndarray
+    pixels_u8: np.ndarray
+
+    def of(self, names: Sequence[str]) -> list[str]:
+        """The ``names`` of the images, one a picture."""
+        return [names[i] for i in self.which]
+
+
+@dataclass(frozen=True)
 class Framings:
     """Images uint8 (N, H, W) as they are, and the ``prepared`` ones, uint8 (M, H, W); ``places`` int (N,) says which of
     these is image i, -1 where it was not prepared."""
@@ -49,15 +61,20 @@ class Framings:
         image = self.prepared[self.places[i]]
         return varied_u8(image, seed) if varied else np.asarray(image)
 
-    def all(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By framing of FRAMINGS: which images there are, int (n,), and these images, uint8 (n, H, W)."""
-        found = {FRAMINGS[0]: (np.arange(len(self.images)), np.asarray(self.images))}
+    def all(self) -> dict[str, Shown]:
+        """By framing of FRAMINGS, the first alone where nothing was prepared."""
+        found = {FRAMINGS[0]: Shown(np.arange(len(self.images)), np.asarray(self.images))}
         there = np.flatnonzero(self.places >= 0)
         if len(there):
             plain = self.prepared[self.places[there]]
             moved = np.stack([varied_u8(image, derived_seed(0, f"framing {i}")) for i, image in enumerate(plain)])
-            found |= {FRAMINGS[1]: (there, plain), FRAMINGS[2]: (there, moved)}
+            found |= {FRAMINGS[1]: Shown(there, plain), FRAMINGS[2]: Shown(there, moved)}
         return found
+
+    def together(self) -> Shown:
+        """The images in all framings, one framing after another."""
+        parts = self.all().values()
+        return Shown(np.concatenate([part.which for part in parts]), np.concatenate([part.pixels_u8 for part in parts]))
 
 
 def framings_of(rows: Sequence[Row], prepared: Sequence[Row], size: int, cache: str | Path) -> Framings:

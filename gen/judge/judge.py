@@ -52,14 +52,14 @@ class Judge(AnyJudge):
 def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Judge:
     """The judge in ``folder``, or the bundled one, in float32, on ``device``.
 
-    The bundled judge looks for copies among the images of the bundled model, whose folder has their index: they were
-    prepared, and so lie elsewhere than the images that the judge learnt from. BadInput, naming the culprit, for a
-    folder that is no whole judge; EnvironmentLacks for a device that is not there.
+    The bundled judge, by its path or not, looks for copies among the images of the bundled model, whose folder has
+    their index (`reference_in`). BadInput, naming the culprit, for a folder that is no whole judge; EnvironmentLacks
+    for a device that is not there.
     """
     from gen.model.device import pick_device
 
-    bundled = folder is None
     folder = bundled_judge() if folder is None else Path(folder)
+    is_bundled = folder.resolve() == bundled_judge().resolve()
     place = pick_device(device)
     network, size = read_network(folder)
     fingerprint = judge_hash(folder)
@@ -72,15 +72,15 @@ def load_judge(folder: str | Path | None = None, *, device: str = "auto") -> Jud
         size=size,
         calibration=read_calibration(folder / CALIBRATION),
         figures=read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {},
-        reference=(_of_the_bundled_model(fingerprint) if bundled else None) or known,
+        reference=(reference_in(bundled_model(), fingerprint) if is_bundled else None) or known,
         known=known,
         familiar=read_familiar(folder / FAMILIAR) if (folder / FAMILIAR).is_file() else None,
     )
 
 
-def _of_the_bundled_model(fingerprint: str) -> Reference | None:
-    """The index that the bundled model brings with it; None where there is none, or it is another judge's."""
-    path = bundled_model() / REFERENCE
+def reference_in(model: Path, fingerprint: str) -> Reference | None:
+    """The index of its training images that the folder ``model`` has by the judge of that ``fingerprint``, if any."""
+    path = model / REFERENCE
     reference = read_reference(path) if path.is_file() else None
     return reference if reference is not None and reference.key == fingerprint else None
 

@@ -24,6 +24,7 @@ from gen.statistics.scores import auroc, brier, calibration_error, mean_auroc
 
 if TYPE_CHECKING:
     from gen.core.manifest import Row
+    from gen.judge.framings import Shown
     from gen.judge.reference import Reference
 
 Triple = tuple[float, float, float]  # a value and its interval, as figures.json has them
@@ -91,6 +92,24 @@ def group_figures(readings: Readings, targets: Targets, patients: Sequence[str],
         "AP_auroc": _auroc(readings.ap[inside], found[:, count + 1], own),
         "age_error_years": _mean(error, own),
     }
+
+
+def framing_figures(
+    judge: AnyJudge, framed: Mapping[str, Shown], targets: Targets, patients: Sequence[str]
+) -> dict[str, Any]:
+    """By framing, as of `group_figures`, and AUROC of the child, of the images that there are in all of ``framed``."""
+    in_all = set.intersection(*(set(shown.which.tolist()) for shown in framed.values()))
+    figures = {}
+    for framing, shown in framed.items():
+        kept = np.isin(shown.which, list(in_all))
+        which = shown.which[kept]
+        readings, own = judge.read(shown.pixels_u8[kept]), [patients[i] for i in which]
+        labels = Targets(targets.binary[which], targets.age[which])
+        figures[framing] = {
+            **group_figures(readings, labels, own, np.ones(len(own), bool)),
+            "child_auroc": _auroc(readings.child, labels.binary[:, -1], own),
+        }
+    return figures
 
 
 def quality_figures(judge: AnyJudge, images: Sequence[np.ndarray], patients: Sequence[str]) -> dict[str, Any]:

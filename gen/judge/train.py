@@ -24,7 +24,7 @@ from gen.judge.degrade import degrade, draw_kind
 from gen.judge.fakes import Fakes, fake_sources_of
 from gen.judge.finish import finish
 from gen.judge.folder import write_network
-from gen.judge.framings import Framings, framings_of, prepared_rows
+from gen.judge.framings import Framings, Shown, framings_of, prepared_rows
 from gen.judge.labels import Targets, judged_findings, targets_of, without_sources
 from gen.judge.network import QUALITIES, JudgeNetwork, contrast, patch_side, raw_scores
 from gen.model.cpu import memory_format
@@ -80,13 +80,13 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
         order = order_of(rows["train"], config.seed, config.images_per_patient)
         numbers = {patient: i for i, patient in enumerate(dict.fromkeys(order.patients))}
         training.print(f"heads for {len(findings)} findings")
-        shown = images["validation"].all()
+        held_out = images["validation"].all()
 
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
                 with training.averaged():
-                    values = validation_scores(bare, shown, targets["validation"])
+                    values = validation_scores(bare, held_out, targets["validation"])
                 training.log("validation", **values)
                 said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
                 training.print(f"{training.images} images: {said}")
@@ -198,20 +198,18 @@ def loss_terms(
     }
 
 
-def validation_scores(
-    network: JudgeNetwork, shown: Mapping[str, tuple[np.ndarray, np.ndarray]], targets: Targets
-) -> dict[str, float]:
+def validation_scores(network: JudgeNetwork, framed: Mapping[str, Shown], targets: Targets) -> dict[str, float]:
     """By framing (`Framings.all`): AUROC of held-out images (findings: their mean), and the mean error of the age in
     years; NaN where nothing is known."""
     values: dict[str, float] = {}
-    for framing, (which, pixels_u8) in shown.items():
-        scores = raw_scores(network, pixels_u8)
-        logits, binary = scores["logits"], targets.binary[which]
-        error = np.abs(scores["age"] - targets.age[which])
+    for framing, shown in framed.items():
+        scores = raw_scores(network, shown.pixels_u8)
+        logits, binary = scores["logits"], targets.binary[shown.which]
+        error = np.abs(scores["age"] - targets.age[shown.which])
         found = {
             "findings": mean_auroc(logits[:, :-3], binary[:, :-3]),
             **{name: auroc(logits[:, i], binary[:, i]) for i, name in ((-3, "sex"), (-2, "view"), (-1, "child"))},
             "age_error": float(np.nanmean(error)) if (~np.isnan(error)).any() else float("nan"),
         }
-        values |= {f"{framing}: {name}": value for name, value in found.items()}
+        values |= {f"{name} ({framing})": value for name, value in found.items()}
     return values

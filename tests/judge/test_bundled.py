@@ -41,6 +41,15 @@ def test_its_card_and_figures_are_its_own() -> None:
         assert f"{auroc:.2f} [{low:.2f}, {high:.2f}]" in card
 
 
+def test_it_looks_for_copies_in_the_same_index_by_its_path() -> None:
+    by_default, by_path = load_judge(device="cpu"), load_judge(bundled_judge(), device="cpu")
+    assert by_default.reference is not None
+    assert by_path.reference is not None
+    np.testing.assert_array_equal(by_default.reference.codes, by_path.reference.codes)
+    assert by_default.known is not None
+    assert len(by_default.known.codes) != len(by_default.reference.codes)  # what the judge learnt is another index
+
+
 @pytest.mark.parametrize("smooth", [0.5, 4.0, 30.0])
 def test_noise_of_any_smoothness_is_no_chest(smooth: float) -> None:
     judge = load_judge(device="cpu")

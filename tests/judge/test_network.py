@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from gen.data.loader import Augmentation
+from gen.judge.framings import Framings
 from gen.judge.network import JudgeNetwork, JudgeShape, contrast, patch_side, raw_scores, texture_branch
 from gen.judge.train import loss_terms, two_views
 from gen.model.training.losses import masked_cross_entropy
@@ -114,9 +115,9 @@ def test_two_views_are_decided_by_their_places_and_are_no_mirror_images() -> Non
     how = Augmentation(turn_degrees=3.0, zoom=0.04, shift=0.02, log_gamma=0.15)
     down, across = np.mgrid[:48, :48]
     image = (((down - 20) ** 2 + (across - 10) ** 2 < 60) * 150 + across + down).astype(np.uint8)
-    images = np.stack([image] * 6)
-    views, quality, same = two_views(images, range(6), 0, how)
-    turned, quality_again, same_again = two_views(images, [5, 4, 3, 2, 1, 0], 0, how)
+    images = Framings(np.stack([image] * 6), np.empty((0, 48, 48), np.uint8), np.full(6, -1))
+    views, quality, same = two_views(images, range(6), range(6), 0, how)
+    turned, quality_again, same_again = two_views(images, range(6), [5, 4, 3, 2, 1, 0], 0, how)
     np.testing.assert_array_equal(views[:6].flip(0).numpy(), turned[:6].numpy())
     np.testing.assert_array_equal(views[6:].flip(0).numpy(), turned[6:].numpy())
     np.testing.assert_array_equal(quality[6:][::-1], quality_again[6:])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from safetensors.torch import load_file
 
 from gen.core.errors import BadInput
 from gen.core.files import verify_folder
-from gen.core.manifest import read_manifest
+from gen.core.manifest import read_manifest, write_manifest
 from gen.core.run import read_log
 from gen.data.split import split_rows
 from gen.images.reader import read_radiograph
 from gen.judge import train
 from gen.judge.fakes import RECONSTRUCTION_SHARE, SAMPLE_SHARE, Fakes, fake_sources_of
+from gen.judge.framings import FRAMINGS
 from gen.judge.judge import load_judge
 from gen.model.training import session
 
@@ -90,8 +93,8 @@ def test_it_learns_what_can_be_learnt(toy_data: Path, config: Config, tmp_path: 
     more = ("images=1600", "batch_size=16", "learning_rate=1e-2", "validate_every=1600", "checkpoint_every=1600")
     folder = train.train_judge(config(tmp_path / "run", toy_data, *more))
     last = [row for row in read_log(tmp_path / "run") if row["event"] == "validation"][-1]
-    assert last["sex"] > 0.9
-    assert last["findings"] > 0.9
+    assert last["sex (as it is)"] > 0.9
+    assert last["findings (as it is)"] > 0.9
     judge = load_judge(folder, device="cpu")
     images = split_rows(read_manifest(toy_data))["test"]
     seen = judge.predict([read_radiograph(row.file).pixels for row in images])
@@ -109,6 +112,7 @@ def test_it_learns_what_can_be_learnt(toy_data: Path, config: Config, tmp_path: 
         ("dtype=float16", "float16 is not offered"),
         ("leave_out=[c]", "no row is of the source 'c'"),
         ("samples=nowhere", "nowhere holds no metadata.csv"),
+        ("prepared=nowhere", "nowhere holds no metadata.csv"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_written(
@@ -116,6 +120,34 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(BadInput, match=message.replace("(", r"\(")):
         train.train_judge(config(tmp_path / "run", toy_data, override))
+    assert not (tmp_path / "run").exists()
+
+
+def test_prepared_images_are_learnt_and_told_apart_from_others_in_figures_and_card(
+    toy_run: Path, toy_data: Path, config: Config, tmp_path: Path
+) -> None:
+    folder = train.train_judge(config(tmp_path / "run", toy_data, f"prepared={toy_data}"))
+    alone, both = (json.loads((run / "judge" / "figures.json").read_text()) for run in (toy_run, tmp_path / "run"))
+    assert set(alone["framings"]) == {FRAMINGS[0]}
+    assert set(both["framings"]) == set(FRAMINGS)
+    assert {of["films"] for of in both["framings"].values()} == {both["films"]}
+    same, plain, varied = (both["framings"][name] for name in FRAMINGS)
+    assert same == plain != varied  # here the prepared images are the images themselves
+    cards = [(run / "judge" / "README.md").read_text() for run in (toy_run, tmp_path / "run")]
+    assert ["| varied |" in card and "gen data prepare" in card for card in cards] == [False, True]
+    weights = [load_file(run / "judge" / "heads.safetensors")["heads.weight"] for run in (toy_run, tmp_path / "run")]
+    assert not torch.equal(*weights)
+    assert verify_folder(folder) == []
+
+
+def test_a_prepared_folder_of_other_images_is_refused(config: Config, toy_data: Path, tmp_path: Path) -> None:
+    rows = [replace(row, patient_id=f"another {row.patient_id}") for row in read_manifest(toy_data).rows]
+    shutil.copytree(toy_data, tmp_path / "others")
+    write_manifest(
+        tmp_path / "others", [replace(row, file=tmp_path / "others" / row.file.relative_to(toy_data)) for row in rows]
+    )
+    with pytest.raises(BadInput, match="nothing that was made of the training images"):
+        train.train_judge(config(tmp_path / "run", toy_data, f"prepared={tmp_path / 'others'}"))
     assert not (tmp_path / "run").exists()
 
 

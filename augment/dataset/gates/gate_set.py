@@ -47,11 +47,12 @@ from augment.dataset.gates.scores import (
     write_table,
 )
 from augment.dataset.shards.records import PROJECTED, PlanRow, Verdict
+from gen.core.bundled import bundled_judge, bundled_model
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
 from gen.core.terms import FINDINGS, VIEWS, require_choice
 from gen.data.split import data_digest
-from gen.judge.judge import Judge
+from gen.judge.judge import Judge, judge_hash, reference_in
 from gen.judge.plugins import open_judge
 from gen.judge.readings import AnyJudge
 from gen.judge.reference import copy_threshold
@@ -141,8 +142,13 @@ class GateSet:
         return limits_of(images, self.gates.pass_rate, 1, fewest_patients(self.gates.pass_rate))[0]
 
 
-def open_gate_set(gates: Gates, *, device: str = "auto", table: Path | None = None) -> GateSet | None:
+def open_gate_set(
+    gates: Gates, model: str | None = None, *, device: str = "auto", table: Path | None = None
+) -> GateSet | None:
     """The judge and the thresholds that ``gates`` asks for, or None where it asks for no gate.
+
+    Copies are looked for in the index that the folder ``model`` (None: the bundled one) has of what it learnt from, and
+    where it has none by this judge, in the judge's.
 
     Images of ``gates.real`` are judged here and now, with a progress bar, unless ``table`` has what was measured, which
     is written there; patients whose images are in the judge's reference index are left out, for it learnt from them.
@@ -152,7 +158,7 @@ def open_gate_set(gates: Gates, *, device: str = "auto", table: Path | None = No
     check_gates(gates)
     if not gates.names:
         return None
-    judge = open_judge(gates.judge, device=device)
+    judge = _judge_of(gates, model, device)
     _check_sight(judge, gates)
     anatomy = _anatomy(gates, device)
     if gates.real is None:
@@ -166,16 +172,16 @@ def open_gate_set(gates: Gates, *, device: str = "auto", table: Path | None = No
     return gate_set_of(judge, gates, read_table(table), _source(judge, gates.real), anatomy)
 
 
-def fingerprint_of_gates(gates: Gates, *, device: str = "auto") -> str:
+def fingerprint_of_gates(gates: Gates, model: str | None = None, *, device: str = "auto") -> str:
     """A hash of what decides the verdicts, known before any image of ``gates.real`` is judged; "none" without gates.
 
     Raises what `open_gate_set` does.
     """
     if not gates.names or gates.real is None:
-        gate_set = open_gate_set(gates, device=device)
+        gate_set = open_gate_set(gates, model, device=device)
         return "none" if gate_set is None else gate_set.fingerprint
     check_gates(gates)
-    judge = open_judge(gates.judge, device=device)
+    judge = _judge_of(gates, model, device)
     _check_sight(judge, gates)
     rows, _ = _held_out(judge, gates.real)
     facts = json.dumps([*_eyes(judge, _anatomy(gates, device)), data_digest({"real": rows})])
@@ -210,6 +216,25 @@ def gate_set_of(
     facts = json.dumps([*_eyes(judge, anatomy), views, thresholds], sort_keys=True)
     fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
     return GateSet(judge, gates, wanted, source, limits, dict(sorted(without.items())), fingerprint, anatomy)
+
+
+def warnings_of_gates(gates: Gates, model: str | None) -> list[str]:
+    """A warning where copies are looked for among the images of another generator than ``model``, else none."""
+    if model is None or gates.judge or "copy" not in gates.names or Path(model).resolve() == bundled_model().resolve():
+        return []
+    if reference_in(Path(model), judge_hash(bundled_judge())) is not None:
+        return []
+    return [
+        f"{model} has no index of what it learnt from, so copies are looked for among the images of the bundled model: "
+        "`gen train reference DATA --out JUDGE` makes one, and gates.judge=JUDGE takes it"
+    ]
+
+
+def _judge_of(gates: Gates, model: str | None, device: str) -> AnyJudge:
+    judge = open_judge(gates.judge, device=device)
+    if model is not None and isinstance(judge, Judge):
+        judge = replace(judge, reference=reference_in(Path(model), judge.fingerprint) or judge.reference)
+    return judge
 
 
 def _anatomy(gates: Gates, device: str) -> Anatomy | None:

@@ -76,9 +76,12 @@ def open_bodies(where: str) -> Bodies:
     raise EnvironmentLacks("nothing installed makes bodies for --anatomy", hint="install the package whole")
 
 
-def held_of(body: Body, capabilities: Mapping[str, Any] | None) -> np.ndarray:
-    """Where an image stays as ``body`` is, bool (S, S): all of it in a view that a model of ``capabilities`` was never
-    shown, for there it would paint another."""
+def held_region(body: Body, capabilities: Mapping[str, Any] | None) -> np.ndarray:
+    """The pixels, bool (S, S), that sampling leaves as ``body`` has them.
+
+    They are the whole image where the model of ``capabilities`` never learnt the view of ``body``, because it would
+    paint another one.
+    """
     views = (capabilities or {}).get("views")
     strange = views is not None and body.study.view not in views
     return np.ones_like(body.held) if strange else body.held

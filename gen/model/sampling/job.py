@@ -24,7 +24,7 @@ from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_GUIDANCE, DEFA
 from gen.model.capabilities import read_capabilities
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
-from gen.model.sampling.anatomy import Bodies, OfBody, finished, held_of, open_bodies, with_body, write_truth
+from gen.model.sampling.anatomy import Bodies, OfBody, finished, held_region, open_bodies, with_body, write_truth
 from gen.model.sampling.requests import Request, flags_to_study, read_request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
 from gen.model.sampling.settings import check_folder_settings
@@ -273,7 +273,7 @@ def sample_bodies(
         some = replace(read, job=plain, items=read.items[start : start + pipeline.rows])
         studies = [(item.request.study or Study(), item.seed) for item in some.items]
         bodies = [read.bodies.make(study, seed, side, canonical=canonical) for study, seed in studies]
-        held = [held_of(body, pipeline.capabilities) for body in bodies]
+        held = [held_region(body, pipeline.capabilities) for body in bodies]
         images = sample_job(some, pipeline, on_step, [body.image for body in bodies], held)
         for body, (item, image) in zip(bodies, images, strict=True):
             made = finished(image, body, vary_by=item.seed if read.job.vary else None)

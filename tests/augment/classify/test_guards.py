@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from augment.classify.config import ClassifierConfig
-from augment.classify.data import few_patients, hashed_order, learnt_of, part, read_sources
+from augment.classify.data import choose_rows, few_patients, hashed_order, part, read_sources
 from augment.classify.guards import guarded, near_images, require_other_patients, require_parity
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest, write_manifest
@@ -66,7 +66,7 @@ def test_a_synthetic_copy_of_a_test_image_is_refused_or_dropped(
     ):
         guarded(read_sources(refusing, which, []), refusing)
     dropping = dataclasses.replace(refusing, near_duplicates="drop", synthetic=which)
-    learnt = learnt_of(dropping, guarded(read_sources(dropping, which, []), dropping))
+    learnt = choose_rows(dropping, guarded(read_sources(dropping, which, []), dropping))
     assert copy.file not in {row.file for row in learnt.train}
     assert learnt.synthetic.sum() == 24
     assert len(learnt.notes) == 1
@@ -109,17 +109,17 @@ def test_derived_images_are_those_of_the_chosen_patients_and_go_with_their_origi
     half = config(tmp_path / "run", "findings=[Pneumonia]", f"derived=[{soft}]", "fraction=0.5")
     sources = guarded(read_sources(half, [], half.derived), half)
     assert sources.notes == (f"{soft} lacks 1 of the 32 training images of {real}",)
-    learnt = learnt_of(half, sources)
+    learnt = choose_rows(half, sources)
     mine = {patient_of(row) for row in part(rows["train"], half)}
     for own in (True, False):
         seen = [row for row in learnt.train if row.file.is_relative_to(soft) != own]
         assert {patient_of(row) for row in seen} == mine - (set() if own else {patient_of(rows["train"][0])})
     assert not learnt.synthetic.any()
     assert all(np.isfinite(learnt.labels["train"]).all(1))
-    alone = learnt_of(dataclasses.replace(half, originals=False), sources)
+    alone = choose_rows(dataclasses.replace(half, originals=False), sources)
     assert all(row.file.is_relative_to(soft) for row in alone.train)
     with pytest.raises(BadInput, match="originals is false, derived and synthetic is empty"):
-        learnt_of(dataclasses.replace(half, originals=False, derived=[]), sources)
+        choose_rows(dataclasses.replace(half, originals=False, derived=[]), sources)
     copied = dataclasses.replace(
         rows["train"][2], file=changed(rows["test"][0], tmp_path).file
     )  # its original is a test image
@@ -142,13 +142,13 @@ def test_a_finding_of_one_class_is_refused_or_accepted_and_told(
     both = [*held_out, *sources.real["validation"]]
     sources = dataclasses.replace(sources, real={**sources.real, "validation": both})
     with pytest.raises(BadInput, match=r"what is learnt from has one class only of Edema \(0 with, 12 without\)"):
-        learnt_of(wanted, sources)
+        choose_rows(wanted, sources)
     accepting = dataclasses.replace(wanted, accept=["findings"])
-    assert learnt_of(accepting, sources).notes == (
+    assert choose_rows(accepting, sources).notes == (
         "accepted: what is learnt from has one class only of Edema (0 with, 12 without)",
     )
     with pytest.raises(BadInput, match="one class only of Edema"):  # of all: then nothing can be learnt
-        learnt_of(dataclasses.replace(accepting, findings=["Edema"]), sources)
+        choose_rows(dataclasses.replace(accepting, findings=["Edema"]), sources)
 
 
 def test_a_patient_on_two_sides_is_refused_by_name(rows: dict[str, list[Row]]) -> None:
@@ -212,4 +212,4 @@ def test_a_synthetic_set_without_what_is_needed_is_refused(
     write_manifest(tmp_path / "set", made)
     wanted = config(tmp_path / "run", f"synthetic=[{tmp_path / 'set'}]")
     with pytest.raises(BadInput, match=message):
-        learnt_of(wanted, read_sources(wanted, wanted.synthetic, []))
+        choose_rows(wanted, read_sources(wanted, wanted.synthetic, []))

@@ -18,7 +18,7 @@ from gen.core.manifest import read_manifest
 from gen.core.radiograph import Radiograph
 from gen.images.reader import read_radiograph
 from gen.language.study import Study
-from gen.model.sampling.anatomy import Body, bone_share, finished, held_of
+from gen.model.sampling.anatomy import Body, bone_share, finished, held_region
 
 PROMPT = "60 year old female. PA view. Moderate right pleural effusion."
 
@@ -97,8 +97,8 @@ def test_all_of_a_view_that_the_model_was_never_shown_is_held(views: dict[str, i
     held = np.eye(8, dtype=bool)
     image = Radiograph(np.full((8, 8), 0.5, np.float32), None, {})
     body = Body(image, image.pixels, {}, held, Study(view="lateral"), "nobody", "", False, {})
-    assert held_of(body, {"views": views}).all() == all_of_it
-    assert np.array_equal(held_of(body, None), held)  # a model that does not say may be asked anything
+    assert held_region(body, {"views": views}).all() == all_of_it
+    assert np.array_equal(held_region(body, None), held)  # a model that does not say may be asked anything
 
 
 @pytest.mark.parametrize(

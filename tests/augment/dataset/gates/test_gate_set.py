@@ -22,16 +22,18 @@ from augment.dataset.gates.gate_set import (
     check_gates,
     gate_set_of,
     open_gate_set,
+    warnings_of_gates,
 )
 from augment.dataset.gates.scores import TABLES, gate_of, measure, opposite_of, read_table, unlearnt, write_table
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
+from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.judge.judge import load_judge
 from gen.judge.network import QUALITIES
 from gen.judge.readings import AnyJudge, Readings, batches
-from gen.judge.reference import Reference, copy_threshold, index_of
+from gen.judge.reference import REFERENCE, Reference, copy_threshold, index_of, write_reference
 from gen.language.study import Finding, Study
 from gen.statistics.groups import ALL, crossed
 from gen.statistics.intervals import patient_share
@@ -342,6 +344,30 @@ def test_distances_to_the_index_of_another_generator_are_not_taken_over(indexed:
     own, other = replace(judge, reference=judge.known), replace(judge, reference=indexed)
     kinds = [{kind for image in _images_with(each)[0] for kind in image.scores} for each in (own, other)]
     assert kinds[0] - kinds[1] == {"copy"}
+
+
+def test_copies_are_looked_for_in_the_index_of_the_model_where_it_has_one(indexed: Reference, tmp_path: Path) -> None:
+    judge = load_judge(device="cpu")
+    width = judge.network.shape.embedding
+    generator = np.random.default_rng(2)
+    rows = [Row(file=Path(f"{k}.png"), file_name=f"{k}.png", patient_id=f"known {k}") for k in range(40)]
+    own = index_of(generator.random((40, width)) - 0.5, rows, generator.random((300, width)) - 0.5, judge.fingerprint)
+    models = {"own": own, "another": indexed, "none": None}
+    for name, reference in models.items():
+        (tmp_path / name).mkdir()
+        if reference is not None:
+            write_reference(tmp_path / name / REFERENCE, reference)
+    gates = Gates(names=["copy"])
+    found = {name: open_gate_set(gates, str(tmp_path / name), device="cpu") for name in models}
+    sizes = {name: len(each.judge.reference.codes) for name, each in found.items()}  # type: ignore[union-attr]
+    assert judge.reference is not None
+    assert sizes == {"own": 40, "another": len(judge.reference.codes), "none": len(judge.reference.codes)}
+    told = {name: warnings_of_gates(gates, str(tmp_path / name)) for name in models}
+    assert told["own"] == []
+    assert all("gen train reference" in told[name][0] for name in ("another", "none"))
+    assert warnings_of_gates(gates, None) == warnings_of_gates(gates, str(bundled_model())) == []
+    assert warnings_of_gates(Gates(names=["copy"], judge="mine"), str(tmp_path / "none")) == []
+    assert warnings_of_gates(Gates(names=["sex"]), str(tmp_path / "none")) == []
 
 
 def test_real_images_of_the_users_are_judged_at_the_start(real: Truth, bundled: GateSet, tmp_path: Path) -> None:
