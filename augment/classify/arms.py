@@ -54,6 +54,8 @@ class CompareConfig(ClassifierConfig):
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     pretrain_share: float = number(0.5, share=True)  # of ``images``, where an arm is pretrained
     draws: int = number(5000, above=0)  # of patients, for intervals and p values
+    # Arms to train and report now; empty: all. The others come later, by the same command without this key.
+    only: list[str] = field(default_factory=list)
     probes: bool = False  # score also images with blanked organs, and with all else blanked
     small: int = number(20, above=0)  # patients, below which a group is shown as small and is no worst group
 
@@ -121,6 +123,8 @@ def check_arms(config: CompareConfig) -> None:
         raise BadInput(
             f"baseline {config.baseline!r} is needed at every amount of real images", hint="take another arm"
         )
+    if config.only:
+        _check_only(config)
     for key, listed, fitting in (
         ("seeds", config.seeds, True),
         ("fractions", config.fractions, all(0 < one <= 1 for one in config.fractions)),
@@ -129,6 +133,49 @@ def check_arms(config: CompareConfig) -> None:
         if not listed or not fitting or len(set(listed)) < len(listed):
             raise BadInput(
                 f"{key} is {listed}", hint="list each once; fractions are above 0 and at most 1, shots above 0"
+            )
+
+
+def _check_only(config: CompareConfig) -> None:
+    for name in config.only:
+        if name not in config.arms:
+            raise BadInput(f"only names {name!r}, which is no arm", hint=suggestion(name, config.arms))
+    if config.baseline not in config.only or len(set(config.only)) < 2:
+        raise BadInput(
+            f"only is [{', '.join(config.only)}]", hint=f"name the baseline {config.baseline}, and an arm beside it"
+        )
+    if not config.findings:
+        raise BadInput(
+            "only is given and findings is empty: the sets of the other arms may change what all of them learn",
+            hint="name the findings",
+        )
+
+
+def chosen_arms(config: CompareConfig) -> CompareConfig:
+    """``config`` with the arms of ``only`` and their sets alone. Where the question is not among them, it is the first
+    of them that is not the baseline."""
+    if not config.only:
+        return config
+    arms = {name: arm for name, arm in config.arms.items() if name in config.only}
+    used = {name for arm in arms.values() for name in (*arm.pretrain_on, *arm.learn_from)}
+    return replace(
+        config,
+        only=[],
+        arms=arms,
+        sets={name: folder for name, folder in config.sets.items() if name in used},
+        real_sets={name: folder for name, folder in config.real_sets.items() if name in used},
+        question=config.question if config.question in arms else next(one for one in arms if one != config.baseline),
+    )
+
+
+def require_sets(config: CompareConfig) -> None:
+    """BadInput, naming set and arms, for a set that has no folder yet."""
+    for name, folder in {**config.sets, **config.real_sets}.items():
+        arms = [arm for arm, of in config.arms.items() if name in (*of.pretrain_on, *of.learn_from)]
+        if arms and not Path(folder).is_dir():
+            raise BadInput(
+                f"{folder}, the set {name} of {', '.join(arms)}, is no folder",
+                hint="make it, or train arms that do not need it first: only=[ARM,...]",
             )
 
 

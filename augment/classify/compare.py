@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augment.classify.arms import Cell, CompareConfig, Stage, cells_of, check_arms, folders_of, stages_of
+from augment.classify.arms import (
+    Cell,
+    CompareConfig,
+    Stage,
+    cells_of,
+    check_arms,
+    chosen_arms,
+    folders_of,
+    require_sets,
+    stages_of,
+)
 from augment.classify.data import OWN_TEST, Sources, choose_rows, findings_to_learn, labels_of_rows, read_sources
 from augment.classify.guards import cache_of, guarded
 from augment.classify.network import make_classifier
@@ -28,7 +38,7 @@ from augment.classify.train import check, train_classifier
 from gen.core.errors import BadInput, GenError
 from gen.core.files import atomic_file, read_json, require_free_space, verify_folder, write_json, write_text
 from gen.core.manifest import read_manifest
-from gen.core.run import open_run
+from gen.core.run import RUN, open_run
 from gen.data.loader import pixel_cache
 from gen.data.split import data_digest
 from gen.judge.judge import FIGURES
@@ -67,10 +77,14 @@ class Compared:
 def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
     """Train what is missing of all arms in the run folder ``config.out``, and read what they predict.
 
-    BadInput for data, arms or a config that cannot be used; GenError where arms did not start from equal weights.
+    What the run folder is held to are the whole config and the real images; each training is held to its own images.
+    So the arms of ``only`` can be trained before the sets of the others are there. BadInput for data, arms or a config
+    that cannot be used; GenError where arms did not start from equal weights.
     """
     check(config)
     check_arms(config)
+    whole, config = dataclasses.replace(config, only=[]), chosen_arms(config)
+    require_sets(config)
     folders = list(dict.fromkeys(folder for arm in config.arms.values() for folder in folders_of(arm, config)))
     sources = read_sources(config, folders, list(config.real_sets.values()))
     asked = folders_of(config.arms[config.question], config) if "findings" in config.accept else folders
@@ -82,22 +96,22 @@ def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
     cells = cells_of(config)
     stages = {cell: stages_of(cell, config, findings) for cell in cells}
     said = [line for cell in cells for line in _require_learnable(cell, stages[cell], sources)]
-    sources = dataclasses.replace(sources, notes=(*sources.notes, *dict.fromkeys(said)))
+    left_out = [name for name in whole.arms if name not in config.arms]
+    said += [f"not in this report: {', '.join(left_out)}"] if left_out else []
+    told = dataclasses.replace(sources, notes=(*sources.notes, *dict.fromkeys(said)))
     weights = sum(p.numel() for p in make_classifier(config.backbone, findings, config.size).network.parameters())
     folders_to_come = len({stage.config.out for each in stages.values() for stage in each})
     require_free_space(config.out, weights * (4 * folders_to_come + _TRAINING_BYTES), "the comparison")
-    more = [row for rows in (*sources.derived.values(), *sources.synthetic.values()) for row in rows]
-    rows_learnt = {"train": [*sources.real["train"], *more]}
-    data = data_digest({**rows_learnt, "validation": sources.real["validation"], **tests})
+    data = data_digest({**{split: sources.real[split] for split in ("train", "validation")}, **tests})
     pictures = remembered(lambda: _pictures(tests, config))
     probed = tests[OWN_TEST] if config.probes else None
-    with open_run(config.out, config, command=command, data=data) as run:
+    with open_run(config.out, whole, command=command, data=data) as run:
         outcomes: list[Outcome] = []
         for number, cell in enumerate(cells, 1):
             outcomes.append(run_cell(cell, stages[cell], sources, pictures, run, f"{number}/{len(cells)}", probed))
             require_equal_starts(outcomes)
             write_table(run.folder / TABLE, outcomes, tests, findings, config)
-    return Compared(config, findings, sources, tests, outcomes)
+    return Compared(config, findings, told, tests, outcomes)
 
 
 def _pictures(tests: Mapping[str, Sequence[Row]], config: CompareConfig) -> dict[str, np.ndarray]:
@@ -139,13 +153,24 @@ def require_labels(name: str, rows: Sequence[Row], findings: Sequence[str], conf
 
 
 def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) -> list[str]:
-    """What is to be noted of the stages of ``cell``; BadInput, naming the cell, for one that cannot learn."""
+    """What is to be noted of the stages of ``cell``; BadInput, naming the cell, for one that cannot learn, or that was
+    trained before on other images than there are now."""
     place = f"arm {cell.arm}, {cell.amount}, seed {cell.seed}"
     bare = dataclasses.replace(sources, notes=())
-    try:
-        return [f"{place}: {line}" for stage in stages for line in choose_rows(stage.config, bare).notes]
-    except BadInput as error:
-        raise BadInput(f"{place}: {error.message}", hint=error.hint) from error
+    said = []
+    for stage in stages:
+        try:
+            learnt = choose_rows(stage.config, bare)
+        except BadInput as error:
+            raise BadInput(f"{place}: {error.message}", hint=error.hint) from error
+        record = Path(stage.config.out) / RUN
+        if record.exists() and read_json(record)["inputs"].get("data") != learnt.digest:
+            raise BadInput(
+                f"{place}: {stage.config.out} was started with other images than its sets hold now",
+                hint="choose another folder for out",
+            )
+        said += [f"{place}: {line}" for line in learnt.notes]
+    return said
 
 
 def run_cell(

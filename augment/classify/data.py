@@ -68,6 +68,8 @@ def read_sources(config: ClassifierConfig, synthetic: Sequence[str], derived: Se
     that is amiss."""
     everything = split_rows(read_manifest(config.data))
     real = without_sources(everything, config.leave_out)
+    if derived:
+        _require_one_name_each([row for rows in everything.values() for row in rows])
     made = {folder: synthetic_rows(folder, config.complete) for folder in synthetic}
     again = {folder: derived_rows(real["train"], config.data, folder) for folder in derived}
     notes = [
@@ -122,6 +124,17 @@ def derived_rows(rows: Sequence[Row], data: str | Path, folder: str | Path) -> l
             hint=f"gen suppress {data} --out OUT makes such a folder: OUT/soft",
         )
     return found
+
+
+def _require_one_name_each(rows: Sequence[Row]) -> None:
+    """BadInput for two of ``rows`` whose files differ in the suffix alone: one derived file would stand for both."""
+    known: dict[Path, Row] = {}
+    for row in rows:
+        if (other := known.setdefault(row.file.with_suffix(""), row)).file != row.file:
+            raise BadInput(
+                f"{other.file_name} and {row.file_name} would have one derived image",
+                hint="gen data prepare gives each image a name of its own",
+            )
 
 
 def synthetic_rows(folder: str | Path, complete: Sequence[str]) -> list[Row]:

@@ -38,15 +38,17 @@ def guarded(sources: Sources, config: ClassifierConfig, further: Mapping[str, Se
     tests = {f"the test set {name}": rows for name, rows in {"test": sources.real["test"], **(further or {})}.items()}
     train, validation = sources.real["train"], sources.real["validation"]
     more = [*sources.derived.values(), *sources.synthetic.values()]
-    learnt = [*train, *(row for rows in more for row in rows)]
+    learnt = [train, *more]
     notes = [line for rows in more for line in require_parity(train, rows, config.accept)]
     dropped: set[Path] = set()
     lines: list[str] = []
     # Weights are chosen, and thresholds set, by the validation images: neither may look at a test image.
-    for used, held_out in (([*learnt, *validation], tests), (learnt, {"the validation images": validation})):
-        require_other_patients(used, held_out)
-        found, said = near_images([row for row in used if row.file not in dropped], held_out, cache_of(config))
-        dropped, lines = dropped | found, [*lines, *said]
+    for used, held_out in (([*learnt, validation], tests), (learnt, {"the validation images": validation})):
+        require_other_patients([row for rows in used for row in rows], held_out)
+        left = {name: _without(dropped, rows) for name, rows in held_out.items()}
+        for rows in used:  # one by one: what is dropped of a set does not depend on which others there are
+            found, said = near_images(_without(dropped, rows), left, cache_of(config))
+            dropped, lines = dropped | found, [*lines, *said]
     if dropped and config.near_duplicates == "refuse":
         raise BadInput(
             f"{len(dropped)} images to learn from or to validate on show held-out ones: {lines[0]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -236,13 +237,40 @@ def experiment_keys(
     return [*(key for key in keys if not key.startswith("sets.")), *(f"{key}={path}" for key, path in named.items())]
 
 
-def test_the_whole_experiment_runs_from_one_command_to_its_report(experiment_keys: list[str], tmp_path: Path) -> None:
-    config = load_config(
-        CompareConfig, CONFIG.with_name("classify_experiment_toy.yaml"), [f"out={tmp_path / 'run'}", *experiment_keys]
+def test_the_whole_experiment_runs_in_pieces_to_its_report(
+    experiment_keys: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = {key.split("=")[0]: Path(key.split("=")[1]) for key in experiment_keys if "sets." in key}
+    keys = [f"out={tmp_path / 'run'}", *experiment_keys, *(f"{name}={tmp_path / name / 'soft'}" for name in sets)]
+    load = functools.partial(load_config, CompareConfig, CONFIG.with_name("classify_experiment_toy.yaml"))
+    with pytest.raises(BadInput, match=r"soft, the set synthetic of mixed, .*shuffled, is no folder; .*only=\[ARM,"):
+        compare(load(keys))
+    assert not (tmp_path / "run").exists()
+
+    # The arms that need no set, before the sets are there
+    first = compare(load([*keys, "only=[augmented,real]"]))
+    results = results_of(first, {})
+    assert list(results["arms"]) == ["real", "augmented"]
+    assert results["verdict"][0].startswith("augmented against real")
+    assert results["notes"][-1] == (
+        "not in this report: mixed, synthetic, pretrained, projections, anatomy, suppressed, shuffled"
     )
-    compared = compare(config)
-    results = results_of(compared, {})
-    page = to_html(results)
+    before = {outcome.cell: (outcome.facts["fingerprint"], outcome.facts["start"]) for outcome in first.outcomes}
+
+    # All arms: what is done is not done again
+    for name, folder in sets.items():
+        shutil.copytree(folder, tmp_path / name / "soft", copy_function=shutil.copy2)
+    train, trained = module.train_classifier, []
+    monkeypatch.setattr(
+        module, "train_classifier", lambda config, *more: (trained.append(Path(config.out)), train(config, *more))[1]
+    )
+    second = compare(load(keys))
+    assert len(trained) == 17
+    assert not {name for path in trained for name in path.parts} & {"real", "augmented"}
+    after = {outcome.cell: (outcome.facts["fingerprint"], outcome.facts["start"]) for outcome in second.outcomes}
+    assert before.items() <= after.items()
+    assert len({start for _, start in after.values()}) == 1
+    results = results_of(second, {})
     assert len(results["arms"]) == 9
     accepted = [line for line in results["notes"] if line.startswith("arm projections, 4 shots, seed 0: accepted: ")]
     assert accepted == [
@@ -250,7 +278,14 @@ def test_the_whole_experiment_runs_from_one_command_to_its_report(experiment_key
         "without)"
     ]
     assert results["sets"]["suppressed"] == results["sets"]["real, train"]
-    assert "The rarest findings" in page
+    assert "The rarest findings" in to_html(results)
+
+    # A set that has changed since is nothing to the arms that do not need it
+    made = tmp_path / "sets.synthetic" / "soft"
+    write_manifest(made, list(read_manifest(made).rows)[2:])
+    compare(load([*keys, "only=[real,augmented,anatomy]"]))
+    with pytest.raises(BadInput, match=r"arm mixed, .* was started with other images than its sets hold now"):
+        compare(load(keys))
 
 
 def test_ways_against_imbalance_are_compared_on_rare_findings(keys: list[str], synthetic: Path, tmp_path: Path) -> None:
@@ -306,6 +341,9 @@ def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(l
         ("arms.real.learn_from=[]", "arm real has nothing in learn_from"),
         ("arms.real.shuffle_labels=true", "arm real shuffles the labels of synthetic images, and has none"),
         ("arms.real.balance=some", "unknown balance of arm real 'some'"),
+        ("only=[real,pretraned]", "only names 'pretraned', which is no arm; did you mean 'pretrained'"),
+        ("only=[synthetic,pretrained]", r"only is \[synthetic, pretrained\]; name the baseline real"),
+        ("only=[real,pretrained]", "only is given and findings is empty"),
         ("fractions=[0.0]", r"fractions is \[0.0\]"),
         ("seeds=[1,1]", r"seeds is \[1, 1\]"),
         ("synthetic=[x]", "are said by arms"),

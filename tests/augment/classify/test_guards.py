@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augment.classify import data, guards
 from augment.classify.config import ClassifierConfig
 from augment.classify.data import choose_rows, few_patients, hashed_order, part, read_sources
 from augment.classify.guards import guarded, near_images, require_other_patients, require_parity
@@ -98,8 +99,33 @@ def test_what_shows_a_validation_image_is_not_learnt_from_and_a_validation_image
         guarded(leaking, dropping)
 
 
+def test_a_dropped_image_bars_nothing_and_each_set_is_searched_alone(
+    rows: dict[str, list[Row]], synthetic: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = rows["validation"][0].file  # shows a test image, as the search is made to say
+    searched: list[tuple[set[Path], set[Path]]] = []
+
+    def search(
+        learnt: Sequence[Row], held_out: Mapping[str, Sequence[Row]], cache: Path
+    ) -> tuple[set[Path], list[str]]:
+        files = {row.file for row in learnt}
+        searched.append((files, {row.file for listed in held_out.values() for row in listed}))
+        return files & {twin}, ["a line"] * (twin in files)
+
+    monkeypatch.setattr(guards, "near_images", search)
+    dropping = config(tmp_path / "run", "findings=[Pneumonia]", "near_duplicates=drop")
+    left = guarded(read_sources(dropping, [str(synthetic)], []), dropping)
+    assert twin not in {row.file for row in left.real["validation"]}
+    made = {row.file for row in read_manifest(synthetic).rows}
+    of = {split: {row.file for row in listed} for split, listed in rows.items()}
+    assert searched == [
+        *((learnt, of["test"]) for learnt in (of["train"], made, of["validation"])),
+        *((learnt, of["validation"] - {twin}) for learnt in (of["train"], made)),
+    ]
+
+
 def test_derived_images_are_those_of_the_chosen_patients_and_go_with_their_originals(
-    real: Path, rows: dict[str, list[Row]], config: Config, tmp_path: Path
+    real: Path, rows: dict[str, list[Row]], config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soft = tmp_path / "soft"
     for row in [*rows["train"][1:], *rows["test"]]:  # one was refused; what is held out is there, and never used
@@ -126,6 +152,12 @@ def test_derived_images_are_those_of_the_chosen_patients_and_go_with_their_origi
     leaking = dataclasses.replace(sources, real={**sources.real, "train": [*rows["train"][:2], copied]})
     left = guarded(leaking, dataclasses.replace(half, near_duplicates="drop"))
     assert rows["train"][2].file_name not in {row.file_name for row in left.derived[str(soft)]}
+    second = dataclasses.replace(rows["test"][0], file=rows["train"][0].file.with_suffix(".jpg"), file_name="x.jpg")
+    everything = dataclasses.replace(read_manifest(real), rows=(*rows["train"], *rows["validation"], second))
+    monkeypatch.setattr(data, "read_manifest", lambda folder: everything)
+    with pytest.raises(BadInput, match=r"\d+.png and x.jpg would have one derived image"):
+        read_sources(half, [], half.derived)
+    monkeypatch.undo()
     with pytest.raises(BadInput, match=r"holds none of the 32 training images .*gen suppress .* --out OUT"):
         read_sources(half, [], [str(tmp_path)])
 
