@@ -126,7 +126,7 @@ def _figures(
         "films": len(held_out),
         "patients": len(set(patients)),
         **patient_figures(judge.read(pixels_u8), targets, held_out, median_age),
-        "framings": framing_figures(judge, framings.all(), targets, patients),
+        "framings": framing_figures(judge.read, framings.all(), targets, patients),
         "quality": quality_figures(judge, grey, patients),
         "artefact": artefact_figures(judge, grey, patients, fakes),
         "copies": copy_figures(judge, judge.reference, list(planted.astype(np.float32) / 255), numbers.tolist()),

@@ -95,15 +95,16 @@ def group_figures(readings: Readings, targets: Targets, patients: Sequence[str],
 
 
 def framing_figures(
-    judge: AnyJudge, framed: Mapping[str, Shown], targets: Targets, patients: Sequence[str]
+    read: Callable[[np.ndarray], Readings], framed: Mapping[str, Shown], targets: Targets, patients: Sequence[str]
 ) -> dict[str, Any]:
-    """By framing, as of `group_figures`, and AUROC of the child, of the images that there are in all of ``framed``."""
+    """By framing, what a judge ``read`` in the images that there are in all of ``framed``: as of `group_figures`, and
+    the AUROC of the child."""
     in_all = set.intersection(*(set(shown.which.tolist()) for shown in framed.values()))
     figures = {}
     for framing, shown in framed.items():
         kept = np.isin(shown.which, list(in_all))
         which = shown.which[kept]
-        readings, own = judge.read(shown.pixels_u8[kept]), [patients[i] for i in which]
+        readings, own = read(shown.pixels_u8[kept]), [patients[i] for i in which]
         labels = Targets(targets.binary[which], targets.age[which])
         figures[framing] = {
             **group_figures(readings, labels, own, np.ones(len(own), bool)),
