@@ -150,7 +150,7 @@ def _framings(figures: Mapping[str, Any]) -> str:
         )
         for name, of in figures.items()
     ]
-    columns = ("image", "images", "findings, mean AUROC", "sex", "view", "child", "age error, years")
+    columns = ("framing", "images", "findings, mean AUROC", "sex", "view", "child", "age error, years")
     return "\n" + _PROSE.fill("framings", table=table(columns, rows, right=(1,))) + "\n"
 
 

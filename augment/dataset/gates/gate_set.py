@@ -298,7 +298,7 @@ def _images_with(judge: AnyJudge, anatomy: Anatomy | None = None) -> tuple[list[
             hint="gates.real names a data set of real images, or leave the gate 'anatomy' out",
         )
     images, reference = read_table(table), reference_of(judge)
-    near = sorted(image.scores["copy"] for image in images)
+    near = sorted(image.scores["copy"] for image in images if "copy" in image.scores)
     if (
         reference is None
         or len(near) != len(reference.held_out)
