@@ -1,6 +1,7 @@
 """The page, a thin skin over ``gen``: a prompt goes in, out come pictures, the reading of the prompt and its warnings.
 
-It serves on this machine only, shares and reports nothing, takes no files, and loads nothing from elsewhere.
+Other packages add tabs of their own by the entry points `cxr_gen.tabs`. The page serves on this machine only, shares
+and reports nothing, and loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import wraps
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,23 +27,34 @@ from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 if TYPE_CHECKING:
     import gradio as gr
 
+TABS = "cxr_gen.tabs"  # entry points: functions that add a tab, given `answered`
 TITLE = "Synthetic chest radiographs"
-NOTE = "For research use only, not for clinical use. Every image is synthetic and says so in its metadata."
+NOTE = "For research use only, not for clinical use. Every image of a prompt is synthetic and says so in its metadata."
 EXAMPLE = "63 year old female. PA view. Cardiomegaly."
 # The page holds one processor, so a request is bounded here and not only by the sliders, which a caller can bypass.
 PROMPT_CHARACTERS, SEEDS, STEPS, GUIDANCES, IMAGES = 2000, (0, 2**32 - 1), (1, 100), (0.0, 20.0), (1, 8)
-Answer = tuple[list[tuple[Any, str]], str, str]  # pictures, the reading of the prompt, an error or ""
+Answer = tuple[Any, ...]  # pictures, the reading of the prompt, an error or ""
 
 
 def build_page(model_dir: Path) -> gr.Blocks:
     """The page for the model folder ``model_dir``, loaded here, once. BadInput for a folder that is no model.
 
-    One API endpoint, ``/generate``: (prompt, n, seed, steps, guidance) -> (gallery of PNG files, reading, error).
+    One API endpoint, ``/generate``: (prompt, n, seed, steps, guidance) -> (gallery of PNG files, reading, error); and
+    those of the tabs.
     """
     gr = _import_gradio()
     generate = make_generate(model_dir)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"# {TITLE}\n{NOTE}")
+        _prompt_tab(gr, generate)
+        for entry in sorted(entry_points(group=TABS), key=lambda entry: entry.name):
+            entry.load()(answered)
+    page.queue(max_size=16, default_concurrency_limit=1)
+    return page
+
+
+def _prompt_tab(gr: Any, generate: Callable[..., Answer]) -> None:
+    with gr.Tab("From a prompt"):
         with gr.Row():
             with gr.Column():
                 prompt = gr.Textbox(EXAMPLE, label="Prompt", lines=3, max_length=PROMPT_CHARACTERS)
@@ -59,30 +73,41 @@ def build_page(model_dir: Path) -> gr.Blocks:
             # Our own function refuses what a caller sends beside the sliders; gradio would print a traceback for each.
             number.preprocess = lambda value: value
         gr.on([button.click, prompt.submit], generate, inputs, outputs, api_name="generate")
-    page.queue(max_size=16, default_concurrency_limit=1)
-    return page
 
 
-def make_generate(model_dir: Path) -> Callable[[str, float, float, float, float], Answer]:
-    """The page's one function, with the model of ``model_dir`` loaded. What it answers is plain text and pictures:
-    an error is one line of text, never HTML, traceback or path. The terminal has a line for each, too.
-    """
+def make_generate(model_dir: Path) -> Callable[..., Answer]:
+    """The function of the first tab, with the model of ``model_dir`` loaded."""
     from gen.model.sampling.pipeline import load_pipeline
 
     pipeline = load_pipeline(model_dir, backend="auto")
 
-    def generate(prompt: str, n: float, seed: float, steps: float, guidance: float) -> Answer:
+    def generate(
+        prompt: str, n: float, seed: float, steps: float, guidance: float
+    ) -> tuple[list[tuple[Any, str]], str]:
+        return _sample(pipeline, model_dir, prompt, n, seed, steps, guidance)
+
+    return answered(generate, ([], ""))
+
+
+def answered(work: Callable[..., tuple[Any, ...]], nothing: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:
+    """``work`` with one more output, its error or ""; on an error the others are ``nothing``.
+
+    An error is one line of text, never HTML, traceback or path. The terminal has a line for each, too.
+    """
+
+    @wraps(work)
+    def answer(*inputs: Any) -> tuple[Any, ...]:
         try:
-            return (*_sample(pipeline, model_dir, prompt, n, seed, steps, guidance), "")
+            return (*work(*inputs), "")
         except GenError as error:
             why = shown = str(error)
         except Exception as error:  # the visitor learns that it failed, the terminal learns why
             why = f"{type(error).__name__}: {error}"
             shown = "the images could not be made; the terminal that runs this page says why"
         click.echo(f"error: {' '.join(why.split())}", err=True)
-        return [], "", shown
+        return (*nothing, shown)
 
-    return generate
+    return answer
 
 
 def _sample(
@@ -147,7 +172,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None) ->
             share=False,
             show_error=False,
             allowed_paths=[],
-            max_file_size="1kb",
+            max_file_size="128mb",  # a radiograph of 64 megapixels in 16 bits
             enable_monitoring=False,
             run_history=False,
             footer_links=[],

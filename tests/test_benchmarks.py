@@ -26,6 +26,7 @@ from benchmarks.generator import (
     training_curve,
 )
 from benchmarks.judge import describe_calls
+from benchmarks.suppress import nodules
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 
@@ -455,3 +456,16 @@ def test_a_box_holds_the_largest_part_of_a_mask_and_overlaps_by_its_closed_form(
     assert lung_boxes.overlap(one, one) == 1
     assert lung_boxes.overlap(one, (2.0, 1.0, 6.0, 3.0)) == pytest.approx(2 / 14)
     assert lung_boxes.overlap(one, (9.0, 9.0, 10.0, 10.0)) == 0
+
+
+def test_blobs_are_scored_by_the_laplacian_of_a_gaussian_at_every_scale() -> None:
+    from scipy import ndimage
+
+    image = ndimage.gaussian_filter(np.random.default_rng(0).random((150, 120), np.float32), 2)
+    lungs = np.zeros(image.shape, bool)
+    lungs[50:100, 40:80] = True
+    best = np.full(image.shape, -np.inf)
+    for sigma in nodules.SCALES_MM:
+        response = -(sigma**2) * ndimage.gaussian_laplace(image.astype(np.float64), sigma, truncate=9)
+        best = np.maximum(best, response / response[lungs].std())
+    np.testing.assert_allclose(nodules.blob_score(image, 1.0, lungs)[lungs], best[lungs], atol=1e-3)

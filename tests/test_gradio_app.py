@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from PIL import Image
 
 import gradio_app
+from augment.suppress.job import Job, run_job
 from gen.core.errors import EnvironmentLacks
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its queue calls an older pandas
@@ -96,6 +97,77 @@ def test_a_bad_value_is_one_plain_line_in_its_own_place_and_no_picture(client: C
     assert error
     assert "\n" not in error
     assert words in error
+
+
+@pytest.fixture(scope="module")
+def radiograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of drawn greys, in which the anatomy network finds no chest."""
+    levels = np.random.default_rng(0).normal(128, 40, (20, 16)).clip(0, 255).astype(np.uint8)
+    file = tmp_path_factory.mktemp("radiograph") / "some.png"
+    Image.fromarray(levels).resize((192, 240), Image.Resampling.BICUBIC).save(file)
+    return file
+
+
+def separate(client: Client, file: Path | None, strength: object = 1.0, *, any_picture: bool = True) -> tuple:
+    given = None if file is None else handle_file(str(file))
+    return client.predict(given, strength, any_picture, api_name="/suppress")
+
+
+@pytest.mark.parametrize("strength", [0, 0.5, 1])
+def test_a_radiograph_becomes_soft_tissue_and_bone_that_add_up_to_it(
+    client: Client, radiograph: Path, strength: float
+) -> None:
+    gallery, error = separate(client, radiograph, strength)
+    assert error == ""
+    assert [entry["caption"] for entry in gallery] == ["soft", "bone"]
+    whole, soft, bone = (np.asarray(Image.open(file)).astype(int) for file in (radiograph, *files(gallery)))
+    assert np.abs(soft + bone - whole).max() <= 1
+    assert bone.any() == (strength > 0)
+    for file in files(gallery):
+        with Image.open(file) as image:
+            assert image.info["bone_suppressed"] == "estimated"
+
+
+def test_what_the_command_refuses_the_tab_refuses_in_the_same_words(
+    client: Client, radiograph: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "torn.png").write_bytes(radiograph.read_bytes()[:1000])
+    (tmp_path / "text.png").write_text("no image")
+    Image.open(radiograph).resize((64, 64)).save(tmp_path / "small.png")
+    for file in (radiograph, *sorted(tmp_path.glob("*.png"))):
+        said: list[str] = []
+        done = run_job(Job(), [file], tmp_path / f"out-{file.stem}", on_image=said.append, quiet=True)
+        assert not said
+        gallery, error = separate(client, file, any_picture=False)
+        assert gallery == []
+        assert [error] == [line.replace(str(file), file.name) for line in done.failures]
+
+
+@pytest.mark.parametrize("strength", [-1, 2, "all", None])
+def test_a_strength_that_cannot_be_is_named(client: Client, radiograph: Path, strength: object) -> None:
+    gallery, error = separate(client, radiograph, strength)
+    assert gallery == []
+    assert "strength" in error
+
+
+def test_no_radiograph_is_no_picture(client: Client) -> None:
+    gallery, error = separate(client, None)
+    assert gallery == []
+    assert "no radiograph" in error
+
+
+def test_a_file_that_was_not_uploaded_cannot_be_named(address: str, radiograph: Path) -> None:
+    theirs = {"path": str(radiograph), "meta": {"_type": "gradio.FileData"}}
+    request = urllib.request.Request(
+        f"{address}gradio_api/call/suppress",
+        json.dumps({"data": [theirs, 1.0, True]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        event = json.load(response)["event_id"]
+    answer = read(f"{address}gradio_api/call/suppress/{event}")
+    assert "event: error" in answer
+    assert "event: complete" not in answer
 
 
 def test_markup_in_a_prompt_comes_back_as_text_or_not_at_all(address: str, client: Client) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from augment.anatomy.bodies import Body
-from augment.anatomy.collections import collection_of
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.radiographs import rows_of
+from drr.ct.collections import collection_of
 from gen.anatomy.folder import Anatomy
 from gen.anatomy.network import ORGANS
 from gen.core.markdown import read_prose, table

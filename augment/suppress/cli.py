@@ -67,7 +67,8 @@ def train_suppress_latent(config: Path, overrides: tuple[str, ...]) -> None:
     "pairs",
     type=click.Path(path_type=Path),
     metavar="PAIRS",
-    help="Measure on a data set of gen drr --pairs --masks auto instead.",
+    help="Measure on a data set of gen drr --pairs --masks auto instead; with --out, a copy of the model's folder goes "
+    "there, whose card tells the figures.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an image on stdout, or one of all figures.")
 @click.option("--quiet", is_flag=True, help="No progress bar, no remarks.")
@@ -90,9 +91,9 @@ def suppress(
     For research use only, not for clinical use.
     """
     if pairs is not None:
-        if images or out is not None:
-            raise BadInput("--evaluate takes no images and no --out", hint="name the pairs alone")
-        _evaluate(pairs, model, device, as_json, quiet)
+        if images:
+            raise BadInput("--evaluate takes no images", hint="name the pairs alone")
+        _evaluate(pairs, model, out, device, as_json, quiet)
         return
     if not images or out is None:
         raise BadInput("no image was given" if not images else "--out is missing", hint="gen suppress IMAGE --out DIR")
@@ -112,20 +113,21 @@ def suppress(
         raise GenError(f"{len(done.failures)} image(s) were left out, as listed above; {done.images} were made")
 
 
-def _evaluate(pairs: Path, model: Path | None, device: str, as_json: bool, quiet: bool) -> None:
+def _evaluate(pairs: Path, model: Path | None, out: Path | None, device: str, as_json: bool, quiet: bool) -> None:
     from tqdm import tqdm
 
-    from augment.suppress.evaluate import BETTER, NAMES, evaluate, methods_of, table_of
+    from augment.suppress.evaluate import evaluate, methods_of
+    from augment.suppress.finish import require_figures, write_measured
     from augment.suppress.folder import load_suppressor
+    from augment.suppress.scores import table_of
+    from gen.core.bundled import bundled_suppressor
     from gen.model.device import pick_device
 
+    model = model or bundled_suppressor()
+    if out is not None:
+        require_figures(model, out)
     with tqdm(unit="image", disable=quiet, leave=False) as bar:
         scores = evaluate(pairs, methods_of(load_suppressor(model, pick_device(device))), bar.update)
-    if not as_json:
-        click.echo(table_of(scores))
-        return
-    figures = {
-        method: {name: {**scores.figure(method, name).as_dict(), "better": BETTER[name]} for name in NAMES}
-        for method in scores.values
-    }
-    click.echo(json.dumps(figures))
+    if out is not None:
+        write_measured(out, model, scores)
+    click.echo(json.dumps(scores.as_dict()["methods"]) if as_json else table_of(scores))

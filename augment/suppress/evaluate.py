@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,12 @@ from scipy import ndimage
 
 from augment.suppress import measures
 from augment.suppress.folder import Suppressor
+from augment.suppress.scores import NAMES, Scores
 from augment.suppress.separate import separate
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
-from gen.core.markdown import table
 from gen.core.radiograph import GREY_RANGE
 from gen.images.reader import read_radiograph
-from gen.statistics.intervals import Figure, bootstrap, members_of
 
 Method = Callable[[np.ndarray], np.ndarray]  # a radiograph, float32 (H, W) in [0, 1], to one without bone
 
@@ -31,48 +29,6 @@ BONE, CLEAR = 0.03, 0.006  # log attenuation that bone adds: from there on it is
 _APART = 6  # pixels from the nearest bone, so that the blur of a measure does not reach it
 BLUR = 20.0  # pixels of a thousand: the standard deviation of the blur that stands for taking detail away
 _LEAST_CONTRAST = 0.01  # of the range: of a fainter lesion no ratio can be told
-# What is measured of an image, digits and what it means.
-NAMES = {
-    "psnr": (1, "PSNR in the lungs, dB"),
-    "ssim": (3, "SSIM in the lungs"),
-    "residual": (3, "signed residual where bone lies over the lungs (1: all left, 0: gone)"),
-    "residual_size": (3, "its size"),
-    "detail_loss": (3, "detail lost or changed in lung free of bone"),
-    "lesion": (3, "contrast of inserted lesions, share of the true one"),
-    "lesion_error": (3, "how far from 1 that is"),
-    "published": (3, "published ratio (whole image; not to be trusted)"),
-}
-BETTER = {  # which direction of each is the good one
-    **dict.fromkeys(("psnr", "ssim", "published"), "higher"),
-    **dict.fromkeys(("residual_size", "detail_loss", "lesion_error"), "lower"),
-    "residual": "nearer to 0",
-    "lesion": "nearer to 1",
-}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """By method and name of a measure: float (N,), NaN where it cannot be had; ``patients`` are those of the images."""
-
-    patients: tuple[str, ...]
-    values: Mapping[str, Mapping[str, np.ndarray]]
-
-    def figure(self, method: str, name: str) -> Figure:
-        """The mean over patients, with a bootstrap interval over them."""
-        return self._bootstrap(self.values[method][name])
-
-    def difference(self, method: str, other: str, name: str) -> Figure:
-        """The paired difference of two methods."""
-        return self._bootstrap(self.values[method][name] - self.values[other][name])
-
-    def _bootstrap(self, values: np.ndarray) -> Figure:
-        known = np.flatnonzero(np.isfinite(values))
-        patients = [self.patients[i] for i in known]
-        means = np.array([values[known][members].mean() for members in members_of(patients)])
-        names = list(dict.fromkeys(patients))
-        if not names:
-            return Figure(np.nan, np.nan, np.nan, 0)
-        return bootstrap(names, lambda chosen: float(means[chosen].mean()))
 
 
 def methods_of(suppressor: Suppressor) -> dict[str, Method]:
@@ -95,21 +51,6 @@ def evaluate(pairs: Path, methods: Mapping[str, Method], on_image: Callable[[], 
         on_image()
     values = {method: {name: np.array(column) for name, column in each.items()} for method, each in found.items()}
     return Scores(tuple(row.patient_id or row.file_name for row in rows), values)
-
-
-def table_of(scores: Scores) -> str:
-    """Markdown: a row a measure, a column a method, and the paired gain of the first method over each of the others."""
-    first, *others = scores.values
-    gains = [f"{first} less {other}" for other in others]
-    rows = [
-        [
-            text,
-            *(scores.figure(method, name).text(digits) for method in scores.values),
-            *(scores.difference(first, other, name).text(digits) for other in others),
-        ]
-        for name, (digits, text) in NAMES.items()
-    ]
-    return table(["mean over patients [95 %]", *scores.values, *gains], rows)
 
 
 def _grey_levels(path: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ from gen.core.bundled import bundled_suppressor
 from gen.core.errors import BadInput
 from gen.core.files import read_json, sha256_file, write_json
 
-FACTS, WEIGHTS = "suppress.json", "network.safetensors"
+FACTS, WEIGHTS, FIGURES = "suppress.json", "network.safetensors", "figures.json"
 
 
 @dataclass(frozen=True, eq=False)

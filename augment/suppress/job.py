@@ -123,9 +123,12 @@ def run_job(
     return Done(made, tuple(failures))
 
 
-def _make(
-    job: Job, suppressor: Suppressor, anatomy: Anatomy | None, path: Path, name: str, source: str, out: Path
-) -> dict[str, Any]:
+def parts_of(path: Path, suppressor: Suppressor, anatomy: Anatomy | None, strength: float) -> dict[str, Radiograph]:
+    """The "soft" image and the "bone" of the radiograph at ``path``, which say what they are.
+
+    Raises BadInput for what `read_radiograph` and `separate` refuse, for a radiograph whose bone was suppressed before,
+    and, unless ``anatomy`` is None, for what that network does not take for one upright frontal chest.
+    """
     image = read_radiograph(path)
     if image.provenance.get(MARK) or _derivation(path).endswith(_SERIES):
         raise BadInput(f"{path}: its bone was suppressed before", hint="give the original")
@@ -134,13 +137,22 @@ def _make(
 
         if reason := next(iter(read_anatomy(anatomy, [image.pixels]))).refused:
             raise BadInput(f"{path}: {reason}", hint="--no-check makes it all the same")
-    parts = separate(suppressor, image.pixels, job.strength)
-    told = {MARK: "estimated", "bone_suppression": suppressor.digest, "strength": f"{job.strength:g}"}
-    told |= {"source_sha256": source, "bone_suppressed_by": f"cxr-gen {version('cxr-gen')}"}
+    parts = separate(suppressor, image.pixels, strength)
+    told = {MARK: "estimated", "bone_suppression": suppressor.digest, "strength": f"{strength:g}"}
+    told |= {"source_sha256": sha256_file(path), "bone_suppressed_by": f"cxr-gen {version('cxr-gen')}"}
+    return {
+        part: replace(image, pixels=pixels, provenance={**image.provenance, **told, "shows": part})
+        for part, pixels in {"soft": parts.soft, "bone": parts.bone}.items()
+    }
+
+
+def _make(
+    job: Job, suppressor: Suppressor, anatomy: Anatomy | None, path: Path, name: str, source: str, out: Path
+) -> dict[str, Any]:
     files = {}
-    for part in ("soft", "bone") if job.bone else ("soft",):
-        provenance = {**image.provenance, **told, "shows": part}
-        made = replace(image, pixels=getattr(parts, part), provenance=provenance)
+    for part, made in parts_of(path, suppressor, anatomy, job.strength).items():
+        if part == "bone" and not job.bone:
+            continue
         file = f"{part}/{name}.{'png' if job.format == 'png' else 'dcm'}"
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out / file, _encoded(job, made, path, name))

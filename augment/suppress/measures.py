@@ -65,6 +65,10 @@ def contrast(image: np.ndarray, lesion: np.ndarray) -> float:
     if not lesion.any():
         return float("nan")
     width = max(2, round(float(np.sqrt(lesion.sum() / np.pi))))
+    around = tuple(  # all that the ring can reach
+        slice(max(0, int(places.min()) - width - 3), int(places.max()) + width + 4) for places in np.nonzero(lesion)
+    )
+    image, lesion = image[around], lesion[around]
     distance = ndimage.distance_transform_edt(~lesion)
     ring = (distance > 2) & (distance <= 2 + width)
     return _mean(image[lesion]) - _mean(image[ring])

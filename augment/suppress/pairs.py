@@ -66,6 +66,8 @@ class Patient:
     key: str
     read: Callable[[], Volume]
     position: str | None = None  # what the patient is exposed in whatever the view says; None: as the view says
+    source: str = ""  # as index.csv has them
+    licence: str = ""
 
 
 def patients_of(folder: Path | None, phantoms: int, seed: int) -> list[Patient]:
@@ -73,17 +75,24 @@ def patients_of(folder: Path | None, phantoms: int, seed: int) -> list[Patient]:
 
     Raises BadInput where the folder has no readable index.csv.
     """
-    found = [] if folder is None else [Patient(path.name, partial(read_volume, path)) for path in _learnable(folder)]
+    found = [] if folder is None else _learnable(folder)
     return found + [Patient(f"{PHANTOM}{k:03d}", partial(_phantom, seed, k), "erect") for k in range(phantoms)]
 
 
-def _learnable(folder: Path) -> list[Path]:
+def _learnable(folder: Path) -> list[Patient]:
     """CTs: a map of labels, which has .seg. in its name, is none."""
     try:
         with (folder / "index.csv").open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         return [
-            folder / row["file"] for row in rows if row["weights_may_learn"] == "yes" and ".seg." not in row["file"]
+            Patient(
+                row["file"],
+                partial(read_volume, folder / row["file"]),
+                source=row.get("source", ""),
+                licence=row.get("licence", ""),
+            )
+            for row in rows
+            if row["weights_may_learn"] == "yes" and ".seg." not in row["file"]
         ]
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise BadInput(

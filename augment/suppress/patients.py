@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from augment.suppress.config import PairsConfig
 from augment.suppress.examples import Example, region, whole_image
 from augment.suppress.measures import detail_loss, psnr, signed_residual
-from augment.suppress.pairs import PHANTOM, Patient, make_pairs, patients_of
+from augment.suppress.pairs import PHANTOM, Patient, digest_of_names, make_pairs, patients_of
 from gen.core.errors import BadInput
-from gen.core.run import derived_seed
+from gen.core.run import Run, derived_seed
 from gen.data.loader import evenly
+from gen.model.training.session import Session
 
 Split = Mapping[str, Sequence[Patient]]  # "train" and "validation"
 
@@ -48,6 +50,18 @@ def keys_of(split: Split) -> dict[str, str]:
     return {name: ";".join(patient.key for patient in group) for name, group in split.items()}
 
 
+@contextmanager
+def open_with_pairs(
+    training: Session, split: Split, config: PairsConfig, command: Sequence[str]
+) -> Iterator[tuple[Run, dict[str, list[Path]]]]:
+    """Hold the run folder of ``training``, with the pairs of each part, which the main process renders once."""
+    with training.open(command, **keys_of(split)) as run:
+        with training.accelerator.main_process_first():
+            pairs = render_split(split, run.folder / "pairs", config)
+        run.log(event="pairs", digest=digest_of_names(pairs["train"]), count=len(pairs["train"]))
+        yield run, pairs
+
+
 def render_split(split: Split, folder: Path, config: PairsConfig) -> dict[str, list[Path]]:
     """The pairs of each part in ``folder``, made where they are missing."""
     from tqdm import tqdm
@@ -63,12 +77,11 @@ def render_split(split: Split, folder: Path, config: PairsConfig) -> dict[str, l
     }
 
 
-def held_out_examples(paths: Sequence[Path], config: PairsConfig) -> list[Example]:
-    """Whole images of the validation patients, with the same grey levels each time."""
-    chosen = evenly(np.arange(len(paths)), config.validation_pairs)
+def held_out_examples(paths: Sequence[Path], count: int, seed: int) -> list[Example]:
+    """At most ``count`` whole images of the validation patients, with the same grey levels each time."""
+    chosen = evenly(np.arange(len(paths)), count)
     return [
-        whole_image(np.load(paths[i]), np.random.default_rng(derived_seed(config.seed, f"validation {i}")))
-        for i in chosen
+        whole_image(np.load(paths[i]), np.random.default_rng(derived_seed(seed, f"validation {i}"))) for i in chosen
     ]
 
 
@@ -82,3 +95,13 @@ def validation_scores(find_bone: Callable[[np.ndarray], np.ndarray], held_out: S
         rows.append((psnr(predicted, soft, lungs), residual, abs(residual), detail_loss(predicted, soft, free)))
     names = ("psnr", "residual", "residual_size", "detail_loss")
     return dict(zip(names, np.nanmean(rows, axis=0).tolist(), strict=True))
+
+
+def report_scores(
+    training: Session, find_bone: Callable[[np.ndarray], np.ndarray], held_out: Sequence[Example]
+) -> None:
+    """Log and print the `validation_scores` of the averaged weights, which ``find_bone`` reads."""
+    with training.averaged():
+        values = validation_scores(find_bone, held_out)
+    training.log("validation", **values)
+    training.print(f"{training.images} images: {', '.join(f'{key} {value:.3f}' for key, value in values.items())}")

@@ -5,7 +5,6 @@ Example n is a function of (seed, n), so that a killed run continues exactly.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,20 +14,18 @@ import numpy as np
 
 from augment.suppress.config import SuppressConfig
 from augment.suppress.examples import draw_example, weights_of
-from augment.suppress.folder import read_network, write_network
+from augment.suppress.finish import finish
+from augment.suppress.folder import write_network
 from augment.suppress.network import SuppressNetwork
-from augment.suppress.pairs import digest_of_names
-from augment.suppress.patients import held_out_examples, keys_of, render_split, split_patients, validation_scores
+from augment.suppress.patients import held_out_examples, open_with_pairs, report_scores, split_patients
 from augment.suppress.tiles import bone_of
 from gen.core.errors import BadInput
-from gen.core.files import staged_folder, verify_folder
 from gen.model.cpu import memory_format
 from gen.model.training.session import Session, refused_by_the_library
 
 if TYPE_CHECKING:
     import torch
 
-SUPPRESS_FOLDER = "suppress"
 _SCALE = 20.0  # bone adds about a twentieth of the range: the loss is then of the size of 1
 
 
@@ -46,12 +43,8 @@ def train_suppress(config: SuppressConfig, command: Sequence[str] = ()) -> Path:
     if config.crop % bare.multiple:
         raise BadInput(f"crop is {config.crop}", hint=f"use a multiple of {bare.multiple} pixels")
 
-    with training.open(command, **keys_of(split)) as run:
-        # Pairs, which the main process renders once
-        with training.accelerator.main_process_first():
-            pairs = render_split(split, run.folder / "pairs", config)
-        run.log(event="pairs", digest=digest_of_names(pairs["train"]), count=len(pairs["train"]))
-        held_out = held_out_examples(pairs["validation"], config)
+    with open_with_pairs(training, split, config, command) as (run, pairs):
+        held_out = held_out_examples(pairs["validation"], config.validation_pairs, config.seed)
 
         # What learns, and how
         layout = memory_format(bare, training.device)
@@ -63,15 +56,11 @@ def train_suppress(config: SuppressConfig, command: Sequence[str] = ()) -> Path:
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
-                with training.averaged():
-                    values = validation_scores(partial(bone_of, bare), held_out)
-                training.log("validation", **values)
-                said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
-                training.print(f"{training.images} images: {said}")
+                report_scores(training, partial(bone_of, bare), held_out)
             if training.due(config.checkpoint_every):
                 training.save(lambda stage: write_network(stage / "network", bare, config.side))
             if training.finished():
-                return _finish(run.folder, training.folder, config)
+                return finish(run.folder, training.folder / "network", split, pairs, config)
 
             # A batch of crops, and how far the network is from the bone in them
             examples = [
@@ -101,18 +90,3 @@ def _edges(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     down = _mean((error[..., 1:, :] - error[..., :-1, :]).abs(), weight[..., 1:, :])
     across = _mean((error[..., 1:] - error[..., :-1]).abs(), weight[..., 1:])
     return down + across
-
-
-def _finish(run: Path, checkpoint: Path, config: SuppressConfig) -> Path:
-    """The folder ``run``/suppress, with the averaged weights of the last checkpoint in half precision."""
-    import torch
-
-    folder = run / SUPPRESS_FOLDER
-    if folder.exists():
-        if not verify_folder(folder):
-            return folder
-        shutil.rmtree(folder)
-    network, _ = read_network(checkpoint / "network")
-    with staged_folder(folder) as stage:
-        write_network(stage, network, config.side, torch.float16)
-    return folder

@@ -19,8 +19,7 @@ from augment.suppress.config import LatentConfig
 from augment.suppress.examples import draw_example
 from augment.suppress.folder import Suppressor
 from augment.suppress.latent import LatentModel, latent_multiple, new_latent_network, write_latent
-from augment.suppress.pairs import digest_of_names
-from augment.suppress.patients import held_out_examples, keys_of, render_split, split_patients, validation_scores
+from augment.suppress.patients import held_out_examples, open_with_pairs, report_scores, split_patients
 from augment.suppress.separate import found_bone
 from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
@@ -61,12 +60,8 @@ def train_latent(config: LatentConfig, command: Sequence[str] = ()) -> Path:
     if config.side % (multiple := latent_multiple(bare.unet, vae)):
         raise BadInput(f"side is {config.side}", hint=f"use a multiple of {multiple} pixels")
 
-    with training.open(command, **keys_of(split)) as run:
-        # Pairs, which the main process renders once, and how large the latents of their bone are
-        with training.accelerator.main_process_first():
-            pairs = render_split(split, run.folder / "pairs", config)
-        run.log(event="pairs", digest=digest_of_names(pairs["train"]), count=len(pairs["train"]))
-        held_out = held_out_examples(pairs["validation"], config)
+    with open_with_pairs(training, split, config, command) as (run, pairs):
+        held_out = held_out_examples(pairs["validation"], config.validation_pairs, config.seed)
         vae.to(training.device)
         measured = replace(config, seed=derived_seed(config.seed, "size of latents"))
         _, bone = _latents(vae, pairs["train"], range(_MEASURED), measured)
@@ -85,13 +80,8 @@ def train_latent(config: LatentConfig, command: Sequence[str] = ()) -> Path:
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
-                with training.averaged():
-                    sampler = LatentModel(bare, vae, tabulate(scheduler, config.steps), config.side)
-                    suppressor = Suppressor(sampler.find_bone, config.side, "")
-                    values = validation_scores(partial(found_bone, suppressor), held_out)
-                training.log("validation", **values)
-                said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
-                training.print(f"{training.images} images: {said}")
+                sampler = LatentModel(bare, vae, tabulate(scheduler, config.steps), config.side)
+                report_scores(training, partial(found_bone, Suppressor(sampler.find_bone, config.side, "")), held_out)
             if training.due(config.checkpoint_every):
                 training.save(
                     lambda stage: write_latent(stage / "model", bare, vae, scheduler, config.side, config.steps)

@@ -142,7 +142,7 @@ def misplaced(organ: Mapping[str, np.ndarray], measured: Measurements, shape: Se
     if not (right.any() and left.any()):
         return "no lung was found" if not (right.any() or left.any()) else "only one lung was found"
     if (right & left).sum() > LATERAL * min(right.sum(), left.sum()):
-        return "the lungs lie behind each other: a lateral view"
+        return "the lungs lie behind each other: a lateral view, or no chest"
     if not heart.any():
         return "no heart was found"
     if measured.lungs != 2:

@@ -25,6 +25,7 @@ SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing") 
 _SQUARE = 0.01  # by which the sides of a pixel may differ in words only: tags are rounded
 _MOST_MAGNIFIED = 2.0  # between the spacing at the detector and in the patient
 _SYNTAXES_OF_GDCM = ("JPEG Extended", "JPEG Lossless", "JPEG-LS")  # that pydicom decodes by packages we do not need
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def read_dicom(path: Path) -> Radiograph:
@@ -42,6 +43,8 @@ def read_dicom(path: Path) -> Radiograph:
     require_size(header.Columns, header.Rows)
     _require_decoder(header.file_meta.TransferSyntaxUID)
     dataset = pydicom.dcmread(path)
+    if not any(keyword in dataset for keyword in _PIXELS):
+        raise BadInput("a DICOM file without pixels", hint="copy it again from where it came")
     spacing, aspect = _pixel_sides(dataset, path)
     _remark_orientation(dataset, path)
     _remark_polarity(dataset, path)

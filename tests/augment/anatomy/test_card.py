@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from augment.anatomy.collections import collection_of
+from drr.ct.collections import collection_of
 from gen.anatomy.folder import UNET, WEIGHTS
 from gen.core.bundled import bundled_anatomy
 from gen.core.files import read_json, verify_folder

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from augment.anatomy.bodies import Body, bodies_of, digest_of
-from augment.anatomy.collections import COLLECTIONS
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.pairs import pool, superseded
 from augment.anatomy.train import losses, train_anatomy, unpacked
+from drr.ct.collections import COLLECTIONS
 from gen.anatomy.folder import load_anatomy
 from gen.anatomy.network import ORGANS
 from gen.core.errors import BadInput

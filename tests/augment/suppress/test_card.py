@@ -1,28 +1,99 @@
-"""The bundled suppressor and its card: whose CTs it learnt from, and under which licences."""
+"""The cards of networks: whose CTs they learnt from under which licences, and what was measured; all by the command."""
 
 from __future__ import annotations
 
-import re
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from augment.anatomy.collections import collection_of
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from augment.suppress.card import write_card
+from augment.suppress.cli import suppress
+from augment.suppress.folder import FIGURES, WEIGHTS
+from augment.suppress.scores import NAMES
+from drr.ct.collections import collection_of
+from drr.job import Job, run_job
 from gen.core.bundled import bundled_suppressor
-from gen.core.files import verify_folder
+from gen.core.errors import BadInput
+from gen.core.files import read_json, sha256_file, verify_folder
+from gen.core.markdown import section
+from gen.model.folder import CARD
 
 
-def test_the_bundled_suppressor_is_whole() -> None:
-    assert not verify_folder(bundled_suppressor())
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs") / "set"
+    job = Job(sex="F", age=40, habitus="slim", views=("PA",), pairs=True, masks="auto", size=256, bits=16)
+    run_job(job, folder, on_image=lambda path, truth: None, quiet=True)
+    return folder
 
 
-def test_its_card_names_licence_and_source_of_every_ct() -> None:
-    card = (bundled_suppressor() / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([a-z][\w, -]+\d[\w, -]*) \| (.+) \| (CC BY [\d.]+) \| ", card, re.MULTILINE)
-    assert len(rows) >= 6
-    cited = ""
-    for names, cite, licence in rows:
-        cited = cited if cite == "the same" else cite
-        collection = collection_of(cited.partition(":")[0])
-        assert collection is not None, names
+def called(*arguments: object) -> None:
+    CliRunner().invoke(suppress, [str(each) for each in arguments], catch_exceptions=False)
+
+
+def told(figures: dict[str, Any]) -> Iterator[str]:
+    """The figures of a test as a card words them."""
+    for row in figures["methods"].values():
+        for name, (digits, _) in NAMES.items():
+            if row[name]["value"] is not None:
+                yield f"{row[name]['value']:.{digits}f}"
+
+
+def test_the_bundled_card_is_what_the_command_writes_of_the_folder() -> None:
+    assert (bundled_suppressor() / CARD).read_text(encoding="utf-8") == write_card(bundled_suppressor())
+
+
+def test_the_bundled_card_names_licence_and_citation_of_every_ct() -> None:
+    card = (bundled_suppressor() / CARD).read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in section(card, "What it learnt from") if line.startswith("| ")]
+    assert len(rows) > 8
+    for _, source, licence, cite in rows[1:]:
+        collection = collection_of(source)
+        assert collection is not None, source
         assert licence == collection.licence
-        doi = re.search(r"doi:(\S+\w)", collection.citation)
-        assert doi is not None
-        assert doi[1].casefold() in cited.casefold()
+        assert cite == collection.citation
+
+
+def test_the_bundled_card_tells_every_figure_of_the_test_and_none_of_whom_it_learnt_from() -> None:
+    card = (bundled_suppressor() / CARD).read_text(encoding="utf-8")
+    figures = read_json(bundled_suppressor() / FIGURES)
+    assert all(text in card for text in told(figures["test"]))
+    learnt = {each["key"].removesuffix(".nii.gz") for each in figures["patients"]["train"]}
+    assert not learnt & set(figures["test"]["patients"])
+
+
+def test_a_measured_copy_has_the_same_weights_and_the_new_figures(pairs: Path, tmp_path: Path) -> None:
+    called("--evaluate", pairs, "--out", tmp_path / "copy", "--quiet")
+    assert not verify_folder(tmp_path / "copy")
+    assert sha256_file(tmp_path / "copy" / WEIGHTS) == sha256_file(bundled_suppressor() / WEIGHTS)
+    old, new = (read_json(folder / FIGURES) for folder in (bundled_suppressor(), tmp_path / "copy"))
+    assert {**old, "test": None} == {**new, "test": None}
+    assert new["test"]["images"] == 1
+    assert np.isclose(new["test"]["methods"]["do nothing"]["residual"]["value"], 1, atol=1e-4)
+    assert all(text in (tmp_path / "copy" / CARD).read_text(encoding="utf-8") for text in told(new["test"]))
+
+
+def test_a_copy_that_cannot_be_written_is_refused_before_anything_is_measured(pairs: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundled_suppressor(), tmp_path / "bare", ignore=shutil.ignore_patterns(FIGURES))
+    with pytest.raises(BadInput, match=rf"no {FIGURES}"):
+        called("--evaluate", pairs, "--model", tmp_path / "bare", "--out", tmp_path / "copy")
+    with pytest.raises(BadInput, match="exists already"):
+        called("--evaluate", pairs, "--out", tmp_path / "bare")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare"]
+
+
+def test_figures_that_are_not_known_leave_the_card_whole(tmp_path: Path) -> None:
+    shutil.copytree(bundled_suppressor(), tmp_path / "folder")
+    figures = read_json(tmp_path / "folder" / FIGURES)
+    figures["test"]["methods"]["network"]["lesion"] = {"value": None, "low": None, "high": None, "n": 0}
+    (tmp_path / "folder" / FIGURES).write_text(json.dumps(figures))
+    assert "| n/a |" in write_card(tmp_path / "folder")
+    del figures["test"]
+    (tmp_path / "folder" / FIGURES).write_text(json.dumps(figures))
+    assert "95 %" not in write_card(tmp_path / "folder")

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from augment.suppress.cli import suppress
-from augment.suppress.evaluate import BETTER, NAMES, Scores, evaluate
+from augment.suppress.evaluate import evaluate
+from augment.suppress.scores import BETTER, NAMES, Scores
 from drr.job import Job, run_job
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest, write_manifest

@@ -193,13 +193,16 @@ def test_a_broken_file_is_listed_and_the_others_are_made(toy_suppressor_folder: 
     data = pydicom.dcmread(tmp_path / "in/frames.dcm")
     data.NumberOfFrames = 2
     data.save_as(tmp_path / "in/frames.dcm")
-    del data.Rows, data.NumberOfFrames, data.PixelData
+    del data.NumberOfFrames, data.PixelData
+    data.save_as(tmp_path / "in/hollow.dcm")
+    del data.Rows
     data.save_as(tmp_path / "in/empty.dcm")
     said = run(toy_suppressor_folder, tmp_path / "in", "--out", tmp_path / "out", code=1)
     assert [path.name for path in (tmp_path / "out/soft").iterdir()] == ["a.png"]
-    for name, why in {"small": "too few", "broken": "", "red": "colour", "frames": "frames"}.items():
+    reasons = {"small": "too few", "broken": "", "red": "colour", "frames": "frames", "hollow": "without pixels"}
+    for name, why in {**reasons, "empty": "without an image"}.items():
         assert any(name in line and why in line for line in said.splitlines() if line.startswith("failed: ")), name
-    assert sum(line.startswith("failed: ") for line in said.splitlines()) == 5
+    assert sum(line.startswith("failed: ") for line in said.splitlines()) == 6
 
 
 def test_what_is_no_chest_is_refused_unless_nobody_asks(toy_suppressor_folder: Path, tmp_path: Path) -> None:

@@ -75,3 +75,5 @@ def test_contrast_is_the_height_of_a_lesion_above_its_surroundings(height: float
     image = (level + height * lesion).astype(np.float32)
     assert contrast(image, lesion) == pytest.approx(height, abs=1e-5)
     assert np.isnan(contrast(image, np.zeros_like(lesion)))
+    far = np.hypot(*np.mgrid[-40:40, -40:40]) > 21  # beyond the ring
+    assert contrast(np.where(far, 1, image), lesion) == contrast(image, lesion)
