@@ -192,6 +192,8 @@ def _three(triple: Sequence[float], digits: int = 2) -> str:
     value, low, high = triple
     if math.isnan(value):
         return "–"
+    if math.isnan(low):  # of one patient there is no interval
+        return f"{value:.{digits}f}"
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
