@@ -31,7 +31,13 @@ from gen.model.training.latents import (
     set_patch_encoder,
     shrink_factor,
 )
-from gen.model.training.losses import gradient_energy_ratio, gradient_penalty, psnr, reconstruction_loss
+from gen.model.training.losses import (
+    gradient_energy_ratio,
+    gradient_penalty,
+    psnr,
+    reconstruction_loss,
+    texture_loss,
+)
 from gen.model.training.resampled import Resampled, Resampling, load_resampler, resample
 from gen.model.training.session import Session, TrainingConfig, refused_by_the_library
 
@@ -72,6 +78,7 @@ class AutoencoderConfig(TrainingConfig):
     kl_weight: float = number(1e-6, least=0)  # AutoencoderKL
     # AutoencoderTiny, in standard deviations of the latents: the decoder must bear a generator's small errors.
     latent_noise: float = number(0.05, least=0)
+    texture_weight: float = number(0.0, least=0)  # of how strong fine detail is, wherever its grains lie
     adversarial_weight: float = number(0.0, least=0)  # of the patch discriminator (hinge loss), 0: none
     adversarial_after: int = number(0, least=0)  # crops before it takes part
     critic_penalty: float = number(0.0, least=0)  # on how steeply its scores of real images rise (R1)
@@ -193,6 +200,8 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             with training.accelerator.accumulate(model):
                 output, kl = model(target, noise)
                 loss = (paired.to(training.device) * reconstruction_loss(output, target)).mean() + config.kl_weight * kl
+                if config.texture_weight:
+                    loss = loss + config.texture_weight * texture_loss(output, target).mean()
                 if critic is not None and training.images >= config.adversarial_after:
                     critic.requires_grad_(False)
                     loss = loss - config.adversarial_weight * critic(output).mean()

@@ -23,6 +23,7 @@ from gen.model.training.losses import (
     reconstruction_loss,
     rho_schedule,
     sigmas_of,
+    texture_loss,
 )
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -84,6 +85,25 @@ def test_reconstruction_loss_sees_pixels_and_edges() -> None:
     down, across = gradients(step)
     assert down.shape == (1, 1, 3, 4)
     assert across.shape == (1, 1, 4, 3)
+
+
+@given(st.integers(0, 99), st.floats(0.1, 0.5), st.floats(0.1, 0.5))
+def test_texture_loss_sees_how_strong_detail_is_and_not_where_it_lies(seed: int, one: float, other: float) -> None:
+    detail = torch.from_numpy(np.random.default_rng(seed).standard_normal((2, 1, 32, 32)).astype(np.float32))
+    zero = torch.zeros(2)
+    torch.testing.assert_close(texture_loss(0.3 + one * detail, -0.2 - one * detail), zero, atol=1e-5, rtol=0)
+    unlike = texture_loss(one * detail, other * detail)
+    # In proportion to the difference of the strengths, both ways alike, and as large beside a smooth image
+    torch.testing.assert_close(unlike, abs(one - other) * texture_loss(detail, 0 * detail), rtol=1e-2, atol=2e-3)
+    torch.testing.assert_close(unlike, texture_loss(other * detail, one * detail))
+
+
+def test_texture_loss_tells_the_square_that_has_the_texture() -> None:
+    here, there = torch.zeros(2, 1, 1, 64, 64)
+    here[..., 8:24, 8:24] = there[..., 40:56, 40:56] = 0.1 * (torch.arange(16) % 2 - 0.5)
+    assert float(texture_loss(here, -here)) < 1e-6
+    # Eight squares of 64 differ in strength by 0.05 at least
+    assert float(texture_loss(here, there)) > 8 / 64 * 0.05
 
 
 def test_psnr_in_decibels_of_the_full_scale() -> None:
