@@ -16,7 +16,7 @@ from augment.bodies.organs import organ_masks, organ_stacks, project_organs
 from augment.bodies.scenes import ct_digest, ct_of, detector_size, phantom_of, posed, public_name
 from augment.bodies.warp import warped
 from drr.ct.volume import Volume
-from drr.job import PHANTOM_LICENCE, patient_keys
+from drr.job import PHANTOM_LICENCE
 from drr.physics.technique import technique_of
 from drr.projection import render
 from drr.scene import load_scene
@@ -109,7 +109,7 @@ class PhysicalBodies:
             volume, key = phantom_of(study, seed, round(size / COARSER))
             return volume, key, f"a phantom, {key}"
         ct = str(rng_of(seed, "ct").choice(self._fitting(study, ages)))
-        key = public_name(patient_keys(self.cts)[self.cts.index(ct)])
+        key = public_name(ct)
         return ct_of(ct), key, f"a CT, SHA-256 {ct_digest(ct)[:16]}"
 
     def _fitting(self, study: Study, ages: Ages | None) -> list[str]:

@@ -5,7 +5,6 @@ Everything that is drawn follows from the seed of the image.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -63,9 +62,12 @@ def ct_digest(path: str) -> str:
     return digest_of(Path(path))
 
 
-def public_name(key: str) -> str:
-    """Another name of the patient of a CT, the same each time: that of a file may be a person's."""
-    return f"ct-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+def public_name(path: str) -> str:
+    """Another name of the patient of the CT at ``path``, the same each time: that of a file may be a person's.
+
+    It follows from the content, for who guesses a name could hash it.
+    """
+    return f"ct-{ct_digest(path)[:12]}"
 
 
 def posed(scene: Scene, study: Study, seed: int) -> tuple[Scene, View]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from augment.bodies.make import PhysicalBodies
     from gen.model.sampling.anatomy import Body, OfBody
 
-INSERTED = "inserted"  # the twin with what was put in: k / 255 for the k-th, 0 for nothing
+INSERTED = "inserted"  # the twin with what was put in: bit k of its 8-bit grey levels is the k-th, counted from 0
+MOST_INSERTED = 8
 
 
 def body_of(row: PlanRow, seed: int, config: DatasetConfig, size: int, *, canonical: bool) -> Body | GenError:
@@ -41,21 +42,27 @@ def body_of(row: PlanRow, seed: int, config: DatasetConfig, size: int, *, canoni
 
 
 def twins_of(made: OfBody) -> dict[str, Radiograph]:
-    """The twins that an image has of its body: soft, bone, and label maps of organs and of what was put in."""
+    """The twins that an image has of its body: soft, bone, a label map of organs and masks of what was put in.
+
+    What was put in may overlap: each has a bit of its own. GenError for more than there are bits.
+    """
     from gen.anatomy.network import ORGANS
     from gen.anatomy.reading import PAINTED
 
     shape, facts = made.image.pixels.shape, made.image.provenance
-    organs, inserted = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    organs, inserted = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
     for organ in PAINTED:
         if organ in made.masks:
             organs[made.masks[organ]] = (ORGANS.index(organ) + 1) / 255
-    for k, name in enumerate((name for name in made.masks if name not in ORGANS), start=1):
-        inserted[made.masks[name]] = k / 255
+    names = [name for name in made.masks if name not in ORGANS]
+    if len(names) > MOST_INSERTED:
+        raise GenError(f"{len(names)} structures were put in, and the twin {INSERTED!r} holds {MOST_INSERTED}")
+    for k, name in enumerate(names):
+        inserted[made.masks[name]] |= 1 << k
     pixels = {
         "bone": np.clip(made.image.pixels - made.soft.pixels, 0, 1).astype(np.float32),
         "organs": organs,
-        INSERTED: inserted,
+        INSERTED: inserted.astype(np.float32) / 255,
     }
     return {"soft": made.soft} | {
         name: Radiograph(values, made.image.spacing_mm, {**facts, "shows": name}) for name, values in pixels.items()

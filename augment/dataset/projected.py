@@ -94,7 +94,6 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     a CT it has the patient's own age, which lies in the row's band. GenError where it cannot be made.
     """
     from augment.bodies.scenes import detector_size, posed, public_name
-    from drr.job import patient_keys
     from drr.physics.technique import technique_of
     from drr.projection import render
 
@@ -105,7 +104,7 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     if not cts:
         scene = _phantom_scene(study, seed, size)
     elif (ct := _choice(row, seed, config)) is not None:
-        scene = _ct_scene(ct, patient_keys(cts)[cts.index(ct)])
+        scene = _ct_scene(ct, public_name(ct))
     else:
         raise BadInput(f"row {row.number} cannot be projected: no CT is of a patient of its sex and age")
     scene, view = posed(scene, study, seed)
@@ -121,7 +120,7 @@ def project(row: PlanRow, seed: int, config: DatasetConfig) -> Projected:
     )
     pitch_mm = projection.geometry.pitch_mm[0] * max(projection.image.shape) / size
     facts = projection.provenance | {
-        "patient": public_name(str(projection.truth["patient_id"])) if cts else str(projection.truth["patient_id"]),
+        "patient": str(projection.truth["patient_id"]),
         "notice": "synthetic image made by projection; not for clinical use",
         "prompt": row.prompt,
         "image_seed": str(seed),

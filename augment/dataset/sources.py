@@ -241,12 +241,13 @@ def inputs_of(config: DatasetConfig) -> dict[str, str]:
 def _network(config: DatasetConfig, folder: Path) -> str:
     """Device, number format and attention or back end, as the provenance of an image has them."""
     from gen.model.device import pick_attention, pick_device, pick_dtype
-    from gen.model.sampling.openvino_backend import pick_precision
+    from gen.model.sampling.conversion import convert, pick_precision
     from gen.model.sampling.pipeline import pick_backend
 
     threads = f", {config.threads} threads"
     if pick_backend(folder, _backend(config), device=config.device, dtype=config.dtype) == "openvino":
-        return f"cpu {pick_precision(config.dtype)} openvino"
+        precision = pick_precision(config.dtype)  # bfloat16 is tried, and the model converted for that
+        return f"cpu {precision if precision == 'float32' else convert(folder).safe_precision(precision)} openvino"
     place = pick_device(config.device)
     number = pick_dtype(config.dtype, place)
     attention = pick_attention("auto", place, number)

@@ -11,6 +11,8 @@ import numpy as np
 from gen.core.errors import BadInput
 
 MAX_VOXELS = 2**30  # 2 GB of int16: four times a 512 x 512 x 1000 series
+LARGEST_MM = 3000.0  # along an axis: a whole body and its table
+COARSEST_MM = 30.0  # of a voxel; thick slices have 10
 MIN_SIDE = 8  # voxels along each axis, and slices of a series that counts beside another
 MAX_BYTES = 2**32  # of voxels as they are on disk, and again as they are read: MAX_VOXELS of float32
 _MAX_SHEAR = 1e-3  # the cosine between two axes, and what their lengths are off 1: 0.06 degrees, 0.4 mm in 400 mm
@@ -61,7 +63,7 @@ def require_grid(size: tuple[int, ...], spacing_mm: tuple[float, ...], voxel_byt
     if not all(math.isfinite(step) and step > 0 for step in spacing_mm):
         raise BadInput(f"the spacing of {steps} mm is not positive")
     extent = max(n * step for n, step in zip(size, spacing_mm, strict=True))
-    if not 10 <= extent <= 10_000:
+    if not (10 <= extent <= LARGEST_MM and max(spacing_mm) <= COARSEST_MM):
         hint = "is the spacing in metres or micrometres? write it in mm"
         raise BadInput(f"{shape} voxels of {steps} mm make a volume of {extent:.3g} mm", hint=hint)
     if (needed := math.prod(size) * voxel_bytes) > MAX_BYTES:

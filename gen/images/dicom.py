@@ -23,6 +23,7 @@ from gen.images.pixels import MAX_PIXELS, decode_with_gdcm, grey_of_rgb, require
 
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # the first that is there counts
 _SQUARE = 0.01  # by which the sides of a pixel may differ in words only: tags are rounded
+_LARGEST_MM = 2000  # a side of a radiograph; a long-leg film has 1,300
 _MOST_MAGNIFIED = 2.0  # between the spacing at the detector and in the patient
 _SYNTAXES_OF_GDCM = ("JPEG Extended", "JPEG Lossless", "JPEG-LS")  # that pydicom decodes by packages we do not need
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -30,7 +31,8 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 def read_dicom(path: Path) -> Radiograph:
     """Read the one image in ``path``. BadInput, which does not name the file, for what is not one grey image;
-    EnvironmentLacks for a compression that nothing here decodes; a `Remark` for spacings that contradict each other."""
+    EnvironmentLacks for a compression that nothing here decodes; a `Remark` for spacings that contradict each other, or
+    that no radiograph has."""
     import pydicom
     from pydicom.pixels import apply_color_lut
 
@@ -190,7 +192,8 @@ def _window(values: np.ndarray, center: float, width: float, function: str) -> n
 def _pixel_sides(dataset: Any, path: Path) -> tuple[tuple[float, float] | None, float]:
     """The spacing in mm (row, column), or None, and how many times as high as wide a pixel is.
 
-    BadInput where two elements give pixels of another shape; a Remark where they give another size.
+    BadInput where two elements give pixels of another shape; a Remark where they give another size, and for a size that
+    no radiograph has, which is left out.
     """
     told = {}
     for keyword in (*SPACINGS, "PixelAspectRatio"):
@@ -209,7 +212,13 @@ def _pixel_sides(dataset: Any, path: Path) -> tuple[tuple[float, float] | None, 
             said = f"{first} is {high:g} mm and {other} {other_high:g} mm; the first is taken"
             warnings.warn(f"{path}: contradicting sizes of a pixel: {said}", Remark, stacklevel=1)
     high, wide = told[first]
-    return (high, wide) if first in SPACINGS else None, high / wide
+    if first not in SPACINGS:
+        return None, high / wide
+    if (extent := max(high * dataset.Rows, wide * dataset.Columns)) > _LARGEST_MM:
+        said = f"{first} of {high:g} x {wide:g} mm makes an image of {extent:.4g} mm: it is left out"
+        warnings.warn(f"{path}: {said}", Remark, stacklevel=1)
+        return None, high / wide
+    return (high, wide), high / wide
 
 
 def _remark_orientation(dataset: Any, path: Path) -> None:

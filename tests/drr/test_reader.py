@@ -259,6 +259,7 @@ def patched(offset: int, kind: str, *numbers: float) -> Callable[[Path], None]:
         ("ct.mha", edited(b"ElementSpacing = 0.75 ", b"ElementSpacing = 0.00 "), "spacing|cannot be read"),
         ("ct.mha", edited(b"ElementSpacing = 0.75 ", b"ElementSpacing = -.75 "), "spacing|cannot be read"),
         ("ct.mha", edited(b"ElementSpacing = 0.75 1.25 2.5", b"ElementSpacing = 7e-4 1e-3 2e-3"), "in metres"),
+        ("ct.mha", edited(b"ElementSpacing = 0.75 1.25 2.5", b"ElementSpacing = 0.75 200 2.5"), "0.75 x 200 x 2.5 mm"),
         ("ct.nii.gz", patched(42, "<i2", 30000, 30000, 3000), "more than the limit"),
         ("ct.nrrd", edited(b"sizes: 10 9 11", b"sizes: 9999 9999 99"), "more than the limit"),
         ("ct.mha", edited(b"DimSize = 10 9 11", b"DimSize = 5000 5000 5000"), "more than the limit"),

@@ -13,6 +13,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -21,6 +23,7 @@ from gen.core.errors import BadInput, EnvironmentLacks, Remark
 from gen.core.radiograph import Radiograph, png_bytes
 from gen.data.cli import check_folder
 from gen.evaluate.images import odd_greys, read_images
+from gen.images.dicom import SPACINGS
 from gen.images.reader import read_radiograph
 from gen.judge.cli import describe
 
@@ -272,6 +275,24 @@ def test_spacings_that_agree_within_their_digits_leave_the_pixels_alone(tmp_path
     read = read_radiograph(dicom(tmp_path / "a", VALUES, PixelSpacing=[0.143, 0.1425]))
     assert np.abs(read.pixels - OWN).max() < 1e-6
     assert read.spacing_mm == (0.143, 0.1425)
+
+
+@given(spacing=st.floats(0.05, 1e5), keyword=st.sampled_from(SPACINGS))
+def test_a_spacing_that_no_radiograph_has_is_named_and_left_out(
+    tmp_path_factory: pytest.TempPathFactory, spacing: float, keyword: str
+) -> None:
+    side = float(f"{spacing:.6g}")
+    file = dicom(tmp_path_factory.mktemp("spacing") / "a", VALUES, **{keyword: [side, side]})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read = read_radiograph(file)
+    named = [str(each.message) for each in said if f"{keyword} of" in str(each.message)]
+    if side * max(VALUES.shape) > 2000:
+        assert read.spacing_mm is None
+        assert len(named) == 1
+        assert str(file) in named[0]
+    else:
+        assert (read.spacing_mm, named) == ((side, side), [])
 
 
 def test_spacings_that_contradict_each_other_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from augment.dataset.card.gate_card import gate_section
 from augment.dataset.card.plan_card import plan_section
 from augment.dataset.config import DatasetConfig
 from augment.dataset.shards.counts import FINAL, Cells, total
-from augment.dataset.shards.records import ANATOMY, PROJECTED, Entry
+from augment.dataset.shards.records import ANATOMY, DRR, PROJECTED, Entry
 from augment.dataset.shards.samples import COLUMNS, sample_of
 from augment.dataset.sources import weights_may_learn
 from gen import __version__
@@ -63,6 +63,7 @@ def card_text(
     facts, folder = _facts(entries), bundled_model() if config.model is None else Path(config.model)
     images, of_cts = total(cells)[FINAL], bool(config.projections.cts)
     projected, painted = sum(facts["made_by"][source] for source in PROJECTED), facts["made_by"][ANATOMY]
+    searched = gate_facts and "copy" in gate_facts["kinds"] and facts["made_by"].keys() - {DRR}
     model_card = _read(folder / "README.md")
     volumes = _PROSE.fill("volumes_of_cts" if of_cts else "volumes_of_the_phantom")
     page = _PROSE.fill(
@@ -75,7 +76,7 @@ def card_text(
         sources=table(("", ""), [(key.replace("_", " "), str(value)) for key, value in sources.items()]),
         projected=_PROSE.fill("projected", count=f"{projected:,}", volumes=volumes) if projected else "",
         painted=_painted(config, painted, facts["bodies"]),
-        copies=_PROSE.fill("copy_gate" if gate_facts and "copy" in gate_facts["kinds"] else "no_copy_gate"),
+        copies=_PROSE.fill("copy_gate" if searched else "no_copy_gate"),
         learning=_learning(config, facts["made_by"]),
         model=_of_the_model(model_card),
         last=f"{max(facts['shards'] - 1, 0):06d}",

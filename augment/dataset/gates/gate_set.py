@@ -46,7 +46,7 @@ from augment.dataset.gates.scores import (
     unlearnt,
     write_table,
 )
-from augment.dataset.shards.records import PROJECTED, PlanRow, Verdict
+from augment.dataset.shards.records import ANATOMY, DRR, PlanRow, Verdict
 from gen.core.bundled import bundled_judge, bundled_model
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
@@ -65,8 +65,9 @@ if TYPE_CHECKING:
 # what the judge is surest of, and cost most images of a generator that is a little softer than a radiograph.
 ENOUGH = 0.5
 # A projection shows what its labels say, for it is made by them; and the judge, who knows radiographs, takes most PA
-# projections of the phantom for AP. Their quality it sees as that of radiographs.
-OF_PROJECTIONS = ("quality", "copy", "anatomy")
+# projections of the phantom for AP. Their quality it sees as that of radiographs. Copies are looked for where the model
+# painted: the index is of images in the model's frame, and a projector that learnt from none of them has none to copy.
+OF_PROJECTIONS = {DRR: ("quality", "anatomy"), ANATOMY: ("quality", "copy", "anatomy")}
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,18 @@ class GateSet:
 
         Copies are looked for in ``painted``, the image as the model painted it, where its pose and exposure were drawn.
 
-        A row by projection stands before the gates of OF_PROJECTIONS only, and one of a view that no real image has
-        before that of copies. BadInput for an array that is no image.
+        A row by projection stands before its gates of OF_PROJECTIONS only, and one of a view that no real image has
+        before that of copies, if that is among its gates; else ``nearest`` is None. BadInput for an array that is no
+        image.
         """
+        gates: Collection[str] = OF_PROJECTIONS.get(row.source, GATES)
+        if row.study.view is not None and row.study.view not in self.views:
+            gates = [name for name in gates if name == "copy"]
         seen, nearest = look(self.judge, image)
         if painted is not None:
             _, nearest = look(self.judge, painted)
-        gates: Collection[str] = OF_PROJECTIONS if row.source in PROJECTED else GATES
-        if row.study.view is not None and row.study.view not in self.views:
-            gates = ("copy",)
+        if "copy" not in gates:
+            nearest = None
         scores, thresholds = {}, {}
         outline = outline_of(self.anatomy if "anatomy" in gates else None, image)
         for kind, score in scores_of(seen, nearest, row.study, states_of(row.study), outline).items():

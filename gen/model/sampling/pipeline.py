@@ -74,8 +74,11 @@ class Pipeline(Protocol):
         held: Sequence[np.ndarray],
         how: Settings,
         on_step: Callable[[], object],
-    ) -> np.ndarray:
-        """Images of ``rows`` prompts, float32 (rows, side, side) in [0, 1], or NaN; ``on_step`` after each pass."""
+    ) -> Sequence[np.ndarray | Exception]:
+        """Images of ``rows`` prompts, each float32 (side, side) in [0, 1], or NaN, or why it alone could not be made.
+
+        ``on_step`` is called after each pass, perhaps from another thread. What fails all of them is raised.
+        """
 
 
 def load_pipeline(
@@ -138,7 +141,8 @@ def sample(
     ``settings`` are the fields of `Settings`. With ``init``, one radiograph a prompt, sampling starts from these
     images and as much noise as ``strength`` says (Meng et al. 2022, SDEdit, arXiv:2108.01073). Where ``held``, a mask
     bool (H, W) of each of them, is true, as ``held_strength`` says (Levin and Fried 2023, arXiv:2306.00950).
-    ``on_step`` is called with the number of images after each network step.
+    ``on_step`` is called with the number of images after each network step, one call at a time; OpenVINO makes images
+    on threads of its own and calls it from one of these.
     Raises BadInput for a size or a number of steps that the model cannot make, a guidance that is no number, and
     prompts, seeds and images of unequal number; GenError for an image that came out broken.
     """
@@ -160,7 +164,7 @@ def sample_each(
 ) -> Iterator[Radiograph | GenError]:
     """As `sample`, but an image that came out broken is a GenError in its place, and the others go on.
 
-    So is every image of a batch in which something went wrong, such as memory that ran out.
+    So is one that failed alone, and every image of a batch that failed as a whole, such as by memory that ran out.
     """
     how, style = Settings(**settings), style_of(pipeline)
     how = replace(how, held_strength=min(how.held_strength, how.strength))
@@ -199,6 +203,9 @@ def sample_each(
             yield from (_failed(text, number, error) for text, number in zip(texts, numbers, strict=True))
             continue
         for row, (text, number, image) in enumerate(zip(texts, numbers, pixels, strict=False)):
+            if isinstance(image, Exception):
+                yield _failed(text, number, image)
+                continue
             finite = bool(np.isfinite(image).all())
             if finite and image.std() >= FLAT:
                 begun = _origin(pipeline, images[row], how, masks=bool(masks)) if images else {}
@@ -223,9 +230,10 @@ def _failed(text: str, number: int, error: Exception) -> GenError:
 def _origin(pipeline: Pipeline, image: Radiograph, how: Settings, *, masks: bool) -> dict[str, str]:
     """What an image that sampling started from leaves in the provenance: whether it is synthetic, and a digest."""
     digest = hashlib.sha256(np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
+    sigma = pipeline.sigma_at(how, how.strength)
     return {
         "strength": f"{how.strength:g}",
-        "sigma": f"{pipeline.sigma_at(how, how.strength):.4g}",
+        **({} if math.isnan(sigma) else {"sigma": f"{sigma:.4g}"}),
         **({"held_strength": f"{how.held_strength:g}"} if masks else {}),
         "init_sha256": digest,
         "init_synthetic": image.provenance.get("synthetic", "unknown"),

@@ -94,7 +94,7 @@ class TorchPipeline:
         held: Sequence[np.ndarray],
         how: Settings,
         on_step: Callable[[], object],
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         import torch
 
         latents = sample_latents(self, prompts, seeds, init, how, on_step, held)
@@ -102,7 +102,7 @@ class TorchPipeline:
             images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. Overflow is no white.
         images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)
-        return (images.mean(1).cpu().numpy() + 1) / 2
+        return list((images.mean(1).cpu().numpy() + 1) / 2)
 
 
 @quiet()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen.core.errors import GenError
+from gen.core.errors import BadInput, GenError
 from gen.core.files import newest_verified, prune, staged_folder, verify_folder, write_json
 
 if TYPE_CHECKING:
@@ -107,14 +107,22 @@ def load_checkpoint(
     averages: Mapping[str, Ema],
     optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> int:
-    """Restore the state in ``folder``, a checkpoint known to be whole: images done, 0 where there is none."""
+    """Restore the state in ``folder``, a checkpoint known to be whole: images done, 0 where there is none.
+
+    BadInput where it is the state of other modules than these.
+    """
     from safetensors.torch import load_file
 
     if folder is None:
         return 0
     state = folder / "state"
     for name, module in modules.items():
-        module.load_state_dict(load_file(state / f"{name}.safetensors"))
+        try:
+            module.load_state_dict(load_file(state / f"{name}.safetensors"))
+        except (FileNotFoundError, RuntimeError) as error:
+            raise BadInput(
+                f"{folder} holds no {name} of the shape that the config names", hint="give the config of its own run"
+            ) from error
     for name, average in averages.items():
         for key, value in load_file(state / f"{name}.ema.safetensors").items():
             average.shadow[key].copy_(value)

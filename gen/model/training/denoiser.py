@@ -24,6 +24,7 @@ from gen.model.capabilities import capabilities_of
 from gen.model.device import pick_attention, set_attention
 from gen.model.folder import check_model_folder, load_autoencoder
 from gen.model.parts import load_tokenizer
+from gen.model.sampling.torch_backend import load_scheduler
 from gen.model.scheduler import check_scheduler
 from gen.model.training.denoiser_network import (
     Denoiser,
@@ -207,27 +208,30 @@ def _optimizers(config: DenoiserConfig, bare: Denoiser) -> dict[str, torch.optim
 def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[Any, tuple[Any, Any, Any, Any]]:
     """The autoencoder, and U-Net, text encoder, tokenizer and scheduler to start from.
 
-    The autoencoder and the tokenizer are those of the checkpoint ``before``, where there is one: the weights know no
-    other, and what the config names may have been trained on since.
+    All that does not learn is that of the checkpoint ``before``, where there is one: the weights know no other, what
+    the config names may have changed since, and so may what this version of the code gives a new denoiser.
     """
     if config.init is None and config.autoencoder is None:
         raise BadInput("neither init nor autoencoder is given", hint="a new denoiser needs autoencoder=FOLDER")
-    if config.init is not None:
-        check_model_folder(Path(config.init))
-        check_scheduler(Path(config.init) / "scheduler", training=True)
+    known = before / "model" if before else Path(config.init) if config.init is not None else None
+    if known is not None:
+        check_model_folder(known)
+        check_scheduler(known / "scheduler", training=True)
     vae = load_autoencoder(before / "model" if before else Path(config.autoencoder or config.init or ""))
     vae.requires_grad_(False).eval()
     side, rest = divmod(config.size, shrink_factor(vae))
     if config.init is not None:
-        unet, text_encoder, tokenizer, scheduler = load_parts(Path(config.init))
+        unet, text_encoder, tokenizer, scheduler = load_parts(known or Path(config.init))
     else:
-        if before is None:
+        if known is None:
             corpus = caption_corpus(texts, config.seed)
             tokenizer = train_tokenizer(corpus, config.shape.vocabulary, config.shape.text_length)
         else:
-            tokenizer = load_tokenizer(before / "model" / "tokenizer")
+            tokenizer = load_tokenizer(known / "tokenizer")
         with refused_by_the_library("the denoiser"):
             unet, text_encoder, scheduler = new_denoiser(config.shape, tokenizer, vae.config.latent_channels, side)
+        if known is not None:
+            scheduler = load_scheduler(known / "scheduler")
     halvings = 2 ** (len(unet.config.block_out_channels) - 1)
     if rest or side % halvings:
         raise BadInput(f"size is {config.size}", hint=f"use a multiple of {shrink_factor(vae) * halvings} pixels")

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from augment.dataset.config import DatasetConfig, Projections, Target
 from augment.dataset.job import make_dataset
+from augment.dataset.painted import twins_of
 from augment.dataset.prepare import plan_job
 from augment.dataset.shards.folder import entries
 from augment.dataset.shards.records import ANATOMY, PlanRow
 from augment.dataset.sources import Picture, open_source, weights_may_learn
 from gen.anatomy.network import ORGANS
 from gen.core.errors import BadInput, GenError
+from gen.core.radiograph import Radiograph
 from gen.language.render import render
 from gen.language.study import Finding, Study
+from gen.model.sampling.anatomy import Body, OfBody
 from tests.augment.dataset.toy_job import toy_job
 
 TWINS = ["soft", "bone", "organs", "inserted"]
@@ -65,6 +72,27 @@ def test_a_row_has_the_truth_of_its_body_in_any_company_and_one_without_a_body_s
         study = Study.from_json_dict(json.loads(picture.image.provenance["study"]))
         assert (study.sex, study.age) == ("F", 50)
         assert picture.image.provenance["anatomy"].startswith("from physics")
+
+
+def of_body(masks: Mapping[str, np.ndarray]) -> OfBody:
+    """A black image of a body that has ``masks``."""
+    image = Radiograph(np.zeros(next(iter(masks.values())).shape, np.float32), None, {"synthetic": "yes"})
+    nothing = np.zeros(image.pixels.shape, bool)
+    body = Body(image, image.pixels, masks, nothing, Study(), "phantom-0", "CC0", True, {})
+    return OfBody(body, image, image, masks)
+
+
+@given(masks=st.integers(1, 8).flatmap(lambda n: arrays(bool, (n, 4, 5))))
+def test_what_was_put_in_is_read_back_whole_where_it_overlaps_in_the_eight_bits_of_a_file(masks: np.ndarray) -> None:
+    made = of_body({f"mass-{k}": mask for k, mask in enumerate(masks)} | {"heart": masks[0]})
+    levels = np.rint(twins_of(made)["inserted"].pixels * 255).astype(np.uint8)
+    for k, mask in enumerate(masks):
+        np.testing.assert_array_equal(levels >> k & 1, mask)
+
+
+def test_more_than_the_twin_has_bits_for_is_no_picture() -> None:
+    with pytest.raises(GenError, match="9 structures were put in, and the twin 'inserted' holds 8"):
+        twins_of(of_body({f"mass-{k}": np.ones((4, 4), bool) for k in range(9)}))
 
 
 def test_a_set_of_what_the_model_was_never_shown_is_made_and_marked(toy_model: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import SimpleITK as sitk
 from augment.dataset.config import DatasetConfig, Projections
 from augment.dataset.projected import Projected, project, project_each, projectable, study_obstacle
 from augment.dataset.shards.records import DRR, PlanRow
+from drr.job import digest_of
 from gen.core.errors import BadInput, GenError
 from gen.language.study import Finding, Study
 
@@ -211,9 +211,9 @@ def test_a_phantom_is_made_again_to_the_last_bit_and_is_as_large_as_its_spacing_
     assert image.provenance["prompt"] == "No Finding."
 
 
-def named(key: str) -> str:
-    """The patient of a CT file, by another name than the file's."""
-    return f"ct-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+def named(ct: Path) -> str:
+    """The patient of a CT file: by its content, for a name that somebody guesses could be hashed."""
+    return f"ct-{digest_of(ct)[:12]}"
 
 
 def test_rows_get_the_cts_of_their_patients_and_one_without_any_stops_no_other(woman: Path, man: Path) -> None:
@@ -228,7 +228,7 @@ def test_rows_get_the_cts_of_their_patients_and_one_without_any_stops_no_other(w
     assert isinstance(made[1], GenError)
     assert str(made[1]) == "row 1 cannot be projected: no CT is of a patient of its sex and age"
     others = [each for each in made if not isinstance(each, GenError)]
-    assert [image.provenance["patient"] for image, _, _ in others] == [named("woman"), named("man"), named("woman")]
+    assert [image.provenance["patient"] for image, _, _ in others] == [named(woman), named(man), named(woman)]
     assert [truth["study"]["age"] for _, _, truth in others] == [45, 70, 45]
     assert {image.provenance["weights_may_learn"] for image, _, _ in others} == {"no"}
     assert bits(project(rows[2], 3, wanted)) == bits(made[2])

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
+from gen.core.noise import standard_normal
 from gen.core.radiograph import Radiograph
 from gen.language.tokens import token_encoder
 from gen.model.folder import model_hash
 from gen.model.parts import load_tokenizer
-from gen.model.sampling import openvino_backend
+from gen.model.sampling import conversion, openvino_backend
+from gen.model.sampling.conversion import fault_of
 from gen.model.sampling.job import Job, run_job
-from gen.model.sampling.pipeline import Pipeline, load_pipeline, sample
+from gen.model.sampling.pipeline import Pipeline, load_pipeline, sample, sample_each
 
 pytest.importorskip("openvino")
 pytestmark = pytest.mark.openvino
@@ -143,10 +146,81 @@ def test_a_damaged_cache_is_made_again_and_other_weights_get_their_own(
 def test_what_differs_from_torch_is_never_trusted(
     toy_model: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_backend, "TOLERANCE", 0.0)
+    monkeypatch.setitem(conversion.TOLERANCES, "float32", 0.0)
     with pytest.raises(GenError, match="differs from torch's"):
         load_pipeline(toy_model, backend="openvino", device="cpu")
     assert not list((fresh_cache / "cxr-gen" / "openvino").glob("[!.]*"))
+
+
+def test_pictures_in_bfloat16_do_not_depend_on_whether_float32_ran_before(
+    toy_model: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def picture(dtype: str) -> np.ndarray:
+        loaded = load_pipeline(toy_model, backend="openvino", device="cpu", dtype=dtype)
+        assert loaded.network == f"cpu {dtype} openvino"
+        return next(sample(loaded, PROMPTS[:1], SEEDS[:1], steps=2)).pixels
+
+    picture("float32")
+    after = [picture("bfloat16") for _ in range(2)]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    np.testing.assert_array_equal(after, [picture("bfloat16")] * 2)
+
+
+def test_bfloat16_that_fails_its_trial_gives_the_pictures_of_float32_and_says_so(
+    toy_model: Path, pipeline: Pipeline, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(conversion.TOLERANCES, "bfloat16", 0.0)
+    said: list[str] = []
+    tried = load_pipeline(toy_model, backend="openvino", device="cpu", dtype="bfloat16", log=said.append)
+    assert any("the U-Net runs in float32: in bfloat16 on this CPU it differs from torch's" in line for line in said)
+    found, wanted = (next(sample(each, PROMPTS[:1], SEEDS[:1], steps=2)) for each in (tried, pipeline))
+    assert found.provenance["network"] == wanted.provenance["network"]
+    np.testing.assert_array_equal(found.pixels, wanted.pixels)
+    monkeypatch.setattr(conversion, "fault_of", lambda *_: pytest.fail("the trial is held once"))
+    assert load_pipeline(toy_model, backend="openvino", device="cpu", dtype="bfloat16").network == tried.network
+
+
+@given(
+    outputs=arrays(np.float32, (3, 4), elements=st.floats(-2, 2, width=32)),
+    tolerance=st.floats(0.01, 0.5),
+    share=st.floats(0, 2),
+    data=st.data(),
+)
+def test_outputs_pass_where_they_are_equal_and_near_enough_to_torchs(
+    outputs: np.ndarray, tolerance: float, share: float, data: st.DataObject
+) -> None:
+    assume(np.abs(outputs).max() > 0.1)
+    assume(abs(share - 1) > 0.01)
+    found = (outputs.astype(np.float64) * (1 + share * tolerance)).astype(np.float32)
+    assert (fault_of([found] * 4, outputs, tolerance) is None) == (share < 1)
+    odd = found.copy()
+    odd.flat[data.draw(st.integers(0, odd.size - 1))] += 1
+    others = data.draw(st.permutations([found, found, found, odd]))
+    assert fault_of(others, found, tolerance) == "it makes of one input another output each time"
+    assert fault_of([np.full_like(found, np.nan)] * 2, outputs, tolerance) is not None
+
+
+def test_an_image_that_fails_leaves_the_others_of_its_batch_alone(
+    toy_model: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = next(i for i, seed in enumerate(SEEDS) if seed == 0)
+
+    def noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
+        if seed == SEEDS[broken]:
+            raise RuntimeError("no memory for this one")
+        return standard_normal(shape, seed)
+
+    wanted = [image.pixels for image in sample(pipeline, PROMPTS, SEEDS, steps=2)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(openvino_backend, "standard_normal", noise)
+    several = load_pipeline(toy_model, device="cpu", dtype="float32", backend="openvino")
+    for i, image in enumerate(sample_each(several, PROMPTS, SEEDS, steps=2)):
+        if i == broken:
+            assert isinstance(image, GenError)
+            assert "RuntimeError: no memory for this one" in str(image)
+        else:
+            assert isinstance(image, Radiograph)
+            np.testing.assert_array_equal(image.pixels, wanted[i])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from gen.core.config import load_config
 from gen.core.errors import BadInput, GenError
+from gen.core.files import staged_folder
 from gen.core.manifest import Row
 from gen.core.run import read_log
 from gen.data.texts import Texts
@@ -294,6 +295,44 @@ def test_a_resumed_run_keeps_its_autoencoder_when_that_one_has_trained_on(
     (resumed / "config.yaml").write_text(config.replace(str(toy_autoencoder), str(other)))
     folder = train_denoiser(toy_config(resumed, toy_data, other))
     assert digests(folder.parent) == digests(toy_denoiser / "checkpoints" / "images-000000096")
+
+
+def change_scheduler(checkpoint: Path, **values: object) -> None:
+    """Give the model in ``checkpoint`` other ``values`` of its scheduler, as if another version had written them."""
+    written = checkpoint.rename(checkpoint.with_name("written"))
+    with staged_folder(checkpoint) as stage:
+        shutil.copytree(written, stage, dirs_exist_ok=True)
+        path = stage / "model" / "scheduler" / "scheduler_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    shutil.rmtree(written)
+
+
+def test_a_resumed_run_keeps_its_scheduler_whatever_the_code_gives_a_new_denoiser(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    resumed = copy_as_of(toy_denoiser, 64, tmp_path / "resumed")
+    change_scheduler(resumed / "checkpoints" / "images-000000064", algorithm_type="sde-dpmsolver++", solver_order=3)
+    folder = train_denoiser(toy_config(resumed, toy_data, toy_autoencoder))
+    told = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    assert (told["algorithm_type"], told["solver_order"]) == ("sde-dpmsolver++", 3)
+
+
+def test_a_resumed_tuning_keeps_what_it_began_with_when_the_folder_of_init_has_changed_or_gone(
+    broken_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    short = ("images=8", "checkpoint_every=4")
+    unbroken = train_denoiser(tuning_config(tmp_path / "a", toy_data, broken_model, *short))
+    resumed = copy_as_of(tmp_path / "a", 4, tmp_path / "b")
+    shutil.rmtree(broken_model)
+    assert digests(train_denoiser(tuning_config(resumed, toy_data, broken_model, *short))) == digests(unbroken)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(
+    toy_denoiser: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
+) -> None:
+    other = (f"resume_from={toy_denoiser}", "shape.layers_per_block=2", "images=100")
+    with pytest.raises(BadInput, match="images-000000096 holds no denoiser of the shape that the config names"):
+        train_denoiser(toy_config(tmp_path / "run", toy_data, toy_autoencoder, *other))
 
 
 def test_a_whitened_autoencoder_is_not_whitened_again_on_resume(

@@ -146,6 +146,16 @@ def test_the_gates_are_described_as_they_are(
     assert "Nobody looked for copies" not in text
 
 
+def test_a_set_of_projections_alone_does_not_say_that_it_was_searched_for_copies(
+    toy: tuple[Path, tuple[Entry, ...]], gate_facts: Mapping[str, Any]
+) -> None:
+    out, entries = toy
+    only = tuple(replace(e, records=tuple({**record, "source": DRR} for record in e.records)) for e in entries)
+    text = text_of((out, only), gate_facts)
+    assert "Nobody looked for copies of training images" in text
+    assert "Projections as they are were not searched for copies" in text
+
+
 def test_gates_that_were_off_are_named(toy: tuple[Path, tuple[Entry, ...]], gate_facts: Mapping[str, Any]) -> None:
     some = dict(gate_facts) | {"gates": ["finding", "quality"]}
     assert "Gates that were off: sex, age, view, copy, anatomy." in text_of(toy, some)

@@ -25,7 +25,7 @@ from augment.dataset.gates.gate_set import (
     warnings_of_gates,
 )
 from augment.dataset.gates.scores import TABLES, gate_of, measure, opposite_of, read_table, unlearnt, write_table
-from augment.dataset.shards.records import DRR, MODEL, PlanRow
+from augment.dataset.shards.records import ANATOMY, DRR, MODEL, PlanRow
 from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, write_manifest
@@ -214,15 +214,17 @@ def test_what_is_not_said_or_not_sure_is_not_judged(gate_set: GateSet) -> None:
 
 def test_a_projection_stands_before_the_gates_of_what_its_labels_do_not_say(gate_set: GateSet) -> None:
     study, black = study_of(0), np.zeros((8, 8), np.uint8)
-    verdict = gate_set.check(black, plan_row(study, DRR))
-    assert {gate_of(name) for name in verdict.scores} == set(OF_PROJECTIONS) & set(USUAL_GATES)
-    assert set(verdict.failed) >= {f"quality: {name}" for name in QUALITIES}
+    for source, kinds in OF_PROJECTIONS.items():
+        verdict = gate_set.check(black, plan_row(study, source))
+        assert {gate_of(name) for name in verdict.scores} == set(kinds) & set(USUAL_GATES)
+        assert set(verdict.failed) >= {f"quality: {name}" for name in QUALITIES}
+        assert (verdict.nearest is None) == (source == DRR), "the projector learnt from no image that it could copy"
 
 
 def test_a_view_that_no_real_image_has_is_not_judged_by_images_of_another(gate_set: GateSet) -> None:
-    for source in (MODEL, DRR):
+    for source, kinds in ((MODEL, {"copy"}), (ANATOMY, {"copy"}), (DRR, set())):
         verdict = gate_set.check(np.zeros((8, 8), np.uint8), plan_row(replace(study_of(0), view="lateral"), source))
-        assert set(verdict.scores) == {"copy"}
+        assert set(verdict.scores) == kinds
     assert "lateral" in str([kind for kind in gate_set.without if kind.startswith("view")])
 
 
