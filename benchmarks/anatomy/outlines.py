@@ -16,6 +16,7 @@ from scipy import ndimage
 from benchmarks import common
 from gen.anatomy.folder import load_anatomy
 from gen.anatomy.network import ORGANS
+from gen.anatomy.reading import read_anatomy
 from gen.core.files import atomic_file
 from gen.core.manifest import read_manifest
 from gen.data.loader import pixel_cache
@@ -62,10 +63,10 @@ def main(data: Path, anatomy: Path | None, count: int, seed: int, figure: Path) 
     rows = [row for row in split_rows(read_manifest(data))["test"] if row.source == NIH]
     rows.sort(key=lambda row: hashlib.sha256(f"{seed} {row.file.name}".encode()).hexdigest())
     pixels = pixel_cache(rows[:count], SIZE, common.CACHE)
-    found = load_anatomy(anatomy).probabilities(pixels.astype(np.float32) / 255) >= 0.5
+    found = read_anatomy(load_anatomy(anatomy), pixels)
     tiles = []
-    for k, (image, masks) in enumerate(zip(pixels, found, strict=True), start=1):
-        tile = Image.fromarray(outlined(image, masks)).resize((TILE, TILE), Image.Resampling.BOX)
+    for k, (image, reading) in enumerate(zip(pixels, found, strict=True), start=1):
+        tile = Image.fromarray(outlined(image, reading.masks)).resize((TILE, TILE), Image.Resampling.BOX)
         ImageDraw.Draw(tile).text((4, 2), str(k), fill=(255, 255, 255))
         tiles.append(np.asarray(tile))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % ACROSS)

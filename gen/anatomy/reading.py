@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from gen.anatomy.measure import EVEN, Measurements, measure
+from gen.anatomy.measure import EVEN, Measurements, measure, pieces
 from gen.anatomy.network import ORGANS
 from gen.core.radiograph import pad_to_square, resize
 from gen.data.clean import content_box
@@ -23,7 +23,7 @@ from gen.statistics.scores import auroc
 if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy
 
-RULES = 3  # raised where another image is refused, or another number measured, than before
+RULES = 4  # raised where another image is refused, or another number measured, than before
 SIDE = 256  # pixels a side at which images are measured
 WIDEST = 2.0  # sides of a picture of one chest
 LATERAL = 0.5  # of the smaller lung behind the other one: seen from the side
@@ -34,6 +34,7 @@ LEAST_BELOW = 0.82  # clearness of the abdomen: in a chest on its head the netwo
 MOST_ASIDE = 0.15  # of the width
 LEAST_DARKER = 0.7  # the chance that a pixel of a lung is darker than one of heart, spine or abdomen
 LEAST_SYMMETRY = 0.2
+ONE_PIECE = ("right lung", "left lung", "heart", "right clavicle", "left clavicle")
 # Of a label map, where a pixel has one organ, from the first painted to the last.
 PAINTED = (
     *("body", "abdomen", "mediastinum", "spine", "right lung", "left lung", "heart", "ribs"),
@@ -96,18 +97,23 @@ def interpret(probabilities: np.ndarray, image: np.ndarray, shape: tuple[int, ..
     """The reading of ``probabilities`` (10, H, W) of ``image`` (H, W) in [0, 1]; ``shape`` is that before padding.
 
     What lies in a black border is of no organ: there the network guesses how a chest goes on that the picture cuts.
+    Nor is a small patch apart from the rest of an organ that is in one piece: such a patch lies on a letter or in a
+    shoulder.
     """
     top, left, bottom, right = content_box(image)
     seen = np.zeros(probabilities.shape, np.float32)
     seen[:, top:bottom, left:right] = probabilities[:, top:bottom, left:right]
+    for organ in ONE_PIECE:
+        mask = seen[ORGANS.index(organ)] >= EVEN
+        seen[ORGANS.index(organ)][mask & ~np.any(pieces(mask), axis=0)] = 0
     content = seen[:, top:bottom, left:right]
     measured, confidence = measure(content), clearness(content)
-    organ = dict(zip(ORGANS, content >= EVEN, strict=True))
-    why = misplaced(organ, measured, shape or image.shape)
+    named = dict(zip(ORGANS, content >= EVEN, strict=True))
+    why = misplaced(named, measured, shape or image.shape)
     if why:
         return Reading(seen, measured, confidence, why, 0.0)
-    lungs = [organ[side] for side in ("right lung", "left lung")]
-    darker = min(_darker(lung, organ, image[top:bottom, left:right]) for lung in lungs)
+    lungs = [named[side] for side in ("right lung", "left lung")]
+    darker = min(_darker(lung, named, image[top:bottom, left:right]) for lung in lungs)
     soundness = min(confidence, darker, measured.share_in_frame)
     below = clearness(content, ("abdomen",))
     return Reading(seen, measured, confidence, unclear(measured, confidence, darker, below), soundness)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gen.anatomy.network import ORGANS
-from gen.anatomy.reading import LEAST_CONFIDENCE, Reading, clearness, interpret
+from gen.anatomy.reading import LEAST_CONFIDENCE, ONE_PIECE, Reading, clearness, interpret
 from tests.anatomy.conftest import Project
 from tests.anatomy.drawn import Drawn, film, mirrored
 
@@ -26,6 +28,19 @@ def test_frontal_phantoms_are_found_and_lateral_ones_are_not(project: Project) -
     assert _seen(project()).refused == ""
     assert _seen(project("severe", "AP")).refused == ""
     assert "lateral" in _seen(project(view="lateral")).refused
+
+
+@given(row=st.integers(2, 20), column=st.integers(2, 250), organ=st.sampled_from(ONE_PIECE))
+def test_a_small_patch_apart_from_an_organ_in_one_piece_is_none_of_it(row: int, column: int, organ: str) -> None:
+    masks = Drawn().masks(SIDE)
+    k = ORGANS.index(organ)
+    patched = masks.copy()
+    patched[k, row : row + 3, column : column + 3] = True
+    alone = not masks[k, row - 1 : row + 4, column - 1 : column + 4].any()
+    assert alone
+    whole, seen = _seen(masks), _seen(patched, film(masks))
+    assert np.array_equal(seen.masks, whole.masks)
+    assert seen.measurements == whole.measurements
 
 
 def _without(organ: str) -> Callable[[np.ndarray], np.ndarray]:
