@@ -1,4 +1,4 @@
-"""The bundled anatomy network and its card: whose images it learnt from, under which licences, and how well it reads."""
+"""The bundled anatomy network and its card: what it learnt from, under which licences, and how well it reads."""
 
 from __future__ import annotations
 
