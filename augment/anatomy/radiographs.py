@@ -19,7 +19,7 @@ from augment.anatomy.pairs import MARGIN, record_type
 from gen.anatomy.folder import Anatomy, load_anatomy
 from gen.anatomy.measure import EVEN, pieces
 from gen.anatomy.network import ORGANS
-from gen.anatomy.reading import interpret
+from gen.anatomy.reading import RULES, interpret
 from gen.core.errors import BadInput
 from gen.core.files import atomic_file
 from gen.core.manifest import Row, read_manifest
@@ -56,7 +56,8 @@ def digest_of_radiographs(config: AnatomyConfig) -> str:
     rows = rows_of(config)
     if not rows:
         return ""
-    facts = data_digest({"train": rows}), load_anatomy(config.teacher).fingerprint, _CHANGES, _AGREED, config.size
+    teacher = load_anatomy(config.teacher).fingerprint
+    facts = data_digest({"train": rows}), teacher, RULES, _CHANGES, _AGREED, config.size
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 

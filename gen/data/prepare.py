@@ -101,6 +101,7 @@ def prepare(
             made.append(
                 replace(
                     row,
+                    patient_id=patient_of(row),  # one without a patient goes by its name, which is another one here
                     file=path.absolute(),
                     width=config.size,
                     height=config.size,

@@ -80,9 +80,16 @@ class Framings:
 def framings_of(rows: Sequence[Row], prepared: Sequence[Row], size: int, cache: str | Path) -> Framings:
     """The images of ``rows``, and those of ``prepared`` that were made of them, cached in ``cache`` (`pixel_cache`).
 
-    An image and what was made of it have the same patient, and the same name but for folder and ending.
-    BadInput for an image that cannot be read.
+    An image and what was made of it have the same patient, and the same path but for the folders that preparing adds,
+    and for the suffix. BadInput for an image that cannot be read, and for two of ``rows`` that differ in no more.
     """
+    known: dict[tuple[str, Path], Row] = {}
+    for row in rows:
+        if (other := known.setdefault(_key(row), row)) is not row:
+            raise BadInput(
+                f"{other.file_name} and {row.file_name} differ in the suffix alone: one prepared image stands for both",
+                hint="rename one of them, and prepare them again",
+            )
     made = {_key(row): row for row in prepared}
     kept = [row for row in rows if _key(row) in made]
     number = {_key(row): i for i, row in enumerate(kept)}
@@ -114,5 +121,10 @@ def varied_u8(image: np.ndarray, seed: int) -> np.ndarray:
     return np.rint(pixels * 255).astype(np.uint8)
 
 
-def _key(row: Row) -> tuple[str, str]:
-    return patient_of(row), Path(row.file_name).stem
+def _key(row: Row) -> tuple[str, Path]:
+    folders = list(Path(row.file_name).with_suffix("").parts)
+    if folders[0] in SPLITS:
+        del folders[0]
+    while len(folders) > 1 and folders[0] == "images":  # `gen data prepare` writes SPLIT/images/PATH
+        del folders[0]
+    return patient_of(row), Path(*folders)

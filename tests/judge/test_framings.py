@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.radiograph import Radiograph, write_png
 from gen.judge.framings import FRAMINGS, PREPARED_SHARE, VARIED_SHARE, Framings, framings_of, varied_u8
@@ -44,6 +46,22 @@ def test_a_prepared_image_belongs_to_the_image_that_it_was_made_of(tmp_path: Pat
     shown = found.all()["prepared"]
     assert shown.which.tolist() == [0, 1, 3]
     assert shown.pixels_u8[:, 0, 0].tolist() == [round(255 * (0.5 + number / 100)) for number in (0, 1, 3)]
+
+
+def test_the_same_name_in_another_folder_is_another_image(tmp_path: Path) -> None:
+    row, *_ = rows_in(tmp_path / "raw", [0], grey=0.1)
+    names = ("images/study1/frontal.jpg", "images/study2/frontal.jpg")
+    rows = [replace(row, file_name=name) for name in names]
+    (made,) = rows_in(tmp_path / "prepared", [7], grey=0.5)
+    made = replace(made, file_name="train/images/study2/frontal.png", patient_id=row.patient_id)
+    assert framings_of(rows, [made], SIDE, tmp_path / "cache").places.tolist() == [-1, 0]
+
+
+def test_two_images_that_differ_in_the_suffix_alone_are_refused(tmp_path: Path) -> None:
+    row, *_ = rows_in(tmp_path / "raw", [0], grey=0.1)
+    rows = [replace(row, file_name=f"images/a.{suffix}") for suffix in ("jpg", "png")]
+    with pytest.raises(BadInput, match=r"images/a\.jpg and images/a\.png differ in the suffix alone"):
+        framings_of(rows, [], SIDE, tmp_path / "cache")
 
 
 def test_the_same_name_of_another_patient_is_another_image(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
 def texture_loss(output: torch.Tensor, target: torch.Tensor, side: int = 8) -> torch.Tensor:
     """L1 of how strong the fine detail is in each square of ``side`` pixels, (N, C, H, W) in model range -> (N,).
 
-    Strength is the root mean square of what a mean over 3 x 3 pixels takes away, and of what a mean over 9 x 9 pixels
-    takes away beyond that. It says how much texture there is and not where its grains lie: a decoder that cannot know
+    Strength is the root mean square of what a mean over 3 x 3 pixels takes away, and of what four such means more take
+    away beyond that. It says how much texture there is and not where its grains lie: a decoder that cannot know
     the grains is not taught to blur them, and one that invents texture in a smooth region is stopped.
     """
     from torch.nn import functional
@@ -88,10 +88,10 @@ def texture_loss(output: torch.Tensor, target: torch.Tensor, side: int = 8) -> t
         rest = images
         for _ in range(2):
             smooth = functional.avg_pool2d(rest, 3, 1, 1, count_include_pad=False)
-            if found:  # the mean over 9 x 9 pixels, as three means of three
+            if found:
                 for _ in range(3):
                     smooth = functional.avg_pool2d(smooth, 3, 1, 1, count_include_pad=False)
-            # The root has no slope at 0: 1e-6 is a thousandth of full scale, squared, a quarter of a grey level.
+            # The root has no slope at 0; 1e-6 is the square of an eighth of a grey level.
             found.append((functional.avg_pool2d((rest - smooth).square(), side) + 1e-6).sqrt())
             rest = smooth
         return found
