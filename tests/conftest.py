@@ -40,6 +40,15 @@ def _same_locale() -> Iterator[None]:
     locale.setlocale(locale.LC_ALL, LOCALE)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A command that runs in this process sets how many threads it computes with, and later tests would keep that."""
+    yield
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 _asks_for_openvino = [False]  # of the test that is set up, with all its fixtures, or runs
 
 
