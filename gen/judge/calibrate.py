@@ -119,7 +119,7 @@ def best_f1_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float | 
     precision, recall, thresholds = precision_recall_curve(labels[known], probabilities[known])
     # The last point of the curve stands for no call at all and has no threshold.
     f1 = (2 * precision * recall / np.maximum(precision + recall, 1e-12))[:-1]
-    return float(thresholds[::-1][np.argmax(f1[::-1])])
+    return float(thresholds[f1 >= f1.max() - 1e-12].max())  # what is equal but for rounding is as good
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
