@@ -363,6 +363,7 @@ def test_copies_are_looked_for_in_the_index_of_the_model_where_it_has_one(indexe
             write_reference(tmp_path / name / REFERENCE, reference)
     gates = Gates(names=["copy"])
     found = {name: open_gate_set(gates, str(tmp_path / name), device="cpu") for name in models}
+    # Each was opened with a judge: the type checker does not know it.
     sizes = {name: len(each.judge.reference.codes) for name, each in found.items()}  # type: ignore[union-attr]
     assert judge.reference is not None
     assert sizes == {"own": 40, "another": len(judge.reference.codes), "none": len(judge.reference.codes)}
