@@ -27,7 +27,7 @@ from gen.core.threads import use_threads
 from gen.language.prompt import token_budget_warning
 from gen.language.render import with_style
 from gen.language.tokens import token_counter
-from gen.model.capabilities import read_capabilities
+from gen.model.capabilities import has_canonical_frame, read_capabilities
 from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Sources:
 
         config = self.config
         use_threads(config.threads)
-        return load_pipeline(_folder(config), device=config.device, dtype=config.dtype, backend=_backend(config))
+        return load_pipeline(_folder(config), device=config.device, dtype=config.dtype, backend=config.backend)
 
     def make(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> Iterator[Outcome]:
         """The image of each row and its twins by name, in order, as they are finished.
@@ -128,16 +128,16 @@ class Sources:
     @property
     def _canonical(self) -> bool:
         """Whether the model paints all chests in one frame and exposure."""
-        return (self.pipeline.capabilities or {}).get("canonical_frame") is True
+        return has_canonical_frame(self.pipeline.capabilities)
 
     def _images(
         self, pairs: Sequence[tuple[PlanRow, int]], bodies: Sequence[Body] = ()
     ) -> Iterator[Radiograph | GenError]:
         """What the model makes of each row, from its body where there are ``bodies``; GenError as of `make`."""
-        from gen.model.sampling.anatomy import held_region
+        from gen.model.sampling.anatomy import started_from
         from gen.model.sampling.pipeline import sample_each
 
-        config, capabilities = self.config, self.pipeline.capabilities
+        config = self.config
         how: dict[str, Any] = {"steps": config.steps, "guidance": config.guidance, "size": config.size}
         if bodies:
             how["strength"] = config.projections.strength
@@ -149,8 +149,7 @@ class Sources:
                 self.pipeline,
                 [row.prompt for row, _ in some],
                 [seed for _, seed in some],
-                init=[body.image for body in begun],
-                held=[held_region(body, capabilities) for body in begun],
+                **started_from(begun, self.pipeline.capabilities),
                 **how,
             )
 
@@ -245,7 +244,7 @@ def _network(config: DatasetConfig, folder: Path) -> str:
     from gen.model.sampling.pipeline import pick_backend
 
     threads = f", {config.threads} threads"
-    if pick_backend(folder, _backend(config), device=config.device, dtype=config.dtype) == "openvino":
+    if pick_backend(folder, config.backend, device=config.device, dtype=config.dtype) == "openvino":
         precision = pick_precision(config.dtype)  # bfloat16 is tried, and the model converted for that
         return f"cpu {precision if precision == 'float32' else convert(folder).safe_precision(precision)} openvino"
     place = pick_device(config.device)
@@ -286,11 +285,6 @@ def prompt_warnings(config: DatasetConfig, prompts: Collection[str]) -> list[str
 
 def _folder(config: DatasetConfig) -> Path:
     return bundled_model() if config.model is None else Path(config.model)
-
-
-def _backend(config: DatasetConfig) -> str:
-    """What runs the model: only torch can start from a projection."""
-    return "torch" if config.projections.use != "never" and config.projections.strength else config.backend
 
 
 def _projections_only(config: DatasetConfig) -> bool:

@@ -91,11 +91,12 @@ def make(
 
     from augment.bodies.make import PhysicalBodies
     from gen.language.render import render
-    from gen.model.sampling.anatomy import held_region
+    from gen.model.capabilities import has_canonical_frame
+    from gen.model.sampling.anatomy import started_from
     from gen.model.sampling.pipeline import load_pipeline, sample
 
-    pipeline = load_pipeline(model)
-    canonical = (pipeline.capabilities or {}).get("canonical_frame") is True
+    pipeline = load_pipeline(model, backend="auto")
+    canonical = has_canonical_frame(pipeline.capabilities)
     size = common.model_size(model)
     found = []
     for k in tqdm(range(count + len(cts)), "bodies", unit="body"):
@@ -111,9 +112,9 @@ def make(
         images = {}
         for strength in strengths:
             settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "strength": strength}
-            if held is not None:
-                settings |= {"held": [held_region(body, pipeline.capabilities)], "held_strength": min(held, strength)}
-            [image] = sample(pipeline, [render(body.study)], [seed], init=[body.image], **settings)
+            settings["held_strength"] = strength if held is None else held
+            begun = started_from([body], pipeline.capabilities)
+            [image] = sample(pipeline, [render(body.study)], [seed], **begun, **settings)
             images[strength] = image.pixels
         found.append(Made(name, body.patient, body, images))
     return found
@@ -139,10 +140,9 @@ def measure(made: Sequence[Made], strength: float, real: Mapping[str, np.ndarray
         known = np.flatnonzero(np.isfinite(moved))
         figures[f"{organ} moved, px"] = mean_of(moved[known], [patients[i] for i in known])
     contrasts = [
-        (contrast(each.body.image.pixels, mask, inside), contrast(image, mask, inside), each.patient)
+        (*(contrast(shown, each.body.held, each.body.lungs) for shown in (each.body.image.pixels, image)), each.patient)
         for each, image in zip(made, pixels, strict=True)
         if each.name not in ("No Finding", "Cardiomegaly")
-        for mask, inside in [(each.body.held, each.body.masks["right lung"] | each.body.masks["left lung"])]
     ]
     seen = [row for row in contrasts if abs(row[0]) >= LEAST]
     figures["contrast kept"] = shares([row[:2] for row in seen], [row[2] for row in seen])

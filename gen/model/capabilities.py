@@ -78,6 +78,11 @@ def read_capabilities(folder: Path) -> dict[str, Any] | None:
     return told
 
 
+def has_canonical_frame(capabilities: Mapping[str, Any] | None) -> bool:
+    """Whether a model of ``capabilities`` paints all chests in one frame and exposure."""
+    return (capabilities or {}).get("canonical_frame") is True
+
+
 def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
     """A line for everything in ``study`` that the model was never shown; nothing for a model that says nothing."""
     if capabilities is None:

@@ -5,7 +5,7 @@ Who makes bodies stands above this package: an entry point of the group ANATOMY,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -44,6 +44,12 @@ class Body:
     weights_may_learn: bool
     facts: Mapping[str, str]
 
+    @property
+    def lungs(self) -> np.ndarray:
+        """Both lungs, bool (S, S); nothing where they are not known."""
+        known = [self.masks[name] for name in ("right lung", "left lung") if name in self.masks]
+        return np.any(known, axis=0) if known else np.zeros_like(self.held)
+
 
 @dataclass(frozen=True, eq=False)
 class OfBody:
@@ -76,6 +82,14 @@ def open_bodies(where: str) -> Bodies:
     raise EnvironmentLacks("nothing installed makes bodies for --anatomy", hint="install the package whole")
 
 
+def started_from(bodies: Sequence[Body], capabilities: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `gen.model.sampling.pipeline.sample` is given to start from ``bodies``, and to hold of them."""
+    return {
+        "init": [body.image for body in bodies],
+        "held": [held_region(body, capabilities) for body in bodies],
+    }
+
+
 def held_region(body: Body, capabilities: Mapping[str, Any] | None) -> np.ndarray:
     """The pixels, bool (S, S), that sampling leaves as ``body`` has them.
 
@@ -104,8 +118,7 @@ def bone_share(image: np.ndarray, body: Body) -> float:
 
     1 where nothing is known of lungs or bone.
     """
-    lungs = [body.masks[name] for name in ("right lung", "left lung") if name in body.masks]
-    where = np.any(lungs, axis=0) & ~body.held if lungs else np.zeros(image.shape, bool)
+    where = body.lungs & ~body.held
     if not where.any():
         return 1.0
     seen, bone = (_detail(pixels)[where] for pixels in (image, body.bone))

@@ -1,7 +1,8 @@
 """A model as OpenVINO runs it: converted once, by torch, and proven before it is trusted.
 
-It lies in a cache folder named after its own hash and OpenVINO's version. What was converted is compared with torch
-before the folder takes that name, and bfloat16 is tried on each kind of CPU before it is used there.
+It lies in a cache folder named after its own hash and OpenVINO's version, and the encoder of its autoencoder, which
+only sampling from an image needs, in another beside that. What was converted is compared with torch before a folder
+takes that name, and bfloat16 is tried on each kind of CPU before it is used there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gen.model.folder import WEIGHTED, cache_folder, check_model_folder, model_h
 if TYPE_CHECKING:
     from gen.model.sampling.torch_backend import TorchPipeline
 
-TEXT, UNET, DECODER = "text_encoder.xml", "unet.xml", "decoder.xml"
+TEXT, UNET, DECODER, ENCODER = "text_encoder.xml", "unet.xml", "decoder.xml", "encoder.xml"
 TRIAL = "trial.npz"  # inputs of the U-Net, and what torch makes of them
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 # Of a part's output: its error over its size, both root mean square. bfloat16 has 8 bits; 30 dB below a prediction it
@@ -36,7 +37,7 @@ PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 TOLERANCES = {"float32": 2e-3, "bfloat16": 3e-2}
 LOADS = 2  # of a network on trial, the second from OpenVINO's own cache
 _INSTEAD = "use --backend torch"
-_FORM = 3  # of a cache: raised where another version of this module converts otherwise
+_FORM = 4  # of a cache: raised where another version of this module converts otherwise
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,15 @@ class Converted:
 
     def compile(self, part: str, shapes: Sequence[tuple[int, ...]], precision: str, threads: int) -> Any:
         """The network ``part`` for inputs of ``shapes`` (of the U-Net: latents and text), one request a thread."""
-        model = self.core.read_model(self.cache / part)
+        cache = encoder_cache(self.cache) if part == ENCODER else self.cache
+        model = self.core.read_model(cache / part)
         wanted = [shapes[0], (), shapes[1]] if part == UNET else list(shapes)  # the timestep is a number
         model.reshape({port: list(shape) for port, shape in zip(model.inputs, wanted, strict=True)})
         # A stream is one thread: sums that two share have other last bits, and wait where a core is busy.
         options: dict[str, Any] = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         # A folder for each precision: OpenVINO takes for bfloat16 what it compiled for float32, and reads it as NaN.
         # Hidden: not among what the digests vouch for.
-        options |= {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "CACHE_DIR": str(self.cache / f".{precision}")}
+        options |= {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "CACHE_DIR": str(cache / f".{precision}")}
         return self.core.compile_model(model, "CPU", options)
 
     def safe_precision(self, precision: str, log: Callable[[str], object] = lambda text: None) -> str:
@@ -106,13 +108,18 @@ def convert(folder: Path, log: Callable[[str], object] = lambda text: None) -> C
     fingerprint = model_hash(folder)
     version = openvino.__version__.partition("-")[0]
     cache = cache_folder() / "openvino" / f"{fingerprint}-{version}-{_FORM}"
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with (cache.parent / ".lock").open("w") as stream:  # several processes may want the same model
-        lock(stream)
-        if verify_folder(cache):
-            shutil.rmtree(cache, ignore_errors=True)
-            _convert(folder, cache, log)
+    _have(folder, cache, (TEXT, UNET, DECODER), log)
     return Converted(cache, openvino.Core(), version, fingerprint)
+
+
+def convert_encoder(folder: Path, converted: Converted, log: Callable[[str], object] = lambda text: None) -> None:
+    """See that the encoder of the autoencoder of ``folder`` is in the cache of ``converted`` too; as `convert`."""
+    _have(folder, encoder_cache(converted.cache), (ENCODER,), log)
+
+
+def encoder_cache(cache: Path) -> Path:
+    """Where the encoder of the autoencoder lies, for a model whose other networks lie in ``cache``."""
+    return cache.with_name(f"{cache.name}-encoder")
 
 
 def infer(request: Any, inputs: list[np.ndarray]) -> np.ndarray:
@@ -145,8 +152,17 @@ def _openvino() -> Any:
     return openvino
 
 
-def _convert(folder: Path, cache: Path, log: Callable[[str], object]) -> None:
-    """Write the three networks of ``folder`` to ``cache`` for OpenVINO, once they agree with torch's.
+def _have(folder: Path, cache: Path, names: Sequence[str], log: Callable[[str], object]) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with (cache.parent / ".lock").open("w") as stream:  # several processes may want the same model
+        lock(stream)
+        if verify_folder(cache):
+            shutil.rmtree(cache, ignore_errors=True)
+            _convert(folder, cache, names, log)
+
+
+def _convert(folder: Path, cache: Path, names: Sequence[str], log: Callable[[str], object]) -> None:
+    """Write the networks ``names`` of ``folder`` to ``cache`` for OpenVINO, once they agree with torch's.
 
     The encoder of the tokenizer is compared as well. Raises GenError, naming the part, for one that does not agree.
     """
@@ -155,7 +171,8 @@ def _convert(folder: Path, cache: Path, log: Callable[[str], object]) -> None:
 
     stored = sum(path.stat().st_size for part in WEIGHTED for path in (folder / part).glob("*.safetensors"))
     require_free_space(cache.parent, 3 * stored, "converting the model for OpenVINO")
-    log(f"converting the model for OpenVINO, once; it is kept in {cache}")
+    what = "the encoder of the model" if ENCODER in names else "the model"
+    log(f"converting {what} for OpenVINO, once; it is kept in {cache}")
     started = time.perf_counter()
     parts = load_torch(folder, device="cpu", dtype="float32", attention="sdpa")
     _compare_tokens(parts.tokenizer, token_encoder(folder / "tokenizer"), folder / "tokenizer")
@@ -163,7 +180,9 @@ def _convert(folder: Path, cache: Path, log: Callable[[str], object]) -> None:
     core = openvino.Core()
     with staged_folder(cache) as stage, quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: what it takes for fixed is compared below
-        for name, network, inputs in _networks(parts):
+        for name, (network, inputs) in _networks(parts).items():
+            if name not in names:
+                continue
             converted = openvino.convert_model(network, example_input=inputs)
             openvino.save_model(converted, stage / name, compress_to_fp16=_is_half(network))
             model = core.compile_model(stage / name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -177,9 +196,11 @@ def _convert(folder: Path, cache: Path, log: Callable[[str], object]) -> None:
     log(f"converted in {time.perf_counter() - started:.0f} s")
 
 
-def _networks(parts: TorchPipeline) -> list[tuple[str, Any, tuple[Any, ...]]]:
+def _networks(parts: TorchPipeline) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """The networks of a loaded model as functions of tensors, each with inputs to trace and to compare it with."""
     import torch
+
+    from gen.model.sampling.torch_backend import encoded
 
     class Network(torch.nn.Module):
         def __init__(self, part: torch.nn.Module, call: Callable[..., Any]) -> None:
@@ -197,11 +218,14 @@ def _networks(parts: TorchPipeline) -> list[tuple[str, Any, tuple[Any, ...]]]:
         states = parts.text_encoder(ids)[0].expand(2, -1, -1)
     # A float, as the embedding computes with: some schedulers stop between two timesteps.
     middle = torch.tensor(parts.scheduler.config.num_train_timesteps / 2)
-    return [
-        (TEXT, Network(parts.text_encoder, lambda part, ids: part(ids)[0]), (ids,)),
-        (UNET, Network(parts.unet, lambda part, *inputs: part(*inputs).sample), (latents, middle, states)),
-        (DECODER, Network(parts.vae, lambda part, latents: part.decode(latents).sample), (latents[:1],)),
-    ]
+    shape = (1, parts.vae.config.in_channels, parts.configs.size, parts.configs.size)
+    pixels = 2 * torch.rand(shape, generator=generator) - 1
+    return {
+        TEXT: (Network(parts.text_encoder, lambda part, ids: part(ids)[0]), (ids,)),
+        UNET: (Network(parts.unet, lambda part, *inputs: part(*inputs).sample), (latents, middle, states)),
+        DECODER: (Network(parts.vae, lambda part, latents: part.decode(latents).sample), (latents[:1],)),
+        ENCODER: (Network(parts.vae, encoded), (pixels,)),
+    }
 
 
 def _is_half(network: Any) -> bool:

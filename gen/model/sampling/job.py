@@ -21,17 +21,24 @@ from gen.images.reader import read_radiograph
 from gen.language.study import Study
 from gen.language.tokens import token_counter
 from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
-from gen.model.capabilities import read_capabilities
+from gen.model.capabilities import has_canonical_frame, read_capabilities
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
-from gen.model.sampling.anatomy import Bodies, OfBody, finished, held_region, open_bodies, with_body, write_truth
+from gen.model.sampling.anatomy import (
+    Bodies,
+    Body,
+    OfBody,
+    finished,
+    open_bodies,
+    started_from,
+    with_body,
+    write_truth,
+)
 from gen.model.sampling.requests import Request, flags_to_study, read_request
 from gen.model.sampling.results import add_rows, existing_rows, result_path, result_row
 from gen.model.sampling.settings import check_folder_settings
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from gen.core.manifest import Row
     from gen.model.sampling.pipeline import Pipeline
 
@@ -128,7 +135,7 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
         device=job.device,
         dtype=job.dtype,
         attention=job.attention,
-        backend="torch" if job.init or job.anatomy else job.backend,
+        backend=job.backend,
         log=log or (lambda text: None),
     )
     if log is not None:
@@ -191,16 +198,13 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     check_names(device=job.device, dtype=job.dtype, attention=job.attention)
     if job.guidance_interval and not 0 <= job.guidance_interval[0] < job.guidance_interval[1]:
         raise BadInput(f"guidance_interval is {job.guidance_interval}", hint="give two sigmas, such as 0.3 and 6")
-    started = "--anatomy" if job.anatomy is not None else "--init" if job.init is not None else None
     if job.anatomy is not None and job.init is not None:
         raise BadInput("--anatomy and --init are both given", hint="use one of them")
-    if job.strength is not None and started is None:
+    if job.strength is not None and job.anatomy is None and job.init is None:
         raise BadInput("--strength is given without --init or --anatomy", hint="name what to start from")
     if not round(job.steps * job.taken):
         raise BadInput(f"--strength {job.taken:g} of {job.steps} steps is none", hint="raise one of them")
     require_choice("backend", job.backend, BACKENDS)
-    if started and job.backend == "openvino":
-        raise BadInput(f"{started} needs the torch back end", hint="leave out --backend, or use --backend torch")
     if job.prompts_file is not None and job.text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
     texts = {"": job.text} if job.prompts_file is None else _read_prompts(job.prompts_file)
@@ -267,14 +271,13 @@ def sample_bodies(
         yield from ((item, image, None) for item, image in sample_job(read, pipeline, on_step))
         return
     side = read.job.size or pipeline.configs.size
-    canonical = (pipeline.capabilities or {}).get("canonical_frame") is True
+    canonical = has_canonical_frame(pipeline.capabilities)
     for start in range(0, len(read.items), pipeline.rows):
         plain = replace(read.job, vary=False)  # what varies is varied with its truth
         some = replace(read, job=plain, items=read.items[start : start + pipeline.rows])
         studies = [(item.request.study or Study(), item.seed) for item in some.items]
         bodies = [read.bodies.make(study, seed, side, canonical=canonical) for study, seed in studies]
-        held = [held_region(body, pipeline.capabilities) for body in bodies]
-        images = sample_job(some, pipeline, on_step, [body.image for body in bodies], held)
+        images = sample_job(some, pipeline, on_step, bodies)
         for body, (item, image) in zip(bodies, images, strict=True):
             made = finished(image, body, vary_by=item.seed if read.job.vary else None)
             yield item, made.image, made
@@ -284,21 +287,20 @@ def sample_job(
     read: ReadJob,
     pipeline: Pipeline,
     on_step: Callable[[int], object] = lambda images: None,
-    init: Sequence[Radiograph] = (),
-    held: Sequence[np.ndarray] = (),
+    bodies: Sequence[Body] = (),
 ) -> Iterator[tuple[Item, Radiograph]]:
     """The images of a job in order, as they are finished, by the ``pipeline`` loaded from its folder.
 
-    ``init`` is what each starts from, where that is not the job's own image, and ``held`` where it stays as that is.
+    ``bodies`` are what each starts from, where that is not the job's own image.
     """
     from gen.model.sampling.pipeline import sample
 
+    begun = {"init": [] if read.init is None else [read.init] * len(read.items)}
     images = sample(
         pipeline,
         [item.request.prompt for item in read.items],
         [item.seed for item in read.items],
-        init=init or ([] if read.init is None else [read.init] * len(read.items)),
-        held=held,
+        **(started_from(bodies, pipeline.capabilities) if bodies else begun),
         steps=read.job.steps,
         guidance=read.job.guidance,
         guidance_interval=read.job.guidance_interval,

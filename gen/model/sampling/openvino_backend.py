@@ -1,4 +1,4 @@
-"""Sampling without torch: text encoder, U-Net and decoder by OpenVINO on a CPU, noise and solver in numpy."""
+"""Sampling without torch: text encoder, U-Net and autoencoder by OpenVINO on a CPU, noise and solver in numpy."""
 
 from __future__ import annotations
 
@@ -13,22 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gen.core.errors import BadInput
 from gen.core.files import read_json
 from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.core.threads import use_threads
 from gen.language.tokens import token_encoder
 from gen.model.capabilities import read_capabilities
-from gen.model.sampling.conversion import DECODER, PRECISIONS, TEXT, UNET, Converted, convert, infer, pick_precision
+from gen.model.sampling.conversion import (
+    DECODER,
+    ENCODER,
+    PRECISIONS,
+    TEXT,
+    UNET,
+    Converted,
+    convert,
+    convert_encoder,
+    infer,
+    pick_precision,
+)
 from gen.model.sampling.settings import Configs, Settings
-from gen.model.sampling.solver import Solver, read_solver, tabulate, why_no_table, write_solver
+from gen.model.sampling.solver import Solver, Start, read_solver, tabulate, why_no_table, write_solver
+from gen.model.sampling.start import cells_of, squares_of
 from gen.model.scheduler import CONFIG
 
 if TYPE_CHECKING:
     from gen.core.radiograph import Radiograph
 
-_INSTEAD = "use --backend torch"
 _DTYPES = ("auto", *PRECISIONS)
 
 
@@ -69,6 +79,7 @@ def load_openvino(
         capabilities=read_capabilities(folder),
         name=folder.resolve().name,
         rows=use_threads(),
+        log=log,
     )
 
 
@@ -88,6 +99,7 @@ class OpenvinoPipeline:
     capabilities: Mapping[str, Any] | None
     name: str
     rows: int
+    log: Callable[[str], object] = field(default=lambda text: None, repr=False)  # told of a later conversion
     compiled: dict[Any, Any] = field(default_factory=dict, repr=False)  # by part and shape, filled as they are needed
 
     @property
@@ -110,9 +122,8 @@ class OpenvinoPipeline:
     def software(self) -> str:
         return f"openvino {self.converted.version}"
 
-    def sigma_at(self, how: Settings, strength: float) -> float:
-        sigmas = self._solver(how.steps).sigmas
-        return float(sigmas[(how.steps - round(how.steps * strength)) * len(sigmas) // how.steps])
+    def sigma_from(self, how: Settings) -> float:
+        return float(self._solver(how.steps, Start(how.skipped)).sigmas[0])
 
     def run(
         self,
@@ -123,48 +134,49 @@ class OpenvinoPipeline:
         how: Settings,
         on_step: Callable[[], object],
     ) -> list[np.ndarray | Exception]:
-        """As `gen.model.sampling.pipeline.Pipeline.run`; BadInput with ``init``, which only torch can encode.
+        """As `gen.model.sampling.pipeline.Pipeline.run`.
 
         ``on_step`` is called from the thread that makes the first image, and no more where that image fails.
         """
-        if init:
-            raise BadInput("an image to start from needs the torch back end", hint=_INSTEAD)
-        solver = self._solver(how.steps)
+        solver = self._solver(how.steps, Start(how.skipped) if init else None)
         side = (how.size or self.configs.size) // self.configs.factor
         shape = (int(self.configs.unet["in_channels"]), side, side)
         guided = [how.guides(float(sigma)) for sigma in solver.sigmas]
-        wanted = list(
-            dict.fromkeys(zip(prompts, seeds, strict=True))
-        )  # a short batch was filled up with its last image
+        # A short batch was filled up with its last image, which is made once.
+        keys = list(zip(prompts, seeds, *(map(id, each) for each in (init, held) if each), strict=True))
+        wanted = [keys.index(key) for key in dict.fromkeys(keys)]
         nothing = self._states(how.negative)
-        states = {prompt: self._states(prompt) for prompt, _ in wanted}
+        states = {prompt: self._states(prompt) for prompt in dict.fromkeys(prompts)}
         # Compiled before the threads start, or each of them would do it.
         unet = {g: self._compile(UNET, (1 + g, *shape), (1 + g, *nothing.shape[1:])) for g in sorted(set(guided))}
         decoder = self._compile(DECODER, (1, *shape))
+        begun = self._encode(squares_of(init, side * self.configs.factor)) if init else [None] * len(prompts)
+        holds = self._solver(how.steps, Start(how.skipped, how.holding)) if held else solver
+        kept = [(holds, cells) for cells in cells_of(held, side)] if held else [None] * len(prompts)
 
-        def image(item: tuple[str, int]) -> np.ndarray:
-            prompt, seed = item
+        def image(row: int) -> np.ndarray:
+            seed = seeds[row]
             request = {g: network.create_infer_request() for g, network in unet.items()}
-            text = {False: states[prompt], True: np.concatenate([nothing, states[prompt]])}
+            text = {False: states[prompts[row]], True: np.concatenate([nothing, states[prompts[row]]])}
 
             def predict(i: int, latents: np.ndarray) -> np.ndarray:
                 g = guided[i]
                 given = np.concatenate([latents, latents]) if g else latents
                 out = infer(request[g], [given, np.array(solver.timesteps[i], np.float32), text[g]])
-                if item == wanted[0]:
+                if row == wanted[0]:
                     on_step()
                 return out[:1] + how.guidance * (out[1:] - out[:1]) if g else out
 
             def fresh(i: int) -> np.ndarray:
                 return standard_normal(shape, derived_seed(seed, f"step {i}"))[None]
 
-            latents = solver.run(predict, standard_normal(shape, seed)[None], fresh)
-            scaled = latents / np.float32(self.configs.vae.get("scaling_factor", 1.0))
-            return infer(decoder.create_infer_request(), [scaled])
+            noise = standard_normal(shape, seed)[None]
+            latents = solver.run(predict, noise, fresh, image=begun[row], held=kept[row])
+            return infer(decoder.create_infer_request(), [latents / self._scaling])
 
-        def attempt(item: tuple[str, int]) -> np.ndarray | Exception:
+        def attempt(row: int) -> np.ndarray | Exception:
             try:
-                [pixels] = image(item)
+                [pixels] = image(row)
             except Exception as error:  # OpenVINO's are RuntimeErrors without a class of their own
                 return error
             pixels = np.where(np.isinf(pixels), np.nan, np.clip(pixels, -1, 1))  # what overflowed is no white
@@ -172,7 +184,7 @@ class OpenvinoPipeline:
 
         with ThreadPoolExecutor(self.rows) as pool:
             made = dict(zip(wanted, pool.map(attempt, wanted), strict=True))
-        return [made[item] for item in zip(prompts, seeds, strict=True)]
+        return [made[keys.index(key)] for key in keys]
 
     def _states(self, prompt: str) -> np.ndarray:
         ids = np.array([self.encode(prompt)], np.int64)
@@ -185,14 +197,31 @@ class OpenvinoPipeline:
             self.compiled[part, shapes] = self.converted.compile(part, shapes, precision, self.rows)
         return self.compiled[part, shapes]
 
-    def _solver(self, steps: int) -> Solver:
-        key = ("solver", steps)
+    @property
+    def _scaling(self) -> np.float32:
+        return np.float32(self.configs.vae.get("scaling_factor", 1.0))
+
+    def _encode(self, squares: np.ndarray) -> list[np.ndarray]:
+        """Latents (1, C, h, w) of each of ``squares``, float32 (N, 1, side, side) in [-1, 1].
+
+        The encoder is converted the first time that a model is asked for this.
+        """
+        if ENCODER not in self.compiled:
+            convert_encoder(self.folder, self.converted, self.log)
+            self.compiled[ENCODER] = True
+        inputs = np.repeat(squares, int(self.configs.vae["in_channels"]), axis=1)
+        request = self._compile(ENCODER, (1, *inputs.shape[1:])).create_infer_request()
+        return [infer(request, [each[None]]) * self._scaling for each in inputs]
+
+    def _solver(self, steps: int, start: Start | None = None) -> Solver:
+        key = ("solver", steps, start)
         if key not in self.compiled:
-            path = self.converted.cache / f".solver-{steps}.npz"
+            begun = f"-{start.skipped}-{start.held}" if start else ""
+            path = self.converted.cache / f".solver-{steps}{begun}.npz"
             if not path.is_file():
                 from gen.model.sampling.torch_backend import load_scheduler
 
-                write_solver(path, tabulate(load_scheduler(self.folder / "scheduler"), steps))
+                write_solver(path, tabulate(load_scheduler(self.folder / "scheduler"), steps, start))
             self.compiled[key] = read_solver(path)
         return self.compiled[key]
 

@@ -63,8 +63,8 @@ class Pipeline(Protocol):
     def software(self) -> str:
         """Library and version that runs the network."""
 
-    def sigma_at(self, how: Settings, strength: float) -> float:
-        """Noise over signal where an image begins that takes the share ``strength`` of the steps; NaN if unknown."""
+    def sigma_from(self, how: Settings) -> float:
+        """Noise over signal where sampling from an image begins; NaN if unknown."""
 
     def run(
         self,
@@ -230,7 +230,7 @@ def _failed(text: str, number: int, error: Exception) -> GenError:
 def _origin(pipeline: Pipeline, image: Radiograph, how: Settings, *, masks: bool) -> dict[str, str]:
     """What an image that sampling started from leaves in the provenance: whether it is synthetic, and a digest."""
     digest = hashlib.sha256(np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
-    sigma = pipeline.sigma_at(how, how.strength)
+    sigma = pipeline.sigma_from(how)
     return {
         "strength": f"{how.strength:g}",
         **({} if math.isnan(sigma) else {"sigma": f"{sigma:.4g}"}),

@@ -28,6 +28,16 @@ class Settings:
     held_strength: float = DEFAULT_HELD_STRENGTH  # the same for what is held, at most ``strength``
     vary: bool = False  # draw pose and exposure of the finished image, see `gen.model.sampling.variation`
 
+    @property
+    def skipped(self) -> int:
+        """The steps that are left out where sampling starts from an image."""
+        return self.steps - round(self.steps * self.strength)
+
+    @property
+    def holding(self) -> int:
+        """The steps after these through which what is held is kept as it was."""
+        return self.steps - round(self.steps * self.held_strength) - self.skipped
+
     def guides(self, sigma: float) -> bool:
         """Whether guidance acts at noise level ``sigma``; NaN, which no interval holds, stands for an unknown one."""
         if self.guidance == 1 or self.guidance_interval is None:

@@ -14,7 +14,7 @@ import numpy as np
 from gen.core.errors import BadInput
 from gen.core.files import read_json
 from gen.core.noise import standard_normal
-from gen.core.radiograph import Radiograph, pad_to_square, resize
+from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
 from gen.language.tokens import token_limit
 from gen.model.capabilities import read_capabilities
@@ -23,6 +23,7 @@ from gen.model.folder import check_model_folder, load_autoencoder, model_hash
 from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
 from gen.model.sampling.settings import Configs, Settings
 from gen.model.sampling.solver import sigma_of
+from gen.model.sampling.start import cells_of, squares_of
 from gen.model.scheduler import check_scheduler
 
 if TYPE_CHECKING:
@@ -79,12 +80,11 @@ class TorchPipeline:
 
         return f"torch {torch.__version__}"
 
-    def sigma_at(self, how: Settings, strength: float) -> float:
+    def sigma_from(self, how: Settings) -> float:
         with quiet():
             scheduler = type(self.scheduler).from_config(self.scheduler.config)
             scheduler.set_timesteps(how.steps)
-        skipped = how.steps - round(how.steps * strength)
-        return sigma_of(scheduler, scheduler.timesteps[skipped * getattr(scheduler, "order", 1)])
+        return sigma_of(scheduler, scheduler.timesteps[how.skipped * getattr(scheduler, "order", 1)])
 
     def run(
         self,
@@ -173,12 +173,12 @@ def sample_latents(
     side = (how.size or pipeline.configs.size) // pipeline.configs.factor
     shape = (unet.config.in_channels, side, side)
     noise = _noise(shape, seeds).to(pipeline.device)
-    skipped = how.steps - round(how.steps * how.strength) if init else 0
+    skipped = how.skipped if init else 0
     # Some solvers take several passes for a step, and some start over when they do not know where they stand.
     order = getattr(scheduler, "order", 1)
     timesteps = scheduler.timesteps[skipped * order :]
     if init:
-        begun = _encode(pipeline, init, side * pipeline.configs.factor)
+        begun = _encode(pipeline, squares_of(init, side * pipeline.configs.factor))
         latents = scheduler.add_noise(begun, noise, timesteps[:1])
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(skipped * order)
@@ -193,8 +193,8 @@ def sample_latents(
     extra: dict[str, Any] = {}
     if "variance_noise" not in taken and "generator" in taken:
         extra["generator"] = [torch.Generator().manual_seed(derived_seed(seed, "steps")) for seed in seeds]
-    fixed = _cells(held, side).to(pipeline.device) if held else None
-    holding = (how.steps - round(how.steps * how.held_strength) - skipped) * order  # the pass that takes leave of it
+    fixed = torch.from_numpy(cells_of(held, side)).to(pipeline.device) if held else None
+    holding = how.holding * order  # the pass that takes leave of it
     with torch.inference_mode():
         for step, timestep in enumerate(timesteps):
             if fixed is not None and 0 < step <= holding:
@@ -215,24 +215,20 @@ def sample_latents(
     return latents
 
 
-def _encode(pipeline: TorchPipeline, images: Sequence[Radiograph], side: int) -> torch.Tensor:
-    """Latents (N, C, h, w) of ``images``, padded to squares and scaled to ``side`` pixels."""
+def encoded(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Latents (N, C, h, w), their mean where they are drawn, of ``pixels`` (N, channels, H, W) in [-1, 1]."""
+    found = vae.encode(pixels)
+    latents: torch.Tensor = found.latents if hasattr(found, "latents") else found.latent_dist.mean
+    return latents
+
+
+def _encode(pipeline: TorchPipeline, squares: np.ndarray) -> torch.Tensor:
+    """Latents (N, C, h, w) in diffusion range of ``squares``, float32 (N, 1, side, side) in [-1, 1]."""
     import torch
 
-    squares = np.stack([resize(pad_to_square(image.pixels), side) for image in images])
-    inputs = torch.from_numpy(squares).to(pipeline.device)[:, None] * 2 - 1
+    vae, inputs = pipeline.vae, torch.from_numpy(squares).to(pipeline.device)
     with torch.inference_mode():
-        encoded = pipeline.vae.encode(inputs.expand(-1, pipeline.vae.config.in_channels, -1, -1))
-    mean: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
-    return mean * pipeline.vae.config.scaling_factor
-
-
-def _cells(held: Sequence[np.ndarray], side: int) -> torch.Tensor:
-    """bool (N, 1, side, side): the latents under any pixel of ``held``, masks bool (H, W) of images that are padded."""
-    import torch
-
-    squares = [torch.from_numpy(pad_to_square(mask).astype(np.float32))[None, None] for mask in held]
-    return torch.cat([torch.nn.functional.adaptive_max_pool2d(square, side) for square in squares]) > 0
+        return encoded(vae, inputs.expand(-1, vae.config.in_channels, -1, -1)) * vae.config.scaling_factor
 
 
 def _noise(shape: tuple[int, ...], seeds: Sequence[int]) -> torch.Tensor:

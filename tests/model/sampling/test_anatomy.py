@@ -111,7 +111,6 @@ def test_all_of_a_view_that_the_model_was_never_shown_is_held(views: dict[str, i
         (("--anatomy", "gone.nii", "--prompt", PROMPT), "no such file or folder"),
         (("--anatomy", "phantom", "--init", "a.png", "--prompt", PROMPT), "--anatomy and --init are both given"),
         (("--anatomy", "phantom", "--strength", "0.1", "--prompt", PROMPT), "--strength 0.1 of 4 steps is none"),
-        (("--anatomy", "phantom", "--backend", "openvino", "--prompt", PROMPT), "needs the torch back end"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gen.core.errors import BadInput, EnvironmentLacks, GenError
+from gen.core.errors import EnvironmentLacks, GenError
 from gen.core.noise import standard_normal
-from gen.core.radiograph import Radiograph
+from gen.core.radiograph import Radiograph, write_png
 from gen.language.tokens import token_encoder
 from gen.model.folder import model_hash
 from gen.model.parts import load_tokenizer
@@ -247,10 +248,74 @@ def test_a_scheduler_without_a_table_is_torchs(toy_model: Path, tmp_path: Path) 
         load_pipeline(other, backend="openvino", device="cpu")
 
 
-def test_an_image_to_start_from_is_torchs(toy_model: Path, pipeline: Pipeline, tmp_path: Path) -> None:
-    grey = Radiograph(np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1)), None, {})
-    with pytest.raises(BadInput, match="torch back end"):
-        list(sample(pipeline, PROMPTS[:1], SEEDS[:1], init=[grey], steps=4))
-    job = Job(text="No finding.", init=tmp_path / "absent.png", backend="openvino", model=toy_model)
-    with pytest.raises(BadInput, match="--init needs the torch back end"):
-        run_job(job, tmp_path / "out", on_image=lambda *_: None)
+def test_from_images_and_where_they_are_held_pictures_are_torchs(toy_model: Path, pipeline: Pipeline) -> None:
+    theirs = load_pipeline(toy_model, device="cpu", dtype="float32")
+    random = np.random.default_rng(0)
+    shapes = [(32, 32), (40, 24), (70, 70)]
+    images = [Radiograph(random.random(shape, np.float32)) for shape in shapes]
+    masks = [random.random(shape) < 0.01 for shape in shapes]
+    for settings in (
+        {"strength": 0.5},
+        {"strength": 1.0, "size": 48},
+        {"strength": 0.75, "held": masks, "held_strength": 0.25},
+        {"strength": 0.5, "held": masks, "held_strength": 0.0},
+    ):
+        how: dict[str, Any] = {"init": images, "steps": 8, "guidance": 2.0, "guidance_interval": (0.3, 6.0), **settings}
+        found, wanted = (list(sample(each, PROMPTS, SEEDS, **how)) for each in (pipeline, theirs))
+        error = np.square([a.pixels - b.pixels for a, b in zip(found, wanted, strict=True)]).mean()
+        assert -10 * np.log10(error) > AGREES_DB, settings
+        for key in ("sigma", "init_sha256", "strength"):
+            assert [each.provenance[key] for each in found] == [each.provenance[key] for each in wanted]
+
+
+def test_the_same_prompt_and_seed_from_two_images_are_two_pictures(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    several = load_pipeline(toy_model, device="cpu", dtype="float32", backend="openvino")
+    images = [Radiograph(np.random.default_rng(k).random((32, 32), np.float32)) for k in (0, 1)]
+    how: dict[str, Any] = {"steps": 4, "strength": 0.5}
+    together = [each.pixels for each in sample(several, PROMPTS[:1] * 2, SEEDS[:1] * 2, init=images, **how)]
+    alone = [next(sample(several, PROMPTS[:1], SEEDS[:1], init=[image], **how)).pixels for image in images]
+    np.testing.assert_array_equal(together, alone)
+    assert not np.array_equal(*together)
+
+
+def test_the_encoder_is_converted_when_an_image_is_started_from_and_then_proven_as_well(
+    toy_model: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    loaded = load_pipeline(toy_model, backend="openvino", device="cpu", dtype="float32", log=said.append)
+    [image] = sample(loaded, PROMPTS[:1], SEEDS[:1], steps=2)
+    assert not list(fresh_cache.rglob("encoder.*"))
+    monkeypatch.setitem(conversion.TOLERANCES, "float32", 0.0)
+    with pytest.raises(GenError, match=r"encoder\.xml by OpenVINO: it differs from torch's"):
+        list(sample(loaded, PROMPTS[:1], SEEDS[:1], init=[image], steps=2))
+    assert not list(fresh_cache.rglob("encoder.*"))
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh_cache))
+    list(sample(loaded, PROMPTS[:1], SEEDS[:1], init=[image], steps=2))
+    assert list(fresh_cache.rglob("encoder.xml"))
+    assert any("converting the encoder" in line for line in said)
+    said.clear()
+    again = load_pipeline(toy_model, backend="openvino", device="cpu", dtype="float32", log=said.append)
+    list(sample(again, PROMPTS[:1], SEEDS[:1], init=[image], steps=2))
+    assert said == []
+
+
+def test_an_init_job_runs_without_torch_once_its_encoder_is_converted(toy_model: Path, tmp_path: Path) -> None:
+    first, image = tmp_path / "first", tmp_path / "image.png"
+    write_png(image, Radiograph(np.random.default_rng(0).random((40, 32), np.float32)))
+    job = Job(text="No finding.", init=image, strength=0.5, steps=4, device="cpu", model=toy_model, backend="openvino")
+    run_job(job, first, on_image=lambda *_: None)
+    code = (
+        "import sys; from pathlib import Path; from gen.model.sampling.job import Job, run_job; "
+        f"run_job(Job(text='No finding.', init=Path({str(image)!r}), strength=0.5, steps=4, device='cpu', "
+        f"model=Path({str(toy_model)!r})), Path({str(tmp_path / 'again')!r}), on_image=lambda *_: None); "
+        "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert ended.stdout.strip() == "[]"
+    made, again = (list((each / "images").glob("*.png")) for each in (first, tmp_path / "again"))
+    assert [path.name for path in made] == [path.name for path in again]
+    assert made[0].read_bytes() == again[0].read_bytes()
