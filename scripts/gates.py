@@ -1,14 +1,16 @@
 """Write JUDGE.csv in augment/dataset/gates/data: scores of held-out images, which the gates' thresholds come from.
 
-Each image is judged in all framings that a data set may show: as it is, prepared, and in a pose and exposure drawn at
-random. Run it again whenever the bundled judge, its index or the anatomy network changes; the table before is then of
+Each image is judged in all framings that a data set may show (`gen.judge.framings`), and has a line for each. Run it
+again whenever the bundled judge, its index or the anatomy network changes; the table before is then of
 no use.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -23,6 +25,7 @@ from gen.core.run import derived_seed
 from gen.data.sources import COMPLETE
 from gen.data.split import split_rows
 from gen.images.reader import read_radiograph
+from gen.judge.framings import AS_IT_IS, PREPARED, VARIED
 from gen.judge.judge import load_judge
 from gen.model.sampling.variation import vary
 
@@ -41,10 +44,14 @@ def write_gates(data: Path, prepared: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         varied = [_varied(row, Path(folder) / f"{i}.png") for i, row in enumerate(in_frame)]
         rows = [*as_they_are, *in_frame, *varied]
-        images = measure(judge, rows, COMPLETE, anatomy)
-    # Copies are looked for in an image as the model painted it: in the frame.
-    framed = range(len(as_they_are), len(as_they_are) + len(in_frame))
-    images = [image if i in framed else _without_copy(image) for i, image in enumerate(images)]
+        measured = iter(measure(judge, rows, COMPLETE, anatomy))
+    plain, prepared, moved = (list(islice(measured, len(some))) for some in (as_they_are, in_frame, varied))
+    # Copies are looked for in an image as the model painted it: of a varied one, in the prepared one that it was.
+    images = [
+        *(_framed(image, AS_IT_IS, {}) for image in plain),
+        *(_framed(image, PREPARED, image.scores) for image in prepared),
+        *(_framed(image, VARIED, of.scores) for image, of in zip(moved, prepared, strict=True)),
+    ]
     # In the order of a hash: the order of the data's own table would name the images.
     order = sorted(range(len(rows)), key=lambda i: derived_seed(0, f"{rows[i].sha256} {i}"))
     images = _renumbered([images[i] for i in order])
@@ -71,8 +78,11 @@ def _varied(row: Row, path: Path) -> Row:
     return replace(row, file=path)
 
 
-def _without_copy(image: RealImage) -> RealImage:
-    return replace(image, scores={kind: score for kind, score in image.scores.items() if kind != "copy"})
+def _framed(image: RealImage, framing: str, copy: Mapping[str, float]) -> RealImage:
+    """``image`` as one in ``framing``, with the score for copies of the scores ``copy``, if they have one."""
+    others = {kind: score for kind, score in image.scores.items() if kind != "copy"}
+    near = {kind: score for kind, score in copy.items() if kind == "copy"}
+    return replace(image, framing=framing, scores=others | near)
 
 
 def _renumbered(images: list[RealImage]) -> list[RealImage]:

@@ -13,7 +13,7 @@ from augment.anatomy.card import write_card
 from augment.anatomy.config import AnatomyConfig
 from augment.anatomy.measure import dice_table
 from gen.anatomy.folder import load_anatomy, read_network, write_network
-from gen.core.files import staged_folder, verify_folder, write_json, write_text
+from gen.core.files import keep_whole, staged_folder, write_json, write_text
 from gen.model.folder import CARD
 
 FOLDER, FIGURES = "anatomy", "figures.json"
@@ -33,7 +33,7 @@ def finish(
     ``radiographs`` and ``images`` are how many it learnt from.
     """
     folder = run / FOLDER
-    if folder.exists() and not verify_folder(folder):
+    if keep_whole(folder):
         return folder
     with staged_folder(folder) as stage:
         write_network(stage, read_network(trained)[0], config.size, torch.float16)

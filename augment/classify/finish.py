@@ -13,7 +13,7 @@ from augment.classify.config import ClassifierConfig
 from augment.classify.data import Learnt
 from augment.classify.network import HEAD, Classifier, raw_logits, read_classifier, write_classifier
 from gen.core.errors import GenError
-from gen.core.files import newest_verified, staged_folder, verify_folder, write_json
+from gen.core.files import keep_whole, newest_verified, staged_folder, write_json
 from gen.data.loader import pixel_cache
 from gen.data.split import patient_of
 from gen.evaluate.evaluation import plain
@@ -33,7 +33,7 @@ def finish(
     ``start`` is the hash of the weights at the start, which the figures quote.
     """
     folder = run / FOLDER
-    if folder.exists() and not verify_folder(folder):
+    if keep_whole(folder):
         return folder
     best, _ = newest_verified(run / BEST, "images-*")
     if best is None:

@@ -28,7 +28,7 @@ from augment.classify.network import (
     write_classifier,
 )
 from gen.core.errors import BadInput
-from gen.core.files import prune, staged_folder, verify_folder
+from gen.core.files import keep_whole, prune, staged_folder
 from gen.core.run import derived_seed, read_log
 from gen.core.terms import require_choice
 from gen.data.loader import augment, pixel_cache, to_model_range
@@ -153,7 +153,7 @@ def out_of_patience(scores: Mapping[int, float], patience: int) -> bool:
 def keep_best(run: Path, images: int, classifier: Classifier) -> None:
     """Keep the weights of ``classifier`` as the best so far, in place of those before."""
     folder = run / BEST / checkpoint_folder(run, images).name
-    if not (folder.exists() and not verify_folder(folder)):
+    if not keep_whole(folder):
         with staged_folder(folder) as stage:
             write_classifier(stage, classifier)
     prune(run / BEST, "images-*", 1, written=folder)

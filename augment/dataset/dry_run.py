@@ -14,7 +14,7 @@ from augment.dataset.gates.gate_set import GateSet, fingerprint_of_gates, open_g
 from augment.dataset.plan.plan import Plan, cost, plan_table
 from augment.dataset.prepare import FirstAnswer
 from augment.dataset.shards.records import DRR, MODEL, PlanRow
-from augment.dataset.sources import Outcome, Sources, open_source
+from augment.dataset.sources import Outcome, Sources, framing_of, open_source
 from gen.core.errors import GenError
 from gen.core.radiograph import png_bytes
 from gen.core.run import derived_seed
@@ -59,9 +59,12 @@ def dry_run(first: FirstAnswer, *, quiet: bool = False) -> DryRunReport:
     """
     plan, config = first.plan, first.plan.config
     warnings = warnings_of_gates(config.gates, config.model)
+    framing, device = framing_of(config), config.device
+    gate_set = None
     if config.gates.real:
-        fingerprint_of_gates(config.gates, config.model, device=config.device)  # which refuses what cannot be
-    gate_set = None if config.gates.real else open_gate_set(config.gates, config.model, device=config.device)
+        fingerprint_of_gates(config.gates, config.model, framing=framing, device=device)  # which refuses what cannot be
+    else:
+        gate_set = open_gate_set(config.gates, config.model, framing=framing, device=device)
     trials = _trials(config, plan, gate_set, quiet)
     seconds = sum(trial.share * trial.seconds for trial in trials)
     size = sum(trial.share * trial.size for trial in trials)

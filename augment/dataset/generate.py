@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from augment.dataset.gates.gate_set import GateSet, open_gate_set
 from augment.dataset.plan.plan import Plan
 from augment.dataset.shards.folder import RUN, WHOLE, commit, entry_of, entry_path, locked, withdraw
 from augment.dataset.shards.records import Entry, Made, PlanRow
-from augment.dataset.sources import Sources
+from augment.dataset.sources import Sources, framing_of
 from gen.core.errors import GenError
 from gen.core.run import derived_seed
 
@@ -60,10 +61,11 @@ class Work:
 
 def gate_set_for(out: Path, config: DatasetConfig) -> GateSet | None:
     """The gates of the data set in ``out``. Images of `Gates.real` are judged by the first who asks, for all others."""
+    opened = partial(open_gate_set, config.gates, config.model, framing=framing_of(config), device=config.device)
     if config.gates.real is None or not config.gates.names:
-        return open_gate_set(config.gates, config.model, device=config.device)
+        return opened()
     with locked(out, WHOLE):
-        return open_gate_set(config.gates, config.model, device=config.device, table=out / MEASURED)
+        return opened(table=out / MEASURED)
 
 
 def shard_count(plan: Plan, config: DatasetConfig) -> int:

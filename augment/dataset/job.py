@@ -18,7 +18,7 @@ from augment.dataset.plan.plan import Plan
 from augment.dataset.prepare import first_prompts, plan_job, require_room
 from augment.dataset.progress import Progress, tally_of
 from augment.dataset.shards.folder import committed, config_of, create, damaged, entry_of, read_marker, sweep, withdraw
-from augment.dataset.sources import inputs_of, prompt_warnings
+from augment.dataset.sources import framing_of, inputs_of, prompt_warnings
 from gen.core.config import to_dict
 from gen.core.errors import BadInput
 from gen.core.run import Run, open_run
@@ -79,7 +79,7 @@ def make_dataset(
     for warning in (*plan.warnings, *told):
         warn(warning)
     inputs = inputs_of(config)
-    gates = fingerprint_of_gates(config.gates, config.model, device=config.device)
+    gates = fingerprint_of_gates(config.gates, config.model, framing=framing_of(config), device=config.device)
     require_room(config, plan.rows - len(committed(out)) * config.shard_size)
     create(out, marker_of(config, plan, gates, inputs), begun=time.strftime("%Y-%m-%d", time.gmtime()))
     name = f"part-{part.number}-of-{part.of}"  # its config is in dataset.json

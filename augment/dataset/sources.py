@@ -24,6 +24,7 @@ from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json
 from gen.core.radiograph import Radiograph
 from gen.core.threads import use_threads
+from gen.judge.framings import AS_IT_IS, PREPARED, VARIED
 from gen.language.prompt import token_budget_warning
 from gen.language.render import with_style
 from gen.language.tokens import token_counter
@@ -96,7 +97,7 @@ class Sources:
         for (_, seed), image in zip(pairs, self._images(pairs), strict=True):
             if isinstance(image, GenError):
                 yield image
-            elif self.config.vary and self._canonical:
+            elif self._varied:
                 yield Picture(vary(image, seed), {}, painted=image.pixels)
             else:
                 yield Picture(image, {})
@@ -108,10 +109,10 @@ class Sources:
         from gen.model.sampling.anatomy import finished
 
         size, together = self.config.size or self.pipeline.configs.size, self.pipeline.rows
-        varied = self.config.vary and self._canonical
+        canonical = framing_of(self.config) != AS_IT_IS
         for start in range(0, len(pairs), together):
             some = pairs[start : start + together]
-            bodies = [body_of(row, seed, self.config, size, canonical=self._canonical) for row, seed in some]
+            bodies = [body_of(row, seed, self.config, size, canonical=canonical) for row, seed in some]
             whole = [(pair, body) for pair, body in zip(some, bodies, strict=True) if not isinstance(body, GenError)]
             images = self._images([pair for pair, _ in whole], [body for _, body in whole])
             for (_, seed), body in zip(some, bodies, strict=True):
@@ -122,13 +123,13 @@ class Sources:
                 if isinstance(image, GenError):
                     yield image
                     continue
-                made = finished(image, body, vary_by=seed if varied else None)
-                yield Picture(made.image, twins_of(made), painted=image.pixels if varied else None)
+                made = finished(image, body, vary_by=seed if self._varied else None)
+                yield Picture(made.image, twins_of(made), painted=image.pixels if self._varied else None)
 
-    @property
-    def _canonical(self) -> bool:
-        """Whether the model paints all chests in one frame and exposure."""
-        return has_canonical_frame(self.pipeline.capabilities)
+    @cached_property
+    def _varied(self) -> bool:
+        """Whether pose and exposure are drawn: of a model that paints all chests in one frame and exposure."""
+        return framing_of(self.config) == VARIED
 
     def _images(
         self, pairs: Sequence[tuple[PlanRow, int]], bodies: Sequence[Body] = ()
@@ -186,6 +187,13 @@ class Sources:
 def open_source(config: DatasetConfig) -> Sources:
     """What makes the images of ``config`` in this process. BadInput for a twin that nobody makes; nothing is loaded."""
     return Sources(config, _twins(config))
+
+
+def framing_of(config: DatasetConfig) -> str:
+    """The framing, one of FRAMINGS, that the images of the model of ``config`` are judged and shown in."""
+    if not has_canonical_frame(read_capabilities(_folder(config))):
+        return AS_IT_IS
+    return VARIED if config.vary else PREPARED
 
 
 def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ _PROSE = read_prose(__package__, "card.md")
 
 def facts_of(patients: Sequence[Patient]) -> list[dict[str, str]]:
     """Who ``patients`` are, as figures.json has them."""
-    return [{"key": each.key, "source": each.source, "licence": each.licence} for each in patients]
+    return [{name: getattr(each, name) for name in ("key", "source", "licence", "sha256")} for each in patients]
 
 
 def write_card(folder: Path) -> str:
@@ -83,8 +83,11 @@ def _test(figures: Mapping[str, Any]) -> str:
         [text, *(_figure(each[name]).text(digits) for each in methods.values())]
         for name, (digits, text) in NAMES.items()
     ]
+    known = {part: ", ".join(keys) for part, keys in figures["known"].items() if keys}
     return _PROSE.fill(
         "test",
+        known="\n\n".join(_PROSE.fill(f"known_{part}", names=names) for part, names in known.items())
+        or _PROSE.fill("not_known"),
         images=figures["images"],
         patients=", ".join(figures["patients"]),
         figures=table(("mean over patients [95 %]", *methods), rows),

@@ -129,5 +129,5 @@ def _evaluate(pairs: Path, model: Path | None, out: Path | None, device: str, as
     with tqdm(unit="image", disable=quiet, leave=False) as bar:
         scores = evaluate(pairs, methods_of(load_suppressor(model, pick_device(device))), bar.update)
     if out is not None:
-        write_measured(out, model, scores)
+        write_measured(out, model, scores, pairs)
     click.echo(json.dumps(scores.as_dict()["methods"]) if as_json else table_of(scores))

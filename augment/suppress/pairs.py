@@ -68,6 +68,7 @@ class Patient:
     position: str | None = None  # what the patient is exposed in whatever the view says; None: as the view says
     source: str = ""  # as index.csv has them
     licence: str = ""
+    sha256: str = ""
 
 
 def patients_of(folder: Path | None, phantoms: int, seed: int) -> list[Patient]:
@@ -90,6 +91,7 @@ def _learnable(folder: Path) -> list[Patient]:
                 partial(read_volume, folder / row["file"]),
                 source=row.get("source", ""),
                 licence=row.get("licence", ""),
+                sha256=row.get("sha256", ""),
             )
             for row in rows
             if row["weights_may_learn"] == "yes" and ".seg." not in row["file"]

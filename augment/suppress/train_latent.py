@@ -23,7 +23,7 @@ from augment.suppress.patients import held_out_examples, open_with_pairs, report
 from augment.suppress.separate import found_bone
 from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
-from gen.core.files import staged_folder, verify_folder
+from gen.core.files import keep_whole, staged_folder
 from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.model.folder import load_autoencoder
@@ -123,10 +123,7 @@ def _latents(
 def _finish(run: Path, trained: Path) -> Path:
     """The folder ``run``/suppress-latent, a copy of that of the last checkpoint."""
     folder = run / LATENT_FOLDER
-    if folder.exists():
-        if not verify_folder(folder):
-            return folder
-        shutil.rmtree(folder)
-    with staged_folder(folder) as stage:
-        shutil.copytree(trained, stage, dirs_exist_ok=True)
+    if not keep_whole(folder):
+        with staged_folder(folder) as stage:
+            shutil.copytree(trained, stage, dirs_exist_ok=True)
     return folder

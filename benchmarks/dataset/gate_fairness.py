@@ -23,6 +23,7 @@ from augment.dataset.gates.scores import gate_of, measure
 from benchmarks import common
 from gen.core.errors import BadInput
 from gen.core.manifest import read_manifest
+from gen.judge.framings import FRAMINGS, VARIED
 from gen.statistics.groups import ALL
 from gen.statistics.intervals import Figure, proportion
 
@@ -75,11 +76,18 @@ def of_samples(images: Sequence[RealImage], limits: Mapping[str, Limits]) -> dic
 
 @click.command()
 @click.option("--pass-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=Gates().pass_rate)
+@click.option(
+    "--framing",
+    type=click.Choice(FRAMINGS),
+    default=VARIED,
+    show_default=True,
+    help="Of the real images; samples are to be in the same.",
+)
 @click.option("--samples", type=click.Path(path_type=Path), help="A folder that `gen sample` wrote.")
 @common.json_option
-def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None:
+def main(pass_rate: float, framing: str, samples: Path | None, json_file: Path | None) -> None:
     """The bundled judge's gates on the held-out images that came with it."""
-    gate_set = open_gate_set(Gates(pass_rate=pass_rate))
+    gate_set = open_gate_set(Gates(pass_rate=pass_rate), framing=framing)
     if gate_set is None:
         raise BadInput("there are no gates")
     fits: dict[str, Fit] = {
@@ -91,7 +99,7 @@ def main(pass_rate: float, samples: Path | None, json_file: Path | None) -> None
     large = large_groups(gate_set.images, gate_set.gates.least_images)
     keys_of = {kind: list(limits.groups) for kind, limits in gate_set.limits.items() if kind != "copy"}
     keys_of |= {"copy": large, "joint": large}
-    figures: dict[str, Any] = {"pass_rate": pass_rate, "images": len(gate_set.images), "kinds": {}}
+    figures: dict[str, Any] = {"pass_rate": pass_rate, "framing": framing, "images": len(gate_set.images), "kinds": {}}
     summary, detail = [], []
     for kind, keys in sorted(keys_of.items(), key=lambda item: (item[0] == "joint", item[0])):
         says = all_of_its_own if kind == "joint" else partial(at, kind)

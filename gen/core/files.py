@@ -122,6 +122,21 @@ def verify_folder(path: str | Path) -> list[str]:
     return problems
 
 
+def keep_whole(path: str | Path) -> bool:
+    """Whether the folder ``path``, as `staged_folder` writes one, is there and whole.
+
+    One that was harmed is removed, so that it can be made again; a folder without digests is somebody's own, and stays.
+    """
+    path = Path(path)
+    if not path.exists():
+        return False
+    if not verify_folder(path):
+        return True
+    if (path / DIGESTS).is_file():
+        shutil.rmtree(path)
+    return False
+
+
 def newest_verified(parent: str | Path, pattern: str) -> tuple[Path | None, list[str]]:
     """The folder of highest number in its name that verifies, and one line for each newer one that was skipped."""
     skipped: list[str] = []

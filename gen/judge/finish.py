@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gen.core.files import staged_folder, verify_folder, write_json, write_text
+from gen.core.files import keep_whole, staged_folder, write_json, write_text
 from gen.core.manifest import read_manifest
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache
@@ -43,7 +43,7 @@ def finish(run: Path, images: int, config: JudgeConfig) -> Path:
     BadInput for data that cannot be used, GenError where the disk is full.
     """
     folder = run / JUDGE_FOLDER
-    if folder.exists() and not verify_folder(folder):
+    if keep_whole(folder):
         return folder
     rows = split_rows(read_manifest(config.data))
     learnt = without_sources(rows, config.leave_out)

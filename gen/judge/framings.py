@@ -24,7 +24,7 @@ from gen.model.sampling.variation import vary
 if TYPE_CHECKING:
     from gen.core.manifest import Row
 
-FRAMINGS = ("as it is", "prepared", "varied")
+FRAMINGS = AS_IT_IS, PREPARED, VARIED = ("as it is", "prepared", "varied")
 PREPARED_SHARE, VARIED_SHARE = 0.5, 0.5  # of the views of an image that was prepared; of these
 
 
@@ -63,12 +63,12 @@ class Framings:
 
     def all(self) -> dict[str, Shown]:
         """By framing of FRAMINGS, the first alone where nothing was prepared."""
-        found = {FRAMINGS[0]: Shown(np.arange(len(self.images)), np.asarray(self.images))}
+        found = {AS_IT_IS: Shown(np.arange(len(self.images)), np.asarray(self.images))}
         there = np.flatnonzero(self.places >= 0)
         if len(there):
             plain = self.prepared[self.places[there]]
             moved = np.stack([varied_u8(image, derived_seed(0, f"framing {i}")) for i, image in enumerate(plain)])
-            found |= {FRAMINGS[1]: Shown(there, plain), FRAMINGS[2]: Shown(there, moved)}
+            found |= {PREPARED: Shown(there, plain), VARIED: Shown(there, moved)}
         return found
 
     def together(self) -> Shown:

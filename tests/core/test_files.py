@@ -276,6 +276,21 @@ def test_an_exception_in_the_block_is_passed_on_and_nothing_is_left(tmp_path: Pa
     assert [path.name for path in tmp_path.rglob("*")] == ["run"]
 
 
+def test_only_a_whole_folder_is_kept_and_a_harmed_one_makes_room_but_not_one_of_somebody_elses(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    assert not files.keep_whole(folder)
+    with files.staged_folder(folder) as stage:
+        (stage / "weights").write_bytes(b"1234")
+    assert files.keep_whole(folder)
+    (folder / "weights").write_bytes(b"123")
+    assert not files.keep_whole(folder)
+    with files.staged_folder(folder) as stage:  # there is room for it
+        (stage / "weights").write_bytes(b"1234")
+    (folder / files.DIGESTS).unlink()
+    assert not files.keep_whole(folder)
+    assert (folder / "weights").read_bytes() == b"1234"
+
+
 def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
     save(tmp_path, 1)
     with pytest.raises(BadInput, match="exists already"):

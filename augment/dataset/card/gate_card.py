@@ -76,6 +76,7 @@ def _thresholds(gate_facts: Mapping[str, Any], asked: Collection[str], looked_at
         images=f"{real['images']:,}",
         patients=f"{real['patients']:,}",
         source=real["source"],
+        framing=_PROSE.fill("framing", framing=real["framing"]) if real["framing"] else _PROSE.fill("framing_of_real"),
         least_images=gate_facts["least_images"],
         least_patients=gate_facts["least_patients"],
         enough=f"{gate_facts['enough']:g}",

@@ -23,11 +23,13 @@ _TINY = 1e-9  # so that 0.95 x 100 is 95
 @dataclass(frozen=True)
 class RealImage:
     """A real image: whose it is, what is known of it by attribute ("sex", "age" as a band, "race", "view"), and its
-    score at each kind of gate that it is an image of, such as "finding: Pneumonia"."""
+    score at each kind of gate that it is an image of, such as "finding: Pneumonia". ``framing`` is the one of
+    `gen.judge.framings.FRAMINGS` that it was judged in; "" is not known."""
 
     patient: str
     attributes: Mapping[str, str]
     scores: Mapping[str, float]
+    framing: str = ""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest
 from gen.core.terms import FINDINGS, VIEWS, require_choice
 from gen.data.split import data_digest
+from gen.judge.framings import VARIED
 from gen.judge.judge import Judge, judge_hash, reference_in
 from gen.judge.plugins import open_judge
 from gen.judge.readings import AnyJudge
@@ -136,6 +137,7 @@ class GateSet:
                 "source": self.source,
                 "images": len(self.images),
                 "patients": len({image.patient for image in self.images}),
+                "framing": next(iter({image.framing for image in self.images}), ""),
             },
             **rates(self.images, self.limits, self.gates.least_images, self.fit),
             "without": dict(self.without),
@@ -147,9 +149,12 @@ class GateSet:
 
 
 def open_gate_set(
-    gates: Gates, model: str | None = None, *, device: str = "auto", table: Path | None = None
+    gates: Gates, model: str | None = None, *, framing: str = VARIED, device: str = "auto", table: Path | None = None
 ) -> GateSet | None:
     """The judge and the thresholds that ``gates`` asks for, or None where it asks for no gate.
+
+    The thresholds come from real images in ``framing``, one of FRAMINGS, which is to be that of the images judged: what
+    holds over several framings together need not hold in one. Images of ``gates.real`` are taken as they are.
 
     Copies are looked for in the index that the folder ``model`` (None: the bundled one) has of what it learnt from, and
     where it has none by this judge, in the judge's.
@@ -166,7 +171,7 @@ def open_gate_set(
     _check_sight(judge, gates)
     anatomy = _anatomy(gates, device)
     if gates.real is None:
-        return gate_set_of(judge, gates, *_images_with(judge, anatomy), anatomy)
+        return gate_set_of(judge, gates, *_images_with(judge, framing, anatomy), anatomy)
     if table is None or not table.is_file():
         images = measure(judge, _held_out(judge, gates.real)[0], anatomy=anatomy)
         source = _source(judge, gates.real)
@@ -176,13 +181,13 @@ def open_gate_set(
     return gate_set_of(judge, gates, read_table(table), _source(judge, gates.real), anatomy)
 
 
-def fingerprint_of_gates(gates: Gates, model: str | None = None, *, device: str = "auto") -> str:
+def fingerprint_of_gates(gates: Gates, model: str | None = None, *, framing: str = VARIED, device: str = "auto") -> str:
     """A hash of what decides the verdicts, known before any image of ``gates.real`` is judged; "none" without gates.
 
     Raises what `open_gate_set` does.
     """
     if not gates.names or gates.real is None:
-        gate_set = open_gate_set(gates, model, device=device)
+        gate_set = open_gate_set(gates, model, framing=framing, device=device)
         return "none" if gate_set is None else gate_set.fingerprint
     check_gates(gates)
     judge = _judge_of(gates, model, device)
@@ -287,9 +292,9 @@ def check_gates(gates: Gates) -> None:
             raise BadInput(f"gates.{key} is {getattr(gates, key)}", hint=f"it is {least} or more")
 
 
-def _images_with(judge: AnyJudge, anatomy: Anatomy | None = None) -> tuple[list[RealImage], str]:
-    """The held-out images that came with ``judge``, as it sees them; BadInput where ``anatomy`` is given, and another
-    network or none looked at them."""
+def _images_with(judge: AnyJudge, framing: str, anatomy: Anatomy | None = None) -> tuple[list[RealImage], str]:
+    """The held-out images that came with ``judge``, as it sees them in ``framing``; BadInput where ``anatomy`` is
+    given, and another network or none looked at them."""
     table = TABLES / f"{judge.fingerprint}.csv"
     if not table.is_file():
         raise BadInput(
@@ -301,7 +306,7 @@ def _images_with(judge: AnyJudge, anatomy: Anatomy | None = None) -> tuple[list[
             f"no measurements of real images came with the anatomy network {anatomy.name} ({anatomy.fingerprint})",
             hint="gates.real names a data set of real images, or leave the gate 'anatomy' out",
         )
-    images, reference = read_table(table), reference_of(judge)
+    images, reference = [image for image in read_table(table) if image.framing == framing], reference_of(judge)
     near = sorted(image.scores["copy"] for image in images if "copy" in image.scores)
     if (
         reference is None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TABLES = Path(__file__).parent / "data"
 DIGITS = 4  # of a score: what the tables hold, and an image measured again has the score that it had
-_PATIENT, _GROUP = "patient", "group "  # columns of a table: the others are kinds of scores
+_PATIENT, _FRAMING, _GROUP = "patient", "framing", "group "  # columns of a table: the others are kinds of scores
 
 
 def scores_of(
@@ -131,14 +131,15 @@ def unlearnt(judge: AnyJudge, rows: Sequence[Row]) -> list[Row]:
 
 
 def write_table(path: Path, images: Sequence[RealImage], provenance: str) -> None:
-    """Write ``images`` as CSV: who they are of in numbers and groups only, and their scores by kind."""
+    """Write ``images`` as CSV: who they are of in numbers and groups only, their framing, and their scores by kind."""
     kinds = sorted({kind for image in images for kind in image.scores})
-    lines = [f"# {provenance}", ",".join((_PATIENT, *(_GROUP + name for name in ATTRIBUTES), *kinds))]
+    lines = [f"# {provenance}", ",".join((_PATIENT, _FRAMING, *(_GROUP + name for name in ATTRIBUTES), *kinds))]
     for image in images:
         scores = [
             f"{image.scores[kind]:.{DIGITS}f}".rstrip("0").rstrip(".") if kind in image.scores else "" for kind in kinds
         ]
-        lines.append(",".join([image.patient, *(image.attributes.get(name, "") for name in ATTRIBUTES), *scores]))
+        groups = [image.attributes.get(name, "") for name in ATTRIBUTES]
+        lines.append(",".join([image.patient, image.framing, *groups, *scores]))
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -150,7 +151,8 @@ def read_table(path: Path) -> list[RealImage]:
             RealImage(
                 cells.pop(_PATIENT),
                 {name.removeprefix(_GROUP): text for name, text in cells.items() if name.startswith(_GROUP) and text},
-                {kind: float(text) for kind, text in cells.items() if not kind.startswith(_GROUP) and text},
+                framing=cells.pop(_FRAMING),
+                scores={kind: float(text) for kind, text in cells.items() if not kind.startswith(_GROUP) and text},
             )
             for cells in csv.DictReader(lines)
         ]

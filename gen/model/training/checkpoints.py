@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.core.errors import BadInput, GenError
-from gen.core.files import newest_verified, prune, staged_folder, verify_folder, write_json
+from gen.core.files import keep_whole, newest_verified, prune, staged_folder, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -72,10 +71,8 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     folder = checkpoint_folder(run, images)
-    if folder.exists():
-        if not verify_folder(folder):
-            return folder
-        shutil.rmtree(folder)  # it was skipped on resume, and the run has come here again
+    if keep_whole(folder):  # a harmed one was skipped on resume, and the run has come here again
+        return folder
     for name, module in modules.items():
         for key, value in _floating(module):
             if not value.isfinite().all():

@@ -23,6 +23,7 @@ from augment.dataset.sources import (
     Picture,
     Sources,
     capabilities_of,
+    framing_of,
     inputs_of,
     open_source,
     prompt_warnings,
@@ -31,6 +32,7 @@ from augment.dataset.sources import (
 from gen.core.errors import BadInput, GenError
 from gen.core.files import read_json, write_json
 from gen.core.radiograph import Radiograph
+from gen.judge.framings import AS_IT_IS, PREPARED, VARIED
 from gen.language.render import render
 from gen.language.study import Finding, Study
 from gen.model.capabilities import CAPABILITIES
@@ -121,6 +123,9 @@ def test_of_a_model_that_paints_all_chests_alike_pose_and_exposure_are_drawn(toy
     assert drawn.painted is not None
     assert np.array_equal(drawn.painted, plain.image.pixels)
     assert model_hash(alike) != model_hash(toy_model)
+    # So the gates, too, know in which framing of real images theirs are to be judged.
+    framings = [framing_of(config(toy_model)), framing_of(config(alike, vary=False)), framing_of(config(alike))]
+    assert framings == [AS_IT_IS, PREPARED, VARIED]
 
 
 @pytest.mark.openvino

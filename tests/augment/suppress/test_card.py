@@ -14,14 +14,16 @@ from click.testing import CliRunner
 
 from augment.suppress.card import write_card
 from augment.suppress.cli import suppress
+from augment.suppress.finish import write_measured
 from augment.suppress.folder import FIGURES, WEIGHTS
-from augment.suppress.scores import NAMES
+from augment.suppress.scores import NAMES, Scores
 from drr.ct.collections import collection_of
 from drr.job import Job, run_job
 from gen.core.bundled import bundled_suppressor
 from gen.core.errors import BadInput
 from gen.core.files import read_json, sha256_file, verify_folder
 from gen.core.markdown import section
+from gen.core.run import RUN
 from gen.model.folder import CARD
 
 
@@ -86,6 +88,23 @@ def test_a_copy_that_cannot_be_written_is_refused_before_anything_is_measured(pa
     with pytest.raises(BadInput, match="exists already"):
         called("--evaluate", pairs, "--out", tmp_path / "bare")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare"]
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_copy_owns_up_to_the_patients_that_the_network_knows(tmp_path: Path, part: str) -> None:
+    nobody = np.zeros(2)
+    values = {method: dict.fromkeys(NAMES, nobody) for method in ("network", "do nothing", "blur")}
+    first = read_json(bundled_suppressor() / FIGURES)["patients"][part][0]
+    alike = {"by name": (first["key"].removesuffix(".nii.gz"), ""), "by content": ("renamed", first["sha256"])}
+    for how, (name, digest) in {**alike, "stranger": ("renamed", "0" * 64)}.items():
+        pairs = tmp_path / how / "pairs"
+        pairs.mkdir(parents=True)
+        (pairs / RUN).write_text(json.dumps({"inputs": {"file a.nii.gz": digest, "images": 2}}))
+        write_measured(tmp_path / how / "copy", bundled_suppressor(), Scores((name, "another"), values), pairs)
+        card = (tmp_path / how / "copy" / CARD).read_text(encoding="utf-8")
+        assert ("None of these patients" in card) == (how == "stranger")
+        assert ("flatter" in card) == (how in alike)
+        assert card.count(f"Of these patients it learnt from {first['key']}") == (how in alike and part == "train")
 
 
 def test_figures_that_are_not_known_leave_the_card_whole(tmp_path: Path) -> None:

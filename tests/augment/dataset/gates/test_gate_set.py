@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from augment.dataset.config import USUAL_GATES, Gates
-from augment.dataset.gates.calibration import Limit, Limits, RealImage
+from augment.dataset.gates.calibration import Limit, Limits, RealImage, passes
 from augment.dataset.gates.gate_set import (
     ENOUGH,
     OF_PROJECTIONS,
@@ -30,6 +31,7 @@ from gen.core.bundled import bundled_model
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
+from gen.judge.framings import AS_IT_IS, FRAMINGS, PREPARED, VARIED
 from gen.judge.judge import load_judge
 from gen.judge.network import QUALITIES
 from gen.judge.readings import AnyJudge, Readings, batches
@@ -294,7 +296,7 @@ def test_the_identity_is_of_what_decides_and_of_nothing_else(
 
 def test_the_description_is_json_and_owns_up_to_what_the_gates_let_through(gate_set: GateSet) -> None:
     facts = json.loads(json.dumps(gate_set.describe(), allow_nan=False))
-    assert facts["real"] == {"source": "toy images", "images": 2 * PATIENTS, "patients": PATIENTS}
+    assert facts["real"] == {"source": "toy images", "images": 2 * PATIENTS, "patients": PATIENTS, "framing": ""}
     assert facts["joint"]["all"]["n"] == PATIENTS
     for kind, each in facts["kinds"].items():
         assert set(each["groups"]) == set(gate_set.limits[kind].groups)
@@ -307,8 +309,9 @@ def test_the_description_is_json_and_owns_up_to_what_the_gates_let_through(gate_
 
 def test_a_table_reads_back_and_names_nobody(images: list[RealImage], tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    write_table(path, images, "a test")
-    assert read_table(path) == images
+    framed = [replace(image, framing=("", *FRAMINGS)[k % 4]) for k, image in enumerate(images)]
+    write_table(path, framed, "a test")
+    assert read_table(path) == framed
     assert "patient " not in path.read_text().replace("patient,", "")
     path.write_text("# a test\npatient,group sex,age\n1,F,old\n")
     with pytest.raises(BadInput, match="no table"):
@@ -330,23 +333,56 @@ def test_the_bundled_judge_brings_its_own_images(bundled: GateSet) -> None:
     judge = load_judge(device="cpu")
     assert [path.stem for path in TABLES.glob("*.csv")] == [judge.fingerprint]
     assert judge.reference is not None
-    # Copies are looked for in images as the model paints them, so the prepared ones alone have a distance.
-    measured = sorted(image.scores["copy"] for image in _images_with(judge)[0] if "copy" in image.scores)
-    np.testing.assert_allclose(measured, judge.reference.held_out, atol=1e-3)
+    # Copies are looked for in images as the model paints them, so what is as it is has no distance.
+    framed = {framing: _images_with(judge, framing)[0] for framing in FRAMINGS}
+    near = {
+        framing: [each.scores["copy"] for each in some if "copy" in each.scores] for framing, some in framed.items()
+    }
+    assert near[AS_IT_IS] == []
+    for framing in (PREPARED, VARIED):
+        np.testing.assert_allclose(sorted(near[framing]), judge.reference.held_out, atol=1e-3)
     known = {kind.partition(": ")[2] for kind in (*bundled.limits, *bundled.without) if kind.startswith("finding: ")}
     assert set(judge.findings) <= known
-    numbers = [int(image.patient) for image in bundled.images]
+    numbers = [int(image.patient) for some in framed.values() for image in some]
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
     told = (TABLES / "README.md").read_text()
-    as_they_are = len(numbers) - 2 * len(measured)
-    assert told.count(f"{as_they_are} real chest images of {max(numbers)} patients") == 1
-    assert told.count(f"the {len(measured)} that") == 1
+    assert told.count(f"{len(framed[AS_IT_IS])} real chest images of {max(numbers)} patients") == 1
+    assert told.count(f"the {len(framed[VARIED])} that") == 1
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_the_stated_rate_holds_in_the_framing_that_is_judged_and_each_film_counts_once(framing: str) -> None:
+    gate_set = open_gate_set(Gates(), framing=framing, device="cpu")
+    assert gate_set is not None
+    assert {image.framing for image in gate_set.images} == {framing}
+    films = Counter(image.patient for image in gate_set.images)
+    as_they_are = Counter(image.patient for image in _images_with(gate_set.judge, AS_IT_IS)[0])
+    assert all(count <= as_they_are[patient] for patient, count in films.items())
+    for kind, limits in gate_set.limits.items():
+        for key, limit in limits.groups.items() if kind != "copy" else ():
+            members = [each for each in gate_set.images if kind in each.scores and key in crossed(each.attributes)]
+            hits = [passes(each, gate_set.limits)[kind] for each in members]
+            assert patient_share(hits, [each.patient for each in members]).value >= 0.95
+            assert key == ALL or limit.images == len(members) >= 50
+
+
+def test_thresholds_of_another_framing_would_refuse_more_than_is_stated() -> None:
+    """Why they come from one framing: real images of it do not reach those of another at the rate."""
+    gates = Gates(names=["sex"])
+    own, other = (open_gate_set(gates, framing=framing, device="cpu") for framing in (VARIED, PREPARED))
+    assert own is not None
+    assert other is not None
+    women = [image for image in own.images if "sex: F" in image.scores]
+    patients = [image.patient for image in women]
+    shares = [patient_share([passes(i, each.limits)["sex: F"] for i in women], patients) for each in (own, other)]
+    assert shares[0].value >= 0.95 > shares[1].value
+    assert own.fingerprint != other.fingerprint
 
 
 def test_distances_to_the_index_of_another_generator_are_not_taken_over(indexed: Reference) -> None:
     judge = load_judge(device="cpu")
     own, other = judge, replace(judge, reference=indexed)
-    kinds = [{kind for image in _images_with(each)[0] for kind in image.scores} for each in (own, other)]
+    kinds = [{kind for image in _images_with(each, VARIED)[0] for kind in image.scores} for each in (own, other)]
     assert kinds[0] - kinds[1] == {"copy"}
 
 
@@ -465,4 +501,4 @@ def test_the_anatomy_gate_asks_for_one_whole_chest_where_real_images_are_such(un
 def test_another_network_does_not_go_with_the_table_of_this_one() -> None:
     judge = load_judge(device="cpu")
     with pytest.raises(BadInput, match=r"anatomy network drawn .*gates\.real"):
-        _images_with(judge, DrawnAnatomy(Drawn()))  # type: ignore[arg-type]  # a stand-in
+        _images_with(judge, VARIED, DrawnAnatomy(Drawn()))  # type: ignore[arg-type]  # a stand-in
