@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gen.statistics.groups import ALL, ATTRIBUTES, by_size, key_of, values_of
-from gen.statistics.intervals import drawn, figure_of
+from gen.statistics.intervals import figure_of, times_drawn
 from gen.statistics.paired import p_value
 
 NORMAL = "No Finding"
@@ -75,16 +75,14 @@ def group_draws(errors: Errors, attributes: Sequence[Mapping[str, str]], units: 
     keys = keys_of(attributes)
     member = np.array([[_is_in(each, key) for each in attributes] for key in keys], float)
     wrong, possible = errors.counts(len(attributes))
-
-    def rates(i: np.ndarray) -> np.ndarray:
-        count = member[:, i] @ possible[i]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.where(count > 0, (wrong[:, i] @ member[:, i].T) / count, np.nan))
-
+    times = times_drawn(units, draws)
+    count = times @ (member * possible).T
+    errors_in = np.stack([times @ (member * each).T for each in wrong], axis=1)
+    rates = np.divide(errors_in, count[:, None], out=np.full_like(errors_in, np.nan), where=count[:, None] > 0)
     who = np.asarray(units)
     patients = {key: len(set(who[(inside > 0) & (possible > 0)])) for key, inside in zip(keys, member, strict=True)}
     values = [group_rates(errors, c, attributes, keys) for c in range(len(errors.called))]
-    return Rates(tuple(keys), drawn(units, rates, draws), values, patients)
+    return Rates(tuple(keys), rates, values, patients)
 
 
 def keys_of(attributes: Sequence[Mapping[str, str]]) -> list[str]:

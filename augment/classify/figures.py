@@ -21,9 +21,9 @@ from gen.core.run import derived_seed
 from gen.data.rows import study_of
 from gen.data.split import patient_of
 from gen.statistics.groups import attributes_of
-from gen.statistics.intervals import drawn, figure_of
+from gen.statistics.intervals import drawn, figure_of, times_drawn
 from gen.statistics.paired import holm, p_value
-from gen.statistics.scores import auroc, brier, calibration_error
+from gen.statistics.scores import auroc_of_draws, brier, calibration_error
 
 if TYPE_CHECKING:
     from augment.classify.compare import Compared
@@ -101,7 +101,7 @@ def _of_test(compared: Compared, name: str, amounts: Sequence[str]) -> dict[str,
     predictions = np.stack([outcome.predictions[name] for outcome in outcomes])
     cells = [outcome.cell for outcome in outcomes]
     seeds = seed_draws(len(config.seeds), config.draws)
-    scores = Averaged(drawn(units, lambda i: aurocs(predictions[:, i], labels[i]), config.draws), cells, seeds)
+    scores = Averaged(aurocs(predictions, labels, times_drawn(units, config.draws)), cells, seeds)
     amount = amounts[0]
     arms = list(config.arms)
     return {
@@ -138,16 +138,12 @@ def _by_device(
     ]
     if not both:
         return {}
-    units = [patient_of(row) for row in rows]
+    times = times_drawn([patient_of(row) for row in rows], config.draws)
     seeds = seed_draws(len(config.seeds), config.draws)
     arms: dict[str, Any] = {arm: {} for arm in config.arms}
     for name, part in (("with a device", device), ("without", ~device)):
         truth = np.where(part[:, None], labels, np.nan)[:, both]
-
-        def score(i: np.ndarray, truth: np.ndarray = truth) -> np.ndarray:
-            return aurocs(predictions[:, i][:, :, both], truth[i])
-
-        scores = Averaged(drawn(units, score, config.draws), cells, seeds)
+        scores = Averaged(aurocs(predictions[:, :, both], truth, times), cells, seeds)
         for arm in config.arms:
             arms[arm][name] = figure_of(macro(scores.of(arm, amount)), int(part.sum()))
     return {"findings": [compared.findings[j] for j in both], "arms": arms}
@@ -158,26 +154,25 @@ def _probes(compared: Compared, amount: str) -> dict[str, Any]:
     where there are two."""
     config, rows = compared.config, compared.tests[OWN_TEST]
     labels, told = labels_of_rows(rows, compared.findings, config.complete), source_labels(rows)
-    cells, units = [outcome.cell for outcome in compared.outcomes], [patient_of(row) for row in rows]
+    outcomes = [outcome for outcome in compared.outcomes if outcome.cell.amount in (amount, "none")]
+    cells, times = [outcome.cell for outcome in outcomes], times_drawn([patient_of(row) for row in rows], config.draws)
     seeds = seed_draws(len(config.seeds), config.draws)
     made: dict[str, Any] = {arm: {} for arm in config.arms}
     for name in (OWN_TEST, *PROBES, *([SOURCE] if told.shape[1] else [])):
-        found = np.stack([outcome.predictions[name] for outcome in compared.outcomes])
-
-        def score(
-            i: np.ndarray, found: np.ndarray = found, truth: np.ndarray = told if name == SOURCE else labels
-        ) -> np.ndarray:
-            return aurocs(found[:, i], truth[i])
-
-        scores = Averaged(drawn(units, score, config.draws), cells, seeds)
+        found = np.stack([outcome.predictions[name] for outcome in outcomes])
+        scores = Averaged(aurocs(found, told if name == SOURCE else labels, times), cells, seeds)
         for arm in config.arms:
             made[arm][name] = figure_of(macro(scores.of(arm, amount)), len(rows))
     return made
 
 
-def aurocs(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(C, F) of predictions (C, N, F) and labels (N, F)."""
-    return np.array([[auroc(each[:, j], labels[:, j]) for j in range(labels.shape[1])] for each in predictions])
+def aurocs(predictions: np.ndarray, labels: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(D, C, F) of predictions (C, N, F) and labels (N, F), in D samples with each item ``times`` (D, N)."""
+    found = np.empty((len(times), len(predictions), labels.shape[1]))
+    for c, each in enumerate(predictions):
+        for j, column in enumerate(labels.T):
+            found[:, c, j] = auroc_of_draws(each[:, j], column, times)
+    return found
 
 
 def macro(replicates: np.ndarray) -> np.ndarray:

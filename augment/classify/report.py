@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from augment.classify.arms import control_arms
+from augment.classify.arms import CompareConfig, control_arms
 from augment.classify.compare import Compared
 from augment.classify.data import OWN_TEST
 from augment.classify.figures import figures
@@ -36,15 +36,11 @@ def results_of(compared: Compared, made: Mapping[str, str]) -> dict[str, Any]:
         }
         for name, arm in config.arms.items()
     }
-    asked = config.arms[config.question]
-    used = dict.fromkeys(name for name in (*asked.pretrain_on, *asked.learn_from) if name in config.sets)
-    size = sum(found["sets"][name]["images"] for name in used)
-    words = f"{config.question} learns from {size:,} synthetic images; every arm sees {found['images']:,} images."
     results = {
         "question": config.question,
         "baseline": config.baseline,
         "controls": dict(control_arms(config)),
-        "words": {"question": words},
+        "asked": _asked(config, found["sets"]),
         "arms": arms,
         "small": config.small,
         "draws": config.draws,
@@ -52,6 +48,20 @@ def results_of(compared: Compared, made: Mapping[str, str]) -> dict[str, Any]:
         "made": dict(made),
     }
     return {"verdict": verdict(results), **results}
+
+
+def _asked(config: CompareConfig, sets: Mapping[str, Any]) -> str:
+    """What the arm in question does, as the subject of a sentence."""
+    arm = config.arms[config.question]
+
+    def of(names: Sequence[str]) -> str:
+        return f"{sum(sets[name]['images'] for name in names):,} synthetic images"
+
+    if before := [name for name in arm.pretrain_on if name in config.sets]:
+        return f"Pretraining on {of(before)}"
+    if beside := [name for name in arm.learn_from if name in config.sets]:
+        return f"Learning from {of(beside)}{' and real ones' if len(beside) < len(arm.learn_from) else ' alone'}"
+    return f"The arm {config.question}"
 
 
 def to_html(results: Mapping[str, Any]) -> str:
@@ -118,7 +128,7 @@ def _scores(of_test: Mapping[str, Any], results: Mapping[str, Any]) -> str:
                 found = of_pair(of_test["differences"], arm, results["baseline"], against)
                 cells = (signed(found["difference"]), p_text(found["p_holm"]), says(found))
             rows.append((arm, amount, figure_text(figure), *cells))
-    header = ("arm", "real patients", "macro AUROC", f"less {results['baseline']}", "p, Holm", "")
+    header = ("arm", "real patients", "macro AUROC", f"minus {results['baseline']}", "p, Holm", "")
     return html_table(header, rows) + _note("scores")
 
 
@@ -159,7 +169,7 @@ def _by_finding(of_test: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     ]
     columns = [f"{score}, {name}" for score in ("AUROC", "AUPRC") for name in (base, arm)]
     header = ("finding", "present", *columns[:2], "difference", "p, Holm", *columns[2:])
-    drawn = plot(dots(forest, [arm], f"AUROC less that of {base}", 0.0), "difference of AUROC by finding")
+    drawn = plot(dots(forest, [arm], f"AUROC minus that of {base}", 0.0), "difference of AUROC by finding")
     return f"<h3>By finding, {text(arm)}</h3>{drawn}{html_table(header, rows)}{_note('findings')}"
 
 
@@ -225,20 +235,25 @@ def _fairness(of_test: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     parts = ["<h3>Fairness</h3>", _note("fairness", small=results["small"])]
     for kind, arms in of_test["fairness"].items():
         parts.append(f"<h3>{text(kind.capitalize())}</h3>")
-        rows = [
-            (
-                name,
-                attribute,
-                figure_text(of["gap"], 2),
-                of["worst"],
-                figure_text(of["worst_rate"], 2),
-                signed(of["change"], 2),
-            )
+        rows = {
+            name: [
+                (
+                    name,
+                    attribute,
+                    figure_text(of["gap"], 2),
+                    of["worst"],
+                    figure_text(of["worst_rate"], 2),
+                    "" if name == base else signed(of["change"], 2),
+                )
+                for attribute, of in found["gaps"].items()
+            ]
             for name, found in arms.items()
-            for attribute, of in found["gaps"].items()
-        ]
-        header = ("arm", "by", "gap", "worst group", "its rate", f"gap less that of {base}")
-        parts.append(html_table(header, rows) if rows else "<p>No two groups are large enough.</p>")
+        }
+        header = ("arm", "by", "gap", "worst group", "its rate", f"gap minus that of {base}")
+        shown = [*rows[base], *rows[arm]]
+        parts.append(html_table(header, shown) if shown else "<p>No two groups are large enough.</p>")
+        if others := [row for name in rows if name not in (base, arm) for row in rows[name]]:
+            parts.append(_folded("The gaps of the other arms", html_table(header, others)))
         own, before = arms[arm]["groups"], arms[base]["groups"]
         groups = [key for key, of in own.items() if "|" not in key and of["patients"]]
         chart = {
@@ -259,7 +274,11 @@ def _all_groups(arms: Mapping[str, Any], shown: Sequence[str]) -> str:
         for key, of in arms[shown[1]]["groups"].items()
     ]
     table = html_table(("group", "patients", *shown), rows)
-    return f"<details><summary>All {len(rows)} groups, intersections too</summary>{table}</details>"
+    return _folded(f"All {len(rows)} groups, intersections too", table)
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{text(title)}</summary>{content}</details>"
 
 
 def _probes(results: Mapping[str, Any]) -> str:

@@ -29,15 +29,15 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     why = f", but {' and '.join(unbeaten)}, so the synthetic images are not shown to be why" if unbeaten else ""
     real = f"with {amount} of the real patients" if "%" in amount else f"with {amount}"
     head = (
-        f"{arm} against {base}, {real}, changed macro AUROC by {signed(found['difference'])} "
+        f"{results['asked']} changed macro AUROC by {signed(found['difference'])} against the arm {base}, {real} "
         f"(p {p_text(found['p_holm'])} after Holm, {first['patients']} test patients, "
         f"{len(results['starts'])} starts): {word}{why}."
     )
-    lines = [head, results["words"]["question"]]
+    lines = [head, f"Every arm sees {results['images']:,} images."]
     for control, what in results["controls"].items():
         if control != arm:
             less = of_pair(first["differences"], arm, control, amount)
-            lines.append(f"Control {control}, {what}: {arm} is {signed(less['difference'])} from it.")
+            lines.append(f"Against the control {control} ({what}): {signed(less['difference'])}, {says(less)}.")
     for name in names[1:]:
         other = of_pair(results["tests"][name]["differences"], arm, base, amount)
         lines.append(f"On the test set {name} the change is {signed(other['difference'])}: {says(other)}.")

@@ -19,6 +19,8 @@ STYLES = (  # colour, marker, line: synthetic, real, and one more
     ("#0072B2", "s", "--"),
     ("#555555", "^", ":"),
 )
+_MARKERS = "os^vD<>PX*"  # of more series than there are styles
+_BESIDE = 1.025  # how far a series stands from the next on a logarithmic axis
 WIDTH = 6.4  # inches; the page scales a plot to its column
 _LONG = 30  # letters of a label
 
@@ -91,14 +93,19 @@ def curves(
 ) -> str:
     """Each of ``series`` as a line through its points (x, figure), with intervals; ``labels`` are those of x and y.
 
-    logarithmic: the axis of x. diagonal: with the line y = x.
+    logarithmic: the axis of x, with a tick at each x; series stand beside each other, so that intervals stay apart.
+    diagonal: with the line y = x.
     """
     with _style():
         axes, canvas = _axes(3.4)
         for k, (name, points) in enumerate(series.items()):
-            colour, marker, line = STYLES[k % len(STYLES)] if len(series) <= len(STYLES) else (f"C{k}", "o", "-")
+            colour, marker, line = (
+                STYLES[k % len(STYLES)] if len(series) <= len(STYLES) else (f"C{k}", _MARKERS[k % len(_MARKERS)], "-")
+            )
+            beside = _BESIDE ** (k - (len(series) - 1) / 2) if logarithmic else 1.0
             known = sorted(
-                ((x, figure) for x, figure in points if figure["value"] is not None), key=lambda point: point[0]
+                ((x * beside, figure) for x, figure in points if figure["value"] is not None),
+                key=lambda point: point[0],
             )
             for x, figure in known:
                 if figure["low"] is not None and figure["high"] is not None:
@@ -109,6 +116,9 @@ def curves(
             axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
         if logarithmic:
             axes.set_xscale("log")
+            ticks = sorted({x for points in series.values() for x, _ in points})
+            axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+            axes.set_xticks([], minor=True)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.legend(frameon=False, fontsize=8)

@@ -123,6 +123,20 @@ def drawn(units: Sequence[str], statistic: Statistic, draws: int = 1000, seed: i
     return np.stack(found)
 
 
+def times_drawn(units: Sequence[str], draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each item is in the samples of `drawn`: float64 (1 + draws, N), of which the first row is 1.
+
+    For statistics that take weights: all samples are then scored in a few operations on arrays.
+    """
+    members = members_of(units)
+    place = np.empty(len(units), int)
+    for k, indices in enumerate(members):
+        place[indices] = k
+    generator = np.random.default_rng(seed)
+    chosen = [generator.integers(len(members), size=len(members)) for _ in range(draws if members else 0)]
+    return np.stack([np.ones(len(units)), *(np.bincount(one, minlength=len(members))[place] for one in chosen)])
+
+
 def figure_of(replicates: np.ndarray, n: int) -> Figure:
     """The first of ``replicates`` (1 + draws,), as of `drawn`, with the percentile interval of the others.
 

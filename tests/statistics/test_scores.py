@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from gen.statistics.scores import auroc, brier, calibration_error, mean_auroc
+from gen.statistics.intervals import drawn, times_drawn
+from gen.statistics.scores import auroc, auroc_of_draws, brier, calibration_error, mean_auroc
 
 # Few distinct scores, so that there are ties; at least one of each class.
 CASES = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40).filter(
@@ -27,6 +28,19 @@ def test_auroc_and_brier_are_scikit_learns(pairs: list[tuple[int, bool]]) -> Non
     scores, labels = arrays(pairs)
     assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert brier(scores, labels) == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
+
+
+@given(CASES, st.lists(st.integers(0, 3), min_size=40, max_size=40), st.integers(1, 300))
+@settings(max_examples=60)
+def test_the_samples_that_are_scored_together_score_what_each_does(
+    pairs: list[tuple[int, bool]], owners: list[int], draws: int
+) -> None:
+    scores, labels = arrays(pairs)
+    scores, labels = np.append(scores, 0.5), np.append(labels, np.nan)  # one more, whose label is unknown
+    units = [str(owner) for owner in [*owners, 0][: len(scores)]]
+    together = auroc_of_draws(scores, labels, times_drawn(units, draws, seed=3))
+    alone = drawn(units, lambda i: auroc(scores[i], labels[i]), draws, seed=3)
+    np.testing.assert_allclose(together, alone, atol=1e-12)
 
 
 @given(CASES, st.floats(0.2, 5))

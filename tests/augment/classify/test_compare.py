@@ -135,7 +135,7 @@ def test_the_command_writes_the_report_and_is_done_at_once_when_all_is_there(
         main(["classify", "compare", str(CONFIG), f"out={out}", *keys])
     assert not end.value.code
     assert capsys.readouterr().out.split() == [str(out / "report.html"), str(out / "report.json")]
-    assert json.loads((out / "report.json").read_text())["verdict"][0].startswith("pretrained against real")
+    assert json.loads((out / "report.json").read_text())["verdict"][0].startswith("Pretraining on ")
 
 
 @pytest.mark.parametrize("name", ["classify_compare", "classify_experiment", "classify_imbalance"])
@@ -251,7 +251,7 @@ def test_the_whole_experiment_runs_in_pieces_to_its_report(
     first = compare(load([*keys, "only=[augmented,real]"]))
     results = results_of(first, {})
     assert list(results["arms"]) == ["real", "augmented"]
-    assert results["verdict"][0].startswith("augmented against real")
+    assert results["verdict"][0].startswith("The arm augmented changed macro AUROC")
     assert results["notes"][-1] == (
         "not in this report: mixed, synthetic, pretrained, projections, anatomy, suppressed, shuffled"
     )
