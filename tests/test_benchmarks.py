@@ -17,6 +17,7 @@ from benchmarks.dataset import scale, speed
 from benchmarks.evaluation import interval_coverage, ladder, planted_copies
 from benchmarks.generator import (
     autoencoder,
+    bodies,
     decoder,
     fidelity,
     likeness,
@@ -29,6 +30,7 @@ from benchmarks.judge import describe_calls
 from benchmarks.suppress import nodules
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
+from gen.core.radiograph import Radiograph
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -469,3 +471,13 @@ def test_blobs_are_scored_by_the_laplacian_of_a_gaussian_at_every_scale() -> Non
         response = -(sigma**2) * ndimage.gaussian_laplace(image.astype(np.float64), sigma, truncate=9)
         best = np.maximum(best, response / response[lungs].std())
     np.testing.assert_allclose(nodules.blob_score(image, 1.0, lungs)[lungs], best[lungs], atol=1e-3)
+
+
+def test_a_mark_changes_one_corner_and_the_agreement_of_two_radiographs_is_that_of_their_levels() -> None:
+    plain = Radiograph(np.full((256, 256), 100 / 255, np.float32))
+    changed = np.abs(bodies.marked(plain).pixels - plain.pixels) > 1e-6
+    assert changed.any()
+    assert not changed[40:].any()
+    assert not changed[:, 40:].any()
+    assert bodies.psnr(plain, plain) == np.inf
+    assert bodies.psnr(plain, Radiograph(plain.pixels + np.float32(2 / 255))) == pytest.approx(20 * np.log10(255 / 2))
