@@ -61,7 +61,7 @@ def write_crops(path: Path, pictures: dict[str, np.ndarray]) -> None:
     "--size", type=click.IntRange(176), help="Pixels a side [default: the model's; needed with a run folder]."
 )
 @click.option("--shown", type=click.IntRange(1), default=3, show_default=True, help="NIH patients in the picture.")
-@common.figure_option("docs/autoencoder_crops.png")
+@common.figure_option(str(common.WORK / "autoencoder_crops.png"))
 @common.json_option
 def main(model: Path | None, data: Path, size: int | None, shown: int, figure: Path, json_file: Path | None) -> None:
     from gen.model.folder import load_autoencoder
