@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,13 +27,13 @@ from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 if TYPE_CHECKING:
     import gradio as gr
 
-TABS = "cxr_gen.tabs"  # entry points: functions that add a tab, given `answered`
+TABS = "cxr_gen.tabs"  # entry points: functions that add a tab, given `listen`
+QUEUE = "work"  # all requests wait in one, whatever their tab: there is one processor, and memory for one
 TITLE = "Synthetic chest radiographs"
 NOTE = "For research use only, not for clinical use. Every image of a prompt is synthetic and says so in its metadata."
 EXAMPLE = "63 year old female. PA view. Cardiomegaly."
 # The page holds one processor, so a request is bounded here and not only by the sliders, which a caller can bypass.
 PROMPT_CHARACTERS, SEEDS, STEPS, GUIDANCES, IMAGES = 2000, (0, 2**32 - 1), (1, 100), (0.0, 20.0), (1, 8)
-Answer = tuple[Any, ...]  # pictures, the reading of the prompt, an error or ""
 
 
 def build_page(model_dir: Path) -> gr.Blocks:
@@ -48,12 +48,12 @@ def build_page(model_dir: Path) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\n{NOTE}")
         _prompt_tab(gr, generate)
         for entry in sorted(entry_points(group=TABS), key=lambda entry: entry.name):
-            entry.load()(answered)
+            entry.load()(listen)
     page.queue(max_size=16, default_concurrency_limit=1)
     return page
 
 
-def _prompt_tab(gr: Any, generate: Callable[..., Answer]) -> None:
+def _prompt_tab(gr: Any, generate: Callable[..., tuple[Any, ...]]) -> None:
     with gr.Tab("From a prompt"):
         with gr.Row():
             with gr.Column():
@@ -72,10 +72,25 @@ def _prompt_tab(gr: Any, generate: Callable[..., Answer]) -> None:
         for number in (n, seed, steps, guidance):
             # Our own function refuses what a caller sends beside the sliders; gradio would print a traceback for each.
             number.preprocess = lambda value: value
-        gr.on([button.click, prompt.submit], generate, inputs, outputs, api_name="generate")
+        listen([button.click, prompt.submit], generate, inputs, outputs, ([], ""), api_name="generate")
 
 
-def make_generate(model_dir: Path) -> Callable[..., Answer]:
+def listen(
+    triggers: Sequence[Any],
+    work: Callable[..., tuple[Any, ...]],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    nothing: tuple[Any, ...],
+    *,
+    api_name: str,
+) -> None:
+    """Let ``work`` answer ``triggers``, one request of the whole page at a time; the last output is its error."""
+    import gradio as gr
+
+    gr.on(list(triggers), answered(work, nothing), inputs, outputs, api_name=api_name, concurrency_id=QUEUE)
+
+
+def make_generate(model_dir: Path) -> Callable[..., tuple[Any, ...]]:
     """The function of the first tab, with the model of ``model_dir`` loaded."""
     from gen.model.sampling.pipeline import load_pipeline
 
@@ -86,13 +101,14 @@ def make_generate(model_dir: Path) -> Callable[..., Answer]:
     ) -> tuple[list[tuple[Any, str]], str]:
         return _sample(pipeline, model_dir, prompt, n, seed, steps, guidance)
 
-    return answered(generate, ([], ""))
+    return generate
 
 
 def answered(work: Callable[..., tuple[Any, ...]], nothing: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:
     """``work`` with one more output, its error or ""; on an error the others are ``nothing``.
 
-    An error is one line of text, never HTML, traceback or path. The terminal has a line for each, too.
+    An error is one line of text, never HTML, traceback or path. The terminal has a line for each, too, and that alone
+    has a hint that names an option of the command line, of which the page has none.
     """
 
     @wraps(work)
@@ -100,7 +116,7 @@ def answered(work: Callable[..., tuple[Any, ...]], nothing: tuple[Any, ...]) -> 
         try:
             return (*work(*inputs), "")
         except GenError as error:
-            why = shown = str(error)
+            why, shown = str(error), error.message if "--" in (error.hint or "") else str(error)
         except Exception as error:  # the visitor learns that it failed, the terminal learns why
             why = f"{type(error).__name__}: {error}"
             shown = "the images could not be made; the terminal that runs this page says why"
@@ -117,6 +133,8 @@ def _sample(
 
     if not isinstance(prompt, str) or len(prompt) > PROMPT_CHARACTERS:
         raise BadInput(f"the prompt must be text of at most {PROMPT_CHARACTERS} characters")
+    if not prompt.strip():
+        raise BadInput("the prompt is empty", hint=f"write one, for example {EXAMPLE!r}")
     job = Job(
         text=prompt,
         count=int(_number("number of images", n, *IMAGES)),

@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 
 import gradio_app
 from augment.suppress.job import Job, run_job
-from gen.core.errors import EnvironmentLacks
+from gen.core.errors import BadInput, EnvironmentLacks
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its queue calls an older pandas
 PROMPT = "63 yo F, AP, moderate right effusion"
@@ -78,7 +79,7 @@ def test_the_same_seed_gives_the_same_picture_whatever_the_number(client: Client
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"prompt": ""}, "prompt"),
+        ({"prompt": " "}, "the prompt is empty; write one"),
         ({"prompt": "x" * 3000}, "2000 characters"),
         ({"prompt": "normal chest with a large pneumothorax"}, ""),
         ({"n": 1000}, "number of images"),
@@ -128,7 +129,7 @@ def test_a_radiograph_becomes_soft_tissue_and_bone_that_add_up_to_it(
             assert image.info["bone_suppressed"] == "estimated"
 
 
-def test_what_the_command_refuses_the_tab_refuses_in_the_same_words(
+def test_what_the_command_refuses_the_tab_refuses_in_the_same_words_with_a_remedy_of_its_own(
     client: Client, radiograph: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "torn.png").write_bytes(radiograph.read_bytes()[:1000])
@@ -140,7 +141,51 @@ def test_what_the_command_refuses_the_tab_refuses_in_the_same_words(
         assert not said
         gallery, error = separate(client, file, any_picture=False)
         assert gallery == []
-        assert [error] == [line.replace(str(file), file.name) for line in done.failures]
+        [line] = done.failures
+        assert error.partition("; ")[0] == line.replace(str(file), file.name).partition("; ")[0]
+        assert ("--no-check" in line) == ("Take any picture" in error) == (file.stem in ("some", "small"))
+
+
+@pytest.mark.parametrize("hint", [None, "use a PNG", "use --dtype float32", "try --dtype float32, or lower --guidance"])
+def test_a_hint_of_the_command_line_stays_in_the_terminal(hint: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> tuple[str]:
+        raise BadInput("it failed", hint=hint)
+
+    *nothing, shown = gradio_app.answered(work, ("",))()
+    assert nothing == [""]
+    assert shown == ("it failed; use a PNG" if hint == "use a PNG" else "it failed")
+    assert (hint or "") in capsys.readouterr().err
+
+
+def test_no_two_requests_are_worked_on_at_once_whatever_their_tab(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, radiograph: Path
+) -> None:
+    running, most = set[str](), list[int]()
+
+    def slow(name: str, *answer: object) -> Callable[..., tuple[object, ...]]:
+        def work(*_: object) -> tuple[object, ...]:
+            running.add(name)
+            most.append(len(running))
+            time.sleep(0.3)
+            running.discard(name)
+            return answer
+
+        return work
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    monkeypatch.setattr(gradio_app, "make_generate", lambda _: slow("generate", [], ""))
+    monkeypatch.setattr("augment.suppress.tab.suppress", slow("suppress", []))
+    page = gradio_app.build_page(tmp_path)
+    try:
+        client = Client(gradio_app.launch(page), verbose=False, analytics_enabled=False)
+        file = handle_file(str(radiograph))
+        jobs = [client.submit(PROMPT, 1, 0, 2, 3.0, api_name="/generate") for _ in range(2)]
+        jobs += [client.submit(file, 1.0, True, api_name="/suppress") for _ in range(2)]
+        assert all(job.result(timeout=60)[-1] == "" for job in jobs)
+    finally:
+        page.close(verbose=False)
+    assert most == [1] * 4
 
 
 @pytest.mark.parametrize("strength", [-1, 2, "all", None])

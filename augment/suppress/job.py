@@ -123,11 +123,18 @@ def run_job(
     return Done(made, tuple(failures))
 
 
-def parts_of(path: Path, suppressor: Suppressor, anatomy: Anatomy | None, strength: float) -> dict[str, Radiograph]:
+def parts_of(
+    path: Path,
+    suppressor: Suppressor,
+    anatomy: Anatomy | None,
+    strength: float,
+    remedy: str = "--no-check makes it all the same",
+) -> dict[str, Radiograph]:
     """The "soft" image and the "bone" of the radiograph at ``path``, which say what they are.
 
     Raises BadInput for what `read_radiograph` and `separate` refuse, for a radiograph whose bone was suppressed before,
-    and, unless ``anatomy`` is None, for what that network does not take for one upright frontal chest.
+    and, unless ``anatomy`` is None, for what that network does not take for one upright frontal chest, with ``remedy``
+    as the hint.
     """
     image = read_radiograph(path)
     if image.provenance.get(MARK) or _derivation(path).endswith(_SERIES):
@@ -136,7 +143,7 @@ def parts_of(path: Path, suppressor: Suppressor, anatomy: Anatomy | None, streng
         from gen.anatomy.reading import read_anatomy
 
         if reason := next(iter(read_anatomy(anatomy, [image.pixels]))).refused:
-            raise BadInput(f"{path}: {reason}", hint="--no-check makes it all the same")
+            raise BadInput(f"{path}: {reason}", hint=remedy)
     parts = separate(suppressor, image.pixels, strength)
     told = {MARK: "estimated", "bone_suppression": suppressor.digest, "strength": f"{strength:g}"}
     told |= {"source_sha256": sha256_file(path), "bone_suppressed_by": f"cxr-gen {version('cxr-gen')}"}
