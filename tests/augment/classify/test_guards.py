@@ -15,7 +15,7 @@ from PIL import Image
 from augment.classify import data, guards
 from augment.classify.config import ClassifierConfig
 from augment.classify.data import choose_rows, few_patients, hashed_order, part, read_sources
-from augment.classify.guards import guarded, near_images, require_other_patients, require_parity
+from augment.classify.guards import exposure_notes, guarded, near_images, require_other_patients, require_parity
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest, write_manifest
 from gen.core.radiograph import Radiograph, write_png
@@ -245,3 +245,16 @@ def test_a_synthetic_set_without_what_is_needed_is_refused(
     wanted = config(tmp_path / "run", f"synthetic=[{tmp_path / 'set'}]")
     with pytest.raises(BadInput, match=message):
         choose_rows(wanted, read_sources(wanted, wanted.synthetic, []))
+
+
+def test_an_exposure_that_tells_the_two_apart_is_noted(rows: dict[str, list[Row]], tmp_path: Path) -> None:
+    real = rows["train"]
+    assert exposure_notes(real, "as they are", real[::2], tmp_path) == []
+    flat = []
+    for row in real:
+        file = tmp_path / f"{row.file.stem}.png"
+        Image.fromarray((np.asarray(Image.open(row.file)) // 4 + 90).astype(np.uint8)).save(file)
+        flat.append(dataclasses.replace(row, file=file, sha256=""))
+    [line] = exposure_notes(real, "flat", flat, tmp_path)
+    assert line.startswith("the grey levels of flat span")
+    assert "vary=false" in line
