@@ -68,7 +68,7 @@ def train_anatomy(config: AnatomyConfig, command: Sequence[str] = ()) -> Path:
                     dice = validation_dice(bare, records["validation"], config.size)
                 training.log("validation", **dice)
                 said = ", ".join(f"{organ} {value:.3f}" for organ, value in dice.items())
-                training.print(f"{training.images} images: {said}")
+                training.print(f"{training.images} images: Dice of {said}")
             if training.due(config.checkpoint_every):
                 training.save(lambda stage: write_network(stage / "network", bare, config.size))
             if training.finished():

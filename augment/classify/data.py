@@ -98,7 +98,7 @@ def choose_rows(config: ClassifierConfig, sources: Sources) -> Learnt:
     train = [*chosen, *synthetic]
     rows = {"train": train, "validation": real["validation"], "test": real["test"]}
     labels = {split: labels_of_rows(listed, findings, config.complete) for split, listed in rows.items()}
-    notes = require_both(labels["train"], findings, "what is learnt from", accept="findings" in config.accept)
+    notes = require_both(labels["train"], findings, "the training set", accept="findings" in config.accept)
     require_both(labels["validation"], findings, f"the validation patients of {config.data}")
     is_synthetic = np.arange(len(train)) >= len(chosen)
     if config.shuffle_labels:
@@ -186,7 +186,7 @@ def require_both(labels: np.ndarray, findings: Sequence[str], what: str, *, acce
         for name, column in zip(findings, labels.T, strict=True)
         if not ((column == 1).any() and (column == 0).any())
     ]
-    line = f"{what} has one class only of {', '.join(single)}"
+    line = f"{what} has only one class for {', '.join(single)}"
     if single and (not accept or len(single) == len(findings)):
         hint = "take them out of findings, or add images; what no row says is unknown, not absent"
         raise BadInput(line, hint=hint)

@@ -85,7 +85,8 @@ def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), sour
         weights = positive_weights(learnt.labels["train"]) if config.balance == "weights" else None
         for note in learnt.notes:
             training.print(note)
-        training.print(f"{len(learnt.train)} images ({int(learnt.synthetic.sum())} synthetic) for {learnt.findings}")
+        synthetic = f"{int(learnt.synthetic.sum())} of them synthetic"
+        training.print(f"{len(learnt.train)} training images, {synthetic}; findings: {', '.join(learnt.findings)}")
 
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
@@ -95,7 +96,7 @@ def train_classifier(config: ClassifierConfig, command: Sequence[str] = (), sour
                     if values["mean"] > max(history(run, training.images).values(), default=-1.0):
                         keep_best(run.folder, training.images, bare)
                 training.log("validation", **values)
-                training.print(f"{training.images} images: mean AUROC {values['mean']:.3f} of held-out patients")
+                training.print(f"{training.images} images: mean AUROC {values['mean']:.3f} on validation patients")
             if training.due(config.checkpoint_every):
                 training.save(lambda stage: write_classifier(stage / "network", bare))
             stopped = config.patience and out_of_patience(history(run, training.images + 1), config.patience)

@@ -84,7 +84,7 @@ def make(
     if not quiet:
         how = "the set is finished" + (f" but for {missing} row(s)" if missing else "")
         how = how if done.complete else "other parts of the set are still to be made"
-        click.echo(f"{made} image(s) of {tried} tried are in {wanted.out}; {how}", err=True)
+        click.echo(f"{made} image(s), of {tried} made, are in {wanted.out}; {how}", err=True)
     if missing:
         raise GenError(
             f"{missing} row(s) have no image: no try of theirs passed the gates; the set's README.md lists them",
@@ -116,7 +116,8 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
             hint = "raise gates.substitutes and run the same `gen dataset make` again: it tries those rows on"
         raise GenError(f"{folder}: {len(problems)} problem(s), as listed above", hint=hint)
     if not as_json:
-        click.echo(f"{folder} is whole" + (" by its sizes and counts; no byte was looked at" if quick else ""))
+        limit = ", by its counts and sizes; the contents of its files were not read" if quick else ""
+        click.echo(f"{folder} is whole{limit}")
 
 
 @dataset.command()
@@ -161,7 +162,10 @@ def _dry_run(config: DatasetConfig, as_json: bool, quiet: bool) -> None:
     first = first_answer(config)
     say(first.text, first.warnings)
     if not quiet:
-        click.echo("some images are tried, to see what they cost here (Ctrl-C stops it; nothing is written)", err=True)
+        click.echo(
+            "making trial images to measure the cost here (Ctrl-C stops it; nothing is written)",
+            err=True,
+        )
     from augment.dataset.dry_run import dry_run
 
     report = dry_run(first, quiet=quiet)

@@ -77,17 +77,17 @@ def dry_run(first: FirstAnswer, *, quiet: bool = False) -> DryRunReport:
         duration = f"more than {_duration(least)}"
     words = [
         f"{plan.rows:,} images, {size / 1e3:.0f} kB each{' a format' if config.formats else ''}: "
-        f"{takes['bytes'] / 1e6:,.0f} MB. A try takes {seconds:.2f} s: "
+        f"{takes['bytes'] / 1e6:,.0f} MB. An image takes {seconds:.2f} s: "
         f"{duration} for one worker of {config.threads} thread(s).",
     ]
     for trial in trials:
         if trial.passed is not None:
-            what = f"{trial.made} tries by {'projection' if trial.source == DRR else 'the model'}"
-            words.append(f"Of {what} {trial.passed} passed the gates, and what they refuse is made again.")
+            what = f"{trial.made} trial images by {'projection' if trial.source == DRR else 'the model'}"
+            words.append(f"Of {what} {trial.passed} passed the gates; images that fail are made again.")
             if not trial.passed:
                 warnings.append(f"none of {what} passed the gates: rows may stay empty")
         elif config.gates.names:
-            words.append("What the gates refuse is made again, and that takes its time besides.")
+            words.append("Images that fail the gates are made again, which takes more time than this.")
     facts = {
         **takes,
         "seconds_low": least,

@@ -104,4 +104,5 @@ def report_scores(
     with training.averaged():
         values = validation_scores(find_bone, held_out)
     training.log("validation", **values)
-    training.print(f"{training.images} images: {', '.join(f'{key} {value:.3f}' for key, value in values.items())}")
+    said = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items())
+    training.print(f"{training.images} images: {said}")

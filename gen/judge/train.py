@@ -79,7 +79,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
         model = training.accelerator.prepare(bare)
         order = order_of(rows["train"], config.seed, config.images_per_patient)
         numbers = {patient: i for i, patient in enumerate(dict.fromkeys(order.patients))}
-        training.print(f"heads for {len(findings)} findings")
+        training.print(f"learning {len(findings)} findings")
         held_out = images["validation"].all()
 
         while True:
@@ -88,7 +88,7 @@ def train_judge(config: JudgeConfig, command: Sequence[str] = ()) -> Path:
                 with training.averaged():
                     values = validation_scores(bare, held_out, targets["validation"])
                 training.log("validation", **values)
-                said = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+                said = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items())
                 training.print(f"{training.images} images: {said}")
             if training.due(config.checkpoint_every):
                 training.save(lambda stage: write_network(stage / "network", bare, config.size))

@@ -153,7 +153,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         critic = training.accelerator.prepare(critic) if critic else None
         noise_size = 1.0 if type(bare).__name__ == "AutoencoderKL" else config.latent_noise * RAW_STD
         if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
-            training.print(f"shape is not used: the architecture is that of {config.init}")
+            training.print(f"shape is ignored: the architecture is that of {config.init}")
 
         def export(stage: Path) -> None:
             copy.deepcopy(bare).to(memory_format=torch.contiguous_format).save_pretrained(stage / "vae")
@@ -170,9 +170,8 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
                 training.log("validation", **scores)
                 said = f"PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"
                 if anew:
-                    said += "; of latents made anew {resampled_psnr:.2f} dB, {resampled_gradient_ratio:.3f}".format(
-                        **scores
-                    )
+                    psnr, gradient = scores["resampled_psnr"], scores["resampled_gradient_ratio"]
+                    said += f"; from resampled latents: PSNR {psnr:.2f} dB, gradient ratio {gradient:.3f}"
                 training.print(f"{training.images} images: {said}")
             if training.due(config.checkpoint_every):
                 training.save(export)

@@ -149,7 +149,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         shown = capabilities_of(studies, canonical, unread, styles, prepared)
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         if config.init and config.shape != DenoiserShape():
-            training.print(f"shape is not used: the architecture is that of {config.init}")
+            training.print(f"shape is ignored: the architecture is that of {config.init}")
         if config.captions == "prompt" and (cut := cut_captions(tokenizer, captions["train"])):
             training.print(cut)
         held_out = captions["validation"].fixed()
@@ -169,7 +169,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
                         near = preview(run, training.images, bare, fixtures, config.preview_prompts, latents["train"])
                     training.log("preview", nearest={**near, "held_out": strangers})
                 except GenError as refusal:  # a picture that came out flat is no reason to stop learning
-                    training.print(f"{training.images} images: no preview, {refusal.message}")
+                    training.print(f"{training.images} images: no preview: {refusal.message}")
             if training.due(config.checkpoint_every):
                 training.save(lambda stage: write_model_folder(stage / "model", bare, fixtures))
             if training.finished():

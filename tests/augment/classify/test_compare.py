@@ -274,7 +274,7 @@ def test_the_whole_experiment_runs_in_pieces_to_its_report(
     assert len(results["arms"]) == 9
     accepted = [line for line in results["notes"] if line.startswith("arm projections, 4 shots, seed 0: accepted: ")]
     assert accepted == [
-        "arm projections, 4 shots, seed 0: accepted: what is learnt from has one class only of Pneumonia (0 with, 12 "
+        "arm projections, 4 shots, seed 0: accepted: the training set has only one class for Pneumonia (0 with, 12 "
         "without)"
     ]
     assert results["sets"]["suppressed"] == results["sets"]["real, train"]
@@ -352,7 +352,7 @@ def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(l
         ("real_sets.real=x", "two sets are called 'real'"),
         ("real_sets.soft={real}/images", "holds none of the 32 training images"),
         ("tests.other={split}", r"the test set other: .* has train/ and no test/; .* tests.other=.*/train"),
-        ("fractions=[0.01]", r"arm real, 1 %, seed 0: what is learnt from has one class only of"),
+        ("fractions=[0.01]", r"arm real, 1 %, seed 0: the training set has only one class for"),
         ("findings=[Edema]", "has no finding with it and without it, so nothing can be scored"),
         ("tests.other={real}", "of the test set other are also learnt from"),
         ("sets.synthetic={real}", "24 patients of the test set test are also learnt from"),

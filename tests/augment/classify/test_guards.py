@@ -173,13 +173,13 @@ def test_a_finding_of_one_class_is_refused_or_accepted_and_told(
     ]
     both = [*held_out, *sources.real["validation"]]
     sources = dataclasses.replace(sources, real={**sources.real, "validation": both})
-    with pytest.raises(BadInput, match=r"what is learnt from has one class only of Edema \(0 with, 12 without\)"):
+    with pytest.raises(BadInput, match=r"the training set has only one class for Edema \(0 with, 12 without\)"):
         choose_rows(wanted, sources)
     accepting = dataclasses.replace(wanted, accept=["findings"])
     assert choose_rows(accepting, sources).notes == (
-        "accepted: what is learnt from has one class only of Edema (0 with, 12 without)",
+        "accepted: the training set has only one class for Edema (0 with, 12 without)",
     )
-    with pytest.raises(BadInput, match="one class only of Edema"):  # of all: then nothing can be learnt
+    with pytest.raises(BadInput, match="only one class for Edema"):  # of all: then nothing can be learnt
         choose_rows(dataclasses.replace(accepting, findings=["Edema"]), sources)
 
 

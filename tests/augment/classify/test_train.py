@@ -184,7 +184,10 @@ def test_an_encoder_of_another_kind_gets_a_head(config: Config, tmp_path: Path) 
         ("learn=some", "unknown learn 'some'"),
         ("balance=smote", "unknown balance 'smote'"),
         ("findings=[Cat]", "findings holds 'Cat', which is none"),
-        ("findings=[Edema,Pneumonia]", r"what is learnt from has one class only of Edema \(0 with, 16 without\)"),
+        (
+            "findings=[Edema,Pneumonia]",
+            r"the training set has only one class for Edema \(0 with, 16 without\)",
+        ),
         ("fraction=0", "nothing to learn from"),
         ("least_images=400", "no finding has 400 images"),
         ("shuffle_labels=true", "there are none"),

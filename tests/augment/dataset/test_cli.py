@@ -100,7 +100,7 @@ heavy = {"torch", "diffusers", "transformers", "numba", "SimpleITK", "pandas", "
 said = []
 def echo(text, **more):
     said.append(text)
-    if text.startswith("some images are tried"):
+    if text.startswith("making trial images"):
         print(len(said), said[0].count("\\n") > 5, "of disk" in said[0], sorted(heavy & set(sys.modules)))
         sys.exit()
 click.echo = echo
@@ -114,9 +114,9 @@ main(["dataset", "make", sys.argv[1], "--dry-run", "--out", sys.argv[2]])
 
 def test_a_dry_run_counts_what_the_gates_refuse_and_warns_of_rows_that_may_stay_empty(config: Path) -> None:
     ended = call("make", config, "--dry-run", "gates.names=[quality,view]")  # which no noise of a toy model passes
-    assert "Of 8 tries by the model 0 passed the gates" in ended.stdout
+    assert "Of 8 trial images by the model 0 passed the gates" in ended.stdout
     assert ": more than " in ended.stdout
-    assert "none of 8 tries by the model passed the gates" in ended.stderr
+    assert "none of 8 trial images by the model passed the gates" in ended.stderr
 
 
 def test_what_is_tried_again_takes_its_time() -> None:

@@ -235,7 +235,7 @@ def test_an_architecture_given_beside_init_is_said_to_be_unused(
 ) -> None:
     train_autoencoder(toy_config(tmp_path / "more", toy_data, f"init={toy_autoencoder}", "images=4"))
     said = capsys.readouterr().err
-    assert f"shape is not used: the architecture is that of {toy_autoencoder}" in said
+    assert f"shape is ignored: the architecture is that of {toy_autoencoder}" in said
     assert said.count("device cpu (") == 1
 
 
