@@ -15,6 +15,7 @@ from drr.insert.devices import insert_device
 from drr.insert.lesions import insert_lesion
 from drr.insert.request import Inserted, LesionRequest
 from drr.insert.thorax import AERATED_HU, TAKEN_ID
+from drr.phantom.known import is_phantom, known_body, known_lungs, known_shares
 from drr.projector import prepare
 
 # A change above this number may concern bone, contrast or metal; below it, soft tissue alone has changed.
@@ -67,11 +68,14 @@ class Scene:
 
 def load_scene(volume: Volume, key: str) -> Scene:
     """Find the patient in ``volume``; BadInput where it is not a chest that can be projected."""
-    body = find_body(volume)
-    lungs = find_lungs(volume, body)
+    if volume.labels is not None and is_phantom(volume):
+        body, lungs = known_body(volume, volume.labels), known_lungs(volume.labels)
+    else:
+        body = find_body(volume)
+        lungs = find_lungs(volume, body)
     require_chest(volume, body, lungs)
     volume = without_table(volume, body)
-    shares = separate(volume, body, lungs)
+    shares = _shares(volume, body, lungs)
     return Scene(
         key=key,
         volume=volume,
@@ -126,12 +130,16 @@ def _changed(scene: Scene, volume: Volume) -> Scene:
     """``scene`` with the voxels of ``volume``; what is not soft tissue is looked for again only where it can differ."""
     differs = volume.hu != scene.volume.hu
     if max(volume.hu[differs].max(initial=-1000), scene.volume.hu[differs].max(initial=-1000)) + 1000 > _DENSE:
-        shares = separate(volume, scene.body, scene.lungs)
+        shares = _shares(volume, scene.body, scene.lungs)
         return replace(scene, volume=volume, shares=shares, stacks=_stacks(volume, shares))
     number = np.maximum(volume.hu + np.int16(1000), 0)
     shares = replace(scene.shares, total=number - scene.shares.metal)
     total = prepare(shares.total, volume.spacing_mm, volume.direction, volume.origin_mm)
     return replace(scene, volume=volume, shares=shares, stacks={**scene.stacks, "total": total})
+
+
+def _shares(volume: Volume, body: np.ndarray, lungs: np.ndarray) -> Shares:
+    return known_shares(volume, body) if is_phantom(volume) else separate(volume, body, lungs)
 
 
 def _stacks(volume: Volume, shares: Shares) -> dict[str, Stack]:

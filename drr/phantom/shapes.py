@@ -149,7 +149,7 @@ class Capsule(Shape):
         high = np.maximum(tube[:, 1], np.maximum(caps[0][:, 1], caps[1][:, 1]))
         return np.stack([low, high], -1)[:, None]
 
-    @property
+    @cached_property
     def _to_round(self) -> np.ndarray:
         if self.wide_mm is None:
             return np.eye(3)
