@@ -181,6 +181,16 @@ def test_bfloat16_that_fails_its_trial_gives_the_pictures_of_float32_and_says_so
     assert load_pipeline(toy_model, backend="openvino", device="cpu", dtype="bfloat16").network == tried.network
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_fault_in_either_shape_that_is_run_is_noticed(
+    toy_model: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    converted = conversion.convert(toy_model)
+    faults = {rows: "it is wrong"}
+    monkeypatch.setattr(conversion, "fault_of", lambda found, wanted, _: faults.get(len(wanted)))
+    assert converted.safe_precision("bfloat16") == "float32"
+
+
 @given(
     outputs=arrays(np.float32, (3, 4), elements=st.floats(-2, 2, width=32)),
     tolerance=st.floats(0.01, 0.5),
