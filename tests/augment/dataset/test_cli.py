@@ -67,7 +67,7 @@ def test_the_config_lists_every_key_with_its_default() -> None:
 def test_the_result_is_the_folder_and_all_else_is_on_the_other_stream(config: Path, tmp_path: Path) -> None:
     ended = call("make", config)
     assert (ended.exit_code, ended.stdout) == (0, f"{tmp_path / 'set'}\n")
-    assert f"{ROWS} image(s) of {ROWS} tried" in ended.stderr
+    assert f"{ROWS} image(s), of {ROWS} made, are in" in ended.stderr
 
 
 def test_json_has_a_line_a_shard_and_one_at_the_end(config: Path) -> None:
