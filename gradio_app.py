@@ -22,7 +22,7 @@ import click
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.core.threads import use_threads
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from gen.model.capabilities import read_capabilities, sampling_defaults
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -46,22 +46,22 @@ def build_page(model_dir: Path) -> gr.Blocks:
     generate = make_generate(model_dir)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"# {TITLE}\n{NOTE}")
-        _prompt_tab(gr, generate)
+        _prompt_tab(gr, generate, sampling_defaults(read_capabilities(model_dir)))
         for entry in sorted(entry_points(group=TABS), key=lambda entry: entry.name):
             entry.load()(listen)
     page.queue(max_size=16, default_concurrency_limit=1)
     return page
 
 
-def _prompt_tab(gr: Any, generate: Callable[..., tuple[Any, ...]]) -> None:
+def _prompt_tab(gr: Any, generate: Callable[..., tuple[Any, ...]], how: dict[str, Any]) -> None:
     with gr.Tab("From a prompt"):
         with gr.Row():
             with gr.Column():
                 prompt = gr.Textbox(EXAMPLE, label="Prompt", lines=3, max_length=PROMPT_CHARACTERS)
                 n = gr.Slider(*IMAGES, value=4, step=1, label="Images")
                 seed = gr.Number(0, label="Seed", precision=0, minimum=SEEDS[0], maximum=SEEDS[1])
-                steps = gr.Slider(*STEPS, value=DEFAULT_STEPS, step=1, label="Steps")
-                guidance = gr.Slider(*GUIDANCES, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance")
+                steps = gr.Slider(*STEPS, value=how["steps"], step=1, label="Steps")
+                guidance = gr.Slider(*GUIDANCES, value=how["guidance"], step=0.1, label="Guidance")
                 button = gr.Button("Generate", variant="primary")
             with gr.Column(scale=2):
                 # PNG, because gradio's WebP would drop the metadata that says "synthetic".

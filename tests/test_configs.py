@@ -15,6 +15,7 @@ from gen.core.config import load_config
 from gen.judge.config import JudgeConfig
 from gen.model.training.autoencoder import AutoencoderConfig
 from gen.model.training.denoiser import DenoiserConfig
+from gen.model.training.distill import DistillConfig
 
 KINDS = {
     "anatomy": AnatomyConfig,
@@ -25,6 +26,7 @@ KINDS = {
     "classify_experiment": CompareConfig,
     "classify_imbalance": CompareConfig,
     "denoiser": DenoiserConfig,
+    "distill": DistillConfig,
     "finetune": DenoiserConfig,
     "judge": JudgeConfig,
     "suppress": SuppressConfig,

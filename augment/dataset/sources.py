@@ -28,7 +28,7 @@ from gen.judge.framings import AS_IT_IS, PREPARED, VARIED
 from gen.language.prompt import token_budget_warning
 from gen.language.render import with_style
 from gen.language.tokens import token_counter
-from gen.model.capabilities import has_canonical_frame, read_capabilities
+from gen.model.capabilities import has_canonical_frame, read_capabilities, sampling_defaults
 from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
@@ -199,16 +199,25 @@ def framing_of(config: DatasetConfig) -> str:
 def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
     """What the model of ``config`` says that it learnt; None for one that says nothing. Without loading it.
 
-    BadInput for a folder that is no model, and for a size or a number of steps that it cannot make, unless every image
-    that can be is to be a projection.
+    BadInput for a folder that is no model, for a size or a number of steps that it cannot make, and for other steps or
+    guidance than a distilled one learnt, unless every image that can be is to be a projection.
     """
     from gen.model.sampling.settings import check_folder_settings
 
     folder = _folder(config)
     check_model_folder(folder)
-    if not _projections_only(config) or config.projections.strength:
-        check_folder_settings(folder, config.size, config.steps)
-    return read_capabilities(folder)
+    capabilities = read_capabilities(folder)
+    if _projections_only(config) and not config.projections.strength:
+        return capabilities
+    check_folder_settings(folder, config.size, config.steps)
+    if capabilities and "distilled" in capabilities:
+        told = sampling_defaults(capabilities)
+        if (config.steps, config.guidance) != (told["steps"], told["guidance"]):
+            raise BadInput(
+                f"steps is {config.steps} and guidance is {config.guidance:g}, and {folder} was distilled to others",
+                hint=f"set steps={told['steps']} guidance={told['guidance']:g}",
+            )
+    return capabilities
 
 
 def inputs_of(config: DatasetConfig) -> dict[str, str]:

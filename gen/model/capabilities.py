@@ -1,7 +1,8 @@
-"""What a model was shown, counted when it is trained, and warnings of what it never was."""
+"""What a model was shown, counted when it is trained, how it is to be sampled, and warnings of what it never saw."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 from gen.core.errors import BadInput
 from gen.core.files import read_json
 from gen.language.study import Study
+from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 CAPABILITIES = "capabilities.json"
 # Keys that sampling follows: with others a model makes other images.
-DECIDING = ("canonical_frame", "guidance_interval", "style")
+DECIDING = ("canonical_frame", "guidance", "guidance_interval", "steps", "style")
 
 
 def capabilities_of(
@@ -75,6 +77,11 @@ def read_capabilities(folder: Path) -> dict[str, Any] | None:
         raise BadInput(f"{path}: guidance_interval is {interval}", hint="give two sigmas, such as [0.3, 6]")
     if not (isinstance(style, list) and all(isinstance(word, str) for word in style)):
         raise BadInput(f"{path}: style is {style!r}, and should be a list of words")
+    how = sampling_defaults(told)
+    if not (isinstance(how["steps"], int) and how["steps"] >= 1):
+        raise BadInput(f"{path}: steps is {how['steps']!r}, and should be a whole number, 1 or more")
+    if not (isinstance(how["guidance"], (int, float)) and math.isfinite(how["guidance"])):
+        raise BadInput(f"{path}: guidance is {how['guidance']!r}, and should be a number; 1 is none")
     return told
 
 
@@ -83,9 +90,15 @@ def has_canonical_frame(capabilities: Mapping[str, Any] | None) -> bool:
     return (capabilities or {}).get("canonical_frame") is True
 
 
+def sampling_defaults(capabilities: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Steps and guidance where the user names none: a student of `gen train distill` brings its own."""
+    told = capabilities or {}
+    return {"steps": told.get("steps", DEFAULT_STEPS), "guidance": told.get("guidance", DEFAULT_GUIDANCE)}
+
+
 def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
-    """A line for everything in ``study`` that the model was never shown; nothing for a model that says nothing."""
-    if capabilities is None:
+    """A line for everything in ``study`` that the model was never shown; nothing for a model that does not say."""
+    if capabilities is None or "images" not in capabilities:
         return []
     lines = []
     for key, value in _asked(study):

@@ -31,9 +31,15 @@ DEFAULT_OUT = Path("outputs/samples")
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Images a prompt.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides the noise.")
 @click.option(
-    "--steps", type=click.IntRange(1, 1000), default=DEFAULT_STEPS, show_default=True, help="Denoising steps."
+    "--steps",
+    type=click.IntRange(1, 1000),
+    help=f"Denoising steps [default: {DEFAULT_STEPS}, or what a distilled model takes].",
 )
-@click.option("--guidance", type=click.FloatRange(0, 50), default=DEFAULT_GUIDANCE, show_default=True, help="1: none.")
+@click.option(
+    "--guidance",
+    type=click.FloatRange(0, 50),
+    help=f"1: none [default: {DEFAULT_GUIDANCE:g}, or 1 with a distilled model].",
+)
 @click.option(
     "--guidance-interval",
     type=float,
@@ -137,7 +143,7 @@ class _TrainGroup(click.Group):
 
 @click.group(cls=_TrainGroup)
 def train() -> None:
-    """Train an autoencoder, a denoiser, a judge or an anatomy network; the same command resumes."""
+    """Train an autoencoder, a denoiser, its student, a judge or an anatomy network; the same command resumes."""
 
 
 def _train_command(name: str, summary: str) -> None:
@@ -151,6 +157,10 @@ def _train_command(name: str, summary: str) -> None:
             from gen.model.training.autoencoder import AutoencoderConfig, train_autoencoder
 
             folder = train_autoencoder(load_config(AutoencoderConfig, config, overrides), sys.argv)
+        elif name == "distill":
+            from gen.model.training.distill import DistillConfig, distill
+
+            folder = distill(load_config(DistillConfig, config, overrides), sys.argv)
         else:
             from gen.model.training.denoiser import DenoiserConfig, train_denoiser
 
@@ -160,3 +170,6 @@ def _train_command(name: str, summary: str) -> None:
 
 _train_command("autoencoder", "Train an autoencoder as CONFIG (a YAML file) says; KEY=VALUE overrides it.")
 _train_command("denoiser", "Train or fine-tune a denoiser as CONFIG (a YAML file) says; KEY=VALUE overrides it.")
+_train_command(
+    "distill", "Train a student that samples in few passes, as CONFIG (a YAML file) says; KEY=VALUE overrides."
+)

@@ -150,15 +150,20 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
     write_json(path, {**shown, "images": 5})
     hashes = [model_hash(broken_model)]
     assert hashes == [before]
-    for told in ({"style": ["sharp"]}, {"style": ["soft"]}, {"guidance_interval": [0.3, 6]}):
+    for told in ({"style": ["sharp"]}, {"style": ["soft"]}, {"guidance_interval": [0.3, 6]}, {"steps": 8}):
         write_json(path, {**shown, **told})
         hashes.append(model_hash(broken_model))
-    assert len(set(hashes)) == 4
+    assert len(set(hashes)) == 5
 
 
 @pytest.mark.parametrize(
     "told",
-    [{"guidance_interval": value} for value in (3, [1], [2, 1], ["a", "b"], [0, 1, 2])] + [{"style": "sharp"}],
+    [
+        *({"guidance_interval": value} for value in (3, [1], [2, 1], ["a", "b"], [0, 1, 2])),
+        {"style": "sharp"},
+        *({"steps": value} for value in (0, 2.5, "8", None)),
+        *({"guidance": value} for value in ("1", None, float("nan"))),
+    ],
 )
 def test_what_sampling_cannot_follow_in_the_capabilities_is_refused(broken_model: Path, told: dict) -> None:
     write_json(broken_model / "capabilities.json", told)

@@ -66,7 +66,7 @@ def at_toy_size(command: str) -> list[str]:
         return ["describe", "my-data/images/0.png"]
     if words[:2] == ["dataset", "make"]:
         return [*words, *TOY_DATASET] if "ray" not in words else [*words, "--help"]
-    if words[:2] == ["train", "autoencoder"]:
+    if words[:2] in (["train", "autoencoder"], ["train", "distill"]):
         return [*words, *TOY_TRAINING, "out=runs/from-readme"]
     if words[:2] == ["train", "denoiser"]:
         return [

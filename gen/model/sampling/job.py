@@ -20,8 +20,8 @@ from gen.core.terms import require_choice
 from gen.images.reader import read_radiograph
 from gen.language.study import Study
 from gen.language.tokens import token_counter
-from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_GUIDANCE, DEFAULT_STEPS, DEFAULT_STRENGTH
-from gen.model.capabilities import has_canonical_frame, read_capabilities
+from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_STRENGTH
+from gen.model.capabilities import has_canonical_frame, read_capabilities, sampling_defaults
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
 from gen.model.sampling.anatomy import (
@@ -65,8 +65,8 @@ class Job:
     prompts_file: Path | None = None
     count: int = 1
     seed: int = 0
-    steps: int = DEFAULT_STEPS
-    guidance: float = DEFAULT_GUIDANCE
+    steps: int | None = None  # None: the model's, likewise of ``guidance``
+    guidance: float | None = None
     guidance_interval: tuple[float, float] | None = None
     negative: str = ""
     init: Path | None = None
@@ -105,7 +105,10 @@ class Item:
 
 @dataclass(frozen=True)
 class ReadJob:
-    """A job whose prompts are read: the model's folder, its images, and the negative prompt as the model gets it."""
+    """A job whose prompts are read: the model's folder, its images, and the negative prompt as the model gets it.
+
+    ``steps`` and ``guidance`` are the job's, or the model's where it names none.
+    """
 
     job: Job
     folder: Path
@@ -113,6 +116,8 @@ class ReadJob:
     negative: str
     init: Radiograph | None
     bodies: Bodies | None
+    steps: int
+    guidance: float
 
 
 def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], log: Log | None = None) -> None:
@@ -158,7 +163,7 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
     rows: list[Row] = []
     listed = 0
     bar = tqdm(
-        total=len(read.items) * round(job.steps * job.taken),
+        total=len(read.items) * round(read.steps * job.taken),
         unit="step",
         disable=log is None,
         leave=False,
@@ -193,7 +198,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     Raises BadInput, naming the option or the line of the file, for a prompt that cannot be read or contradicts the
     flags, for a folder that is no model, and for a size or a number of steps that its model cannot make.
     """
-    if not math.isfinite(job.guidance):  # nan lies in every range
+    if job.guidance is not None and not math.isfinite(job.guidance):  # nan lies in every range
         raise BadInput(f"--guidance {job.guidance} is not a number", hint="1 is no guidance")
     check_names(device=job.device, dtype=job.dtype, attention=job.attention)
     if job.guidance_interval and not 0 <= job.guidance_interval[0] < job.guidance_interval[1]:
@@ -202,8 +207,6 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
         raise BadInput("--anatomy and --init are both given", hint="use one of them")
     if job.strength is not None and job.anatomy is None and job.init is None:
         raise BadInput("--strength is given without --init or --anatomy", hint="name what to start from")
-    if not round(job.steps * job.taken):
-        raise BadInput(f"--strength {job.taken:g} of {job.steps} steps is none", hint="raise one of them")
     require_choice("backend", job.backend, BACKENDS)
     if job.prompts_file is not None and job.text:
         raise BadInput("--prompt and --prompts-file are both given", hint="use one of them")
@@ -211,8 +214,13 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     flags = flags_to_study(job.view, job.age, job.sex, job.race, job.findings)
     folder = job.model or bundled_model()
     check_model_folder(folder)
-    check_folder_settings(folder, job.size, job.steps)
     capabilities = read_capabilities(folder)
+    told = sampling_defaults(capabilities)
+    steps: int = told["steps"] if job.steps is None else job.steps
+    guidance: float = told["guidance"] if job.guidance is None else job.guidance
+    if not round(steps * job.taken):
+        raise BadInput(f"--strength {job.taken:g} of {steps} steps is none", hint="raise one of them")
+    check_folder_settings(folder, job.size, steps)
     count_tokens, limit = token_counter(folder / "tokenizer")
 
     def read(text: str, added: Study, where: str, style: Sequence[str] = ()) -> Request:
@@ -235,7 +243,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
             for warning in request.warnings:
                 log(f"warning: {warning}")
         for option, value in (("negative", negative), ("guidance-interval", job.guidance_interval)):
-            if value and job.guidance == 1:
+            if value and guidance == 1:
                 log(f"warning: --{option} has no effect with --guidance 1")
     wanted = [request for request in requests for _ in range(job.count)]
     items = [Item(k, derived_seed(job.seed, k), request) for k, request in enumerate(wanted)]
@@ -248,7 +256,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
     if init is not None and init.provenance.get("synthetic") != "yes" and log is not None:
         log(f"warning: {job.init} is not marked as synthetic; what is made from it may show its patient")
     bodies = None if job.anatomy is None else _open_bodies(job.anatomy, list(texts), requests)
-    return ReadJob(job, folder, tuple(items), negative, init, bodies)
+    return ReadJob(job, folder, tuple(items), negative, init, bodies, steps, guidance)
 
 
 def _open_bodies(where: str, places: Sequence[str], requests: Sequence[Request]) -> Bodies:
@@ -301,8 +309,8 @@ def sample_job(
         [item.request.prompt for item in read.items],
         [item.seed for item in read.items],
         **(started_from(bodies, pipeline.capabilities) if bodies else begun),
-        steps=read.job.steps,
-        guidance=read.job.guidance,
+        steps=read.steps,
+        guidance=read.guidance,
         guidance_interval=read.job.guidance_interval,
         negative=read.negative,
         size=read.job.size,

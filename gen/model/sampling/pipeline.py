@@ -22,6 +22,7 @@ from gen.core.radiograph import Radiograph
 from gen.core.terms import require_choice
 from gen.language.render import with_style
 from gen.model import BACKENDS
+from gen.model.capabilities import sampling_defaults
 from gen.model.sampling.settings import Configs, Settings, check_settings
 from gen.model.sampling.variation import vary
 
@@ -138,9 +139,10 @@ def sample(
 ) -> Iterator[Radiograph]:
     """Yield radiographs (size, size) for ``prompts`` and ``seeds``, one each, in order, as they are finished.
 
-    ``settings`` are the fields of `Settings`. With ``init``, one radiograph a prompt, sampling starts from these
-    images and as much noise as ``strength`` says (Meng et al. 2022, SDEdit, arXiv:2108.01073). Where ``held``, a mask
-    bool (H, W) of each of them, is true, as ``held_strength`` says (Levin and Fried 2023, arXiv:2306.00950).
+    ``settings`` are the fields of `Settings`; steps and guidance that are not given are the model's. With ``init``, one
+    radiograph a prompt, sampling starts from these images and as much noise as ``strength`` says (Meng et al. 2022,
+    SDEdit, arXiv:2108.01073). Where ``held``, a mask bool (H, W) of each of them, is true, as ``held_strength`` says
+    (Levin and Fried 2023, arXiv:2306.00950).
     ``on_step`` is called with the number of images after each network step, one call at a time; OpenVINO makes images
     on threads of its own and calls it from one of these.
     Raises BadInput for a size or a number of steps that the model cannot make, a guidance that is no number, and
@@ -166,7 +168,7 @@ def sample_each(
 
     So is one that failed alone, and every image of a batch that failed as a whole, such as by memory that ran out.
     """
-    how, style = Settings(**settings), style_of(pipeline)
+    how, style = Settings(**{**sampling_defaults(pipeline.capabilities), **settings}), style_of(pipeline)
     how = replace(how, held_strength=min(how.held_strength, how.strength))
     if len(prompts) != len(seeds):
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")

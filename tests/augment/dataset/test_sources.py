@@ -293,6 +293,18 @@ def test_what_the_model_cannot_make_is_refused_before_it_is_loaded(toy_model: Pa
     assert capabilities_of(config(toy_model, size=30, projections=Projections("share", 1.0))) is not None
 
 
+def test_a_distilled_model_makes_a_data_set_only_as_it_was_taught(toy_model: Path, tmp_path: Path) -> None:
+    student = shutil.copytree(toy_model, tmp_path / "student")
+    told = json.loads((student / "capabilities.json").read_text())
+    told |= {"steps": 4, "guidance": 1.0, "distilled": {"teacher": "toy"}}
+    (student / "capabilities.json").write_text(json.dumps(told))
+    assert capabilities_of(config(student, steps=4, guidance=1.0)) == told
+    for changes in ({"steps": 4}, {"guidance": 1.0}, {}):
+        with pytest.raises(BadInput, match=r"was distilled to others; set steps=4 guidance=1"):
+            capabilities_of(config(student, **changes))
+    assert capabilities_of(config(student, projections=Projections("share", 1.0))) == told
+
+
 def test_weights_may_learn_from_what_is_known_to_allow_it(toy_model: Path) -> None:
     said = read_learn(toy_model)
     assert weights_may_learn(config(toy_model)) == {MODEL: said, DRR: True}
