@@ -98,7 +98,8 @@ def sampling_defaults(capabilities: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
     """A line for everything in ``study`` that the model was never shown; nothing for a model that does not say."""
-    if capabilities is None or "images" not in capabilities:
+    # A student of a teacher that does not say brings nothing but how it is sampled.
+    if capabilities is None or set(capabilities) <= {*DECIDING, "distilled"}:
         return []
     lines = []
     for key, value in _asked(study):
