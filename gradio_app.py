@@ -22,7 +22,7 @@ import click
 
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.core.threads import use_threads
-from gen.model.capabilities import read_capabilities, sampling_defaults
+from gen.model.capabilities import off_grid, read_capabilities, sampling_defaults
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -147,7 +147,8 @@ def _sample(
     images = sample_job(read, pipeline)
     gallery = [(_to_picture(radiograph), f"seed {job.seed}, image {item.k}") for item, radiograph in images]
     request = read.items[0].request
-    return gallery, "\n".join([request.prompt, *(f"warning: {warning}" for warning in request.warnings)])
+    warnings = [*request.warnings, *filter(None, [off_grid(pipeline.capabilities, read.steps, read.guidance)])]
+    return gallery, "\n".join([request.prompt, *(f"warning: {warning}" for warning in warnings)])
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:

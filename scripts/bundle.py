@@ -78,6 +78,8 @@ def assemble(
     # What the bundled model makes may be learnt from, as all that it learnt from itself.
     shown = {**read_json(model / CAPABILITIES), "weights_may_learn": True}
     if guidance_interval is not None:
+        if "distilled" in shown:
+            raise BadInput(f"{model} was distilled and samples without guidance", hint="leave out --guidance-interval")
         shown["guidance_interval"] = list(guidance_interval)
     splits = split_rows(read_manifest(data))
     reference = build_reference(load_judge(), splits["train"], [*splits["validation"], *splits["test"]])

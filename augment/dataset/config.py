@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from gen.core.errors import BadInput
 from gen.core.terms import OLDEST_YEARS
-from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 KINDS = ("balanced", "matched", "top_up", "margins")
 CO_OCCURRENCES = ("alone", "real", "stated")
@@ -83,8 +82,8 @@ class DatasetConfig:
     gates: Gates = field(default_factory=Gates)
     projections: Projections = field(default_factory=Projections)
     model: str | None = None  # a model's folder; None: the bundled one
-    steps: int = DEFAULT_STEPS
-    guidance: float = DEFAULT_GUIDANCE
+    steps: int | None = None  # None: those of the model, likewise of ``guidance``
+    guidance: float | None = None
     size: int | None = None  # pixels a side; None: the model's
     vary: bool = True  # draw pose and exposure of each image, where the model paints all alike (`sampling.variation`)
     shard_size: int = 100  # rows; what a kill can lose. A GPU, whose batches the last retries do not fill, wants 1000

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from augment.dataset.config import FORMATS, DatasetConfig
 from augment.dataset.plan.plan import Plan, plan_of, plan_text
 from augment.dataset.projected import projectable
-from augment.dataset.sources import capabilities_of, prompt_warnings, size_of
+from augment.dataset.sources import capabilities_of, prompt_warnings, size_of, steps_and_guidance
 from gen.core.errors import BadInput
 from gen.core.files import require_free_space
 from gen.core.terms import require_choice
@@ -44,15 +44,17 @@ def plan_job(config: DatasetConfig) -> Plan:
     for name in ("shard_size", "threads"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} is {getattr(config, name)}", hint="use a whole number above 0")
-    if not math.isfinite(config.guidance):
+    if config.guidance is not None and not math.isfinite(config.guidance):
         raise BadInput(f"guidance is {config.guidance}", hint="use a number such as 1.5; 1 is no guidance")
     if not 0 <= config.projections.strength <= 1:
         raise BadInput(f"projections.strength is {config.projections.strength:g}", hint="use a number from 0 to 1")
-    if config.projections.strength and not round(config.steps * config.projections.strength):
-        raise BadInput(f"projections.strength {config.projections.strength:g} of {config.steps} steps is none")
     for name in config.formats:
         require_choice("format", name, FORMATS)
-    return plan_of(config, capabilities_of(config), projectable(config))
+    capabilities = capabilities_of(config)
+    steps = steps_and_guidance(config, capabilities)[0]
+    if config.projections.strength and not round(steps * config.projections.strength):
+        raise BadInput(f"projections.strength {config.projections.strength:g} of {steps} steps is none")
+    return plan_of(config, capabilities, projectable(config))
 
 
 def first_prompts(plan: Plan) -> list[str]:

@@ -28,7 +28,7 @@ from gen.judge.framings import AS_IT_IS, PREPARED, VARIED
 from gen.language.prompt import token_budget_warning
 from gen.language.render import with_style
 from gen.language.tokens import token_counter
-from gen.model.capabilities import has_canonical_frame, read_capabilities, sampling_defaults
+from gen.model.capabilities import has_canonical_frame, off_grid, read_capabilities, sampling_defaults
 from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ class Sources:
         from gen.model.sampling.pipeline import sample_each
 
         config = self.config
-        how: dict[str, Any] = {"steps": config.steps, "guidance": config.guidance, "size": config.size}
+        steps, guidance = steps_and_guidance(config, self.pipeline.capabilities)
+        how: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": config.size}
         if bodies:
             how["strength"] = config.projections.strength
 
@@ -209,15 +210,23 @@ def capabilities_of(config: DatasetConfig) -> dict[str, Any] | None:
     capabilities = read_capabilities(folder)
     if _projections_only(config) and not config.projections.strength:
         return capabilities
-    check_folder_settings(folder, config.size, config.steps)
-    if capabilities and "distilled" in capabilities:
-        told = sampling_defaults(capabilities)
-        if (config.steps, config.guidance) != (told["steps"], told["guidance"]):
-            raise BadInput(
-                f"steps is {config.steps} and guidance is {config.guidance:g}, and {folder} was distilled to others",
-                hint=f"set steps={told['steps']} guidance={told['guidance']:g}",
-            )
+    steps, guidance = steps_and_guidance(config, capabilities)
+    check_folder_settings(folder, config.size, steps)
+    if off_grid(capabilities, steps, guidance):
+        raise BadInput(
+            f"steps is {steps} and guidance is {guidance:g}, and {folder} was distilled to others",
+            hint="leave both out of the config: the model brings its own",
+        )
     return capabilities
+
+
+def steps_and_guidance(config: DatasetConfig, capabilities: Mapping[str, Any] | None) -> tuple[int, float]:
+    """Those of ``config``, and where it names none, those of its model, of these ``capabilities``."""
+    told = sampling_defaults(capabilities)
+    return (
+        told["steps"] if config.steps is None else config.steps,
+        told["guidance"] if config.guidance is None else config.guidance,
+    )
 
 
 def inputs_of(config: DatasetConfig) -> dict[str, str]:
@@ -228,12 +237,13 @@ def inputs_of(config: DatasetConfig) -> dict[str, str]:
     folder = _folder(config)
     check_model_folder(folder)
     network = _network(config, folder)
+    steps, guidance = steps_and_guidance(config, read_capabilities(folder))
     inputs = {
         "model": folder.resolve().name,
         "model_hash": model_hash(folder),
         "sampler": str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name")),
-        "steps": str(config.steps),
-        "guidance": f"{config.guidance:g}",
+        "steps": str(steps),
+        "guidance": f"{guidance:g}",
         "network": network,
         "software": _versions([*_DECIDING, *(["openvino"] if "openvino" in network else [])]),
     }

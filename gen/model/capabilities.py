@@ -96,6 +96,22 @@ def sampling_defaults(capabilities: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"steps": told.get("steps", DEFAULT_STEPS), "guidance": told.get("guidance", DEFAULT_GUIDANCE)}
 
 
+def off_grid(capabilities: Mapping[str, Any] | None, steps: int, guidance: float) -> str | None:
+    """Why a distilled model makes worse images in so many steps, or guided so; None where it does not.
+
+    A student knows the noise levels of its own steps alone, and its teacher's guidance is part of what it predicts.
+    """
+    if "distilled" not in (capabilities or {}):
+        return None
+    told = sampling_defaults(capabilities)
+    if (steps, guidance) == (told["steps"], told["guidance"]):
+        return None
+    return (
+        f"the model was distilled to {told['steps']} steps and guidance {told['guidance']:g}: "
+        f"{steps} steps and guidance {guidance:g} make worse images"
+    )
+
+
 def capability_warnings(capabilities: Mapping[str, Any] | None, study: Study) -> list[str]:
     """A line for everything in ``study`` that the model was never shown; nothing for a model that does not say."""
     # A student of a teacher that does not say brings nothing but how it is sampled.

@@ -111,6 +111,9 @@ def test_a_bundle_says_that_weights_may_learn_from_its_images(toy_model: Path, t
 def test_a_bundle_that_cannot_be_made_is_one_line(
     toy_model: Path, toy_autoencoder: Path, toy_data: Path, tmp_path: Path
 ) -> None:
+    student, card = shutil.copytree(toy_model, tmp_path / "student"), tmp_path / "student" / "model_index.json"
+    told = {**read_json(toy_model / "capabilities.json"), "distilled": {"teacher": "toy"}}
+    (student / "capabilities.json").write_text(json.dumps(told))
     for arguments, culprit in (
         ((tmp_path / "none", toy_model, toy_data, tmp_path / "card.md"), "none is not a folder"),
         (
@@ -118,6 +121,10 @@ def test_a_bundle_that_cannot_be_made_is_one_line(
             "has an encoder of another kind (AutoencoderTiny)",
         ),
         ((toy_model, toy_model, toy_data, tmp_path / "card.md"), "card.md is not a file"),
+        (
+            (student, student, toy_data, card, "--guidance-interval", 0.3, 6),
+            "was distilled and samples without guidance",
+        ),
     ):
         ended = bundle(*arguments, tmp_path / "out")
         assert ended.exit_code == 1

@@ -21,7 +21,7 @@ from gen.images.reader import read_radiograph
 from gen.language.study import Study
 from gen.language.tokens import token_counter
 from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_STRENGTH
-from gen.model.capabilities import has_canonical_frame, read_capabilities, sampling_defaults
+from gen.model.capabilities import has_canonical_frame, off_grid, read_capabilities, sampling_defaults
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
 from gen.model.sampling.anatomy import (
@@ -245,6 +245,8 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
         for option, value in (("negative", negative), ("guidance-interval", job.guidance_interval)):
             if value and guidance == 1:
                 log(f"warning: --{option} has no effect with --guidance 1")
+        if off := off_grid(capabilities, steps, guidance):
+            log(f"warning: {off}")
     wanted = [request for request in requests for _ in range(job.count)]
     items = [Item(k, derived_seed(job.seed, k), request) for k, request in enumerate(wanted)]
     init = None if job.init is None else read_radiograph(job.init)

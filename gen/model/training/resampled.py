@@ -22,7 +22,7 @@ from gen.core.radiograph import Radiograph
 from gen.core.run import derived_seed
 from gen.data.loader import to_model_range
 from gen.data.texts import texts_of
-from gen.model import DEFAULT_STEPS
+from gen.model.capabilities import off_grid, sampling_defaults
 from gen.model.folder import newest_model
 from gen.model.parts import quiet
 from gen.model.sampling.settings import Settings, check_settings
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from gen.core.manifest import Row
 
+GUIDANCE = 1.0  # none: the caption of a real image is true of it
 BATCH = 8  # images that the U-Net makes anew together
 SAME = 0.01  # latents that differ by less, relative to their size, are those of one encoder, in half precision or not
 
@@ -50,7 +51,8 @@ class Resampling:
     # Of the difference from the true image, beside that of true latents: at such noise the fine detail is another one,
     # and the decoder would learn to blur it.
     pair_weight: float = number(0.1, least=0)
-    steps: int = number(DEFAULT_STEPS, above=0)  # of a whole sampling, of which the last few are taken
+    # Of a whole sampling, of which the last few are taken; None: those of the model.
+    steps: int | None = number(None, above=0)
     sigma_min: float = number(0.3, above=0)  # noise over signal that is put on a latent: at least, and at most
     sigma_max: float = number(2.0, above=0)
 
@@ -83,11 +85,14 @@ def load_resampler(how: Resampling, vae: Any, size: int, device: str, dtype: str
             f"resampled.model is {folder}, whose denoiser knows other latents than those of this autoencoder",
             hint="set init to the autoencoder that the denoiser was trained on, and refit_encoder to false",
         )
-    check_settings(pipeline.configs, size, how.steps)
+    steps = steps_of(pipeline, how)
+    check_settings(pipeline.configs, size, steps)
+    if warning := off_grid(pipeline.capabilities, steps, GUIDANCE):
+        raise BadInput(f"resampled.steps is {steps}: {warning}", hint="leave resampled.steps out of the config")
     if not strengths(pipeline, how):
         raise BadInput(
             f"resampled.sigma_min is {how.sigma_min} and resampled.sigma_max is {how.sigma_max}, and none of the "
-            f"{how.steps} steps of {folder} begins between them",
+            f"{steps} steps of {folder} begins between them",
             hint="raise resampled.steps, or give 0.3 and 2",
         )
     return pipeline
@@ -104,14 +109,21 @@ def same_latents(one: Any, other: Any) -> bool:
     return first.shape == second.shape and float((first - second).norm()) <= SAME * float(second.norm())
 
 
+def steps_of(pipeline: TorchPipeline, how: Resampling) -> int:
+    """The steps of a whole sampling: those of ``how``, or the model's."""
+    steps: int = how.steps or sampling_defaults(pipeline.capabilities)["steps"]
+    return steps
+
+
 def strengths(pipeline: TorchPipeline, how: Resampling) -> list[float]:
     """The shares of a sampling that begin between the two sigmas; they lie about evenly in its logarithm."""
+    steps = steps_of(pipeline, how)
     with quiet():
         scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
-        scheduler.set_timesteps(how.steps)
+        scheduler.set_timesteps(steps)
     first_passes = scheduler.timesteps[:: getattr(scheduler, "order", 1)]
     sigmas = [sigma_of(scheduler, timestep) for timestep in first_passes]
-    return [1 - i / how.steps for i, sigma in enumerate(sigmas) if how.sigma_min <= sigma <= how.sigma_max]
+    return [1 - i / steps for i, sigma in enumerate(sigmas) if how.sigma_min <= sigma <= how.sigma_max]
 
 
 def resample(
@@ -133,7 +145,8 @@ def resample(
     canonical = bool((pipeline.capabilities or {}).get("canonical_language"))
     captions = texts_of([rows[i] for i in images], "study" if canonical else "prompt", 0, 0).fixed()
     chosen = pixels_u8[images]
-    told = repr((pipeline.fingerprint, pipeline.network, captions, how.steps, strengths(pipeline, how), seed))
+    steps = steps_of(pipeline, how)
+    told = repr((pipeline.fingerprint, pipeline.network, captions, steps, strengths(pipeline, how), seed))
     key = hashlib.sha256(told.encode() + chosen.tobytes()).hexdigest()
     path = folder / f"resampled-{key[:16]}.npy"
     if path.exists():
@@ -143,7 +156,7 @@ def resample(
     made: dict[int, np.ndarray] = {}
     with tqdm(total=len(images), desc="making latents anew", unit="image", leave=False) as bar:
         for level, group in zip(levels, groups, strict=True):
-            settings = Settings(steps=how.steps, guidance=1, size=chosen.shape[1], strength=level)
+            settings = Settings(steps=steps, guidance=GUIDANCE, size=chosen.shape[1], strength=level)
             for batch in (group[start : start + BATCH] for start in range(0, len(group), BATCH)):
                 shown = [Radiograph((chosen[k] / 255).astype(np.float32), None, {}) for k in batch]
                 seeds = [derived_seed(seed, f"made anew {k}") for k in batch]

@@ -298,9 +298,11 @@ def test_a_distilled_model_makes_a_data_set_only_as_it_was_taught(toy_model: Pat
     told = json.loads((student / "capabilities.json").read_text())
     told |= {"steps": 4, "guidance": 1.0, "distilled": {"teacher": "toy"}}
     (student / "capabilities.json").write_text(json.dumps(told))
-    assert capabilities_of(config(student, steps=4, guidance=1.0)) == told
-    for changes in ({"steps": 4}, {"guidance": 1.0}, {}):
-        with pytest.raises(BadInput, match=r"was distilled to others; set steps=4 guidance=1"):
+    for how in ({"steps": 4, "guidance": 1.0}, {"steps": None, "guidance": None}):
+        assert capabilities_of(config(student, **how)) == told
+    assert inputs_of(config(student, steps=None, guidance=None)).items() >= {"steps": "4", "guidance": "1"}.items()
+    for changes in ({"steps": 20}, {"guidance": 2.0}, {"steps": 3, "guidance": 1.0}):
+        with pytest.raises(BadInput, match="was distilled to others; leave both out"):
             capabilities_of(config(student, **changes))
     assert capabilities_of(config(student, projections=Projections("share", 1.0))) == told
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from gen.core.config import load_config
 from gen.core.errors import BadInput
 from gen.core.run import read_log
 from gen.model.capabilities import read_capabilities
-from gen.model.folder import model_hash, newest_model
+from gen.model.folder import load_autoencoder, model_hash, newest_model
 from gen.model.sampling.job import Job, read_job
 from gen.model.sampling.pipeline import load_pipeline, sample
 from gen.model.training.distill import DistillConfig, distill
+from gen.model.training.resampled import Resampling, load_resampler, steps_of, strengths
 from tests.model.conftest import CONFIGS, Ended
 
 from .test_autoencoder import copy_as_of, digests
@@ -65,9 +67,19 @@ def test_sampling_takes_the_students_steps_and_no_guidance_unless_it_is_told_oth
     assert (image.provenance["steps"], image.provenance["guidance"]) == ("4", "1")
     [image] = sample(pipeline, ["PA view."], [0], steps=2, guidance=3)
     assert (image.provenance["steps"], image.provenance["guidance"]) == ("2", "3")
-    for given, expected in ((Job(), (4, 1.0)), (Job(steps=3, guidance=2.0), (3, 2.0))):
-        read = read_job(Job(**{**vars(given), "text": "PA view.", "model": newest_model(toy_student)}))
+    for given, expected, off in (({}, (4, 1.0), []), ({"steps": 3, "guidance": 2.0}, (3, 2.0), [True])):
+        lines: list[str] = []
+        read = read_job(Job(text="PA view.", model=newest_model(toy_student), **given), lines.append)
         assert (read.steps, read.guidance) == expected
+        assert ["3 steps and guidance 2 make worse images" in line for line in lines if "distilled" in line] == off
+
+
+def test_a_student_makes_latents_anew_in_its_own_steps_alone(toy_student: Path, toy_autoencoder: Path) -> None:
+    how, vae = Resampling(model=str(toy_student), sigma_min=0.01, sigma_max=100), load_autoencoder(toy_autoencoder)
+    pipeline = load_resampler(how, vae, 32, "cpu", "float32")
+    assert steps_of(pipeline, how) == len(strengths(pipeline, how)) == 4
+    with pytest.raises(BadInput, match=r"resampled\.steps is 20: the model was distilled to 4 steps"):
+        load_resampler(replace(how, steps=20), vae, 32, "cpu", "float32")
 
 
 def test_the_stock_pipeline_opens_a_student(toy_student: Path) -> None:
