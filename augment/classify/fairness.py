@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gen.statistics.groups import ALL, ATTRIBUTES, by_size, key_of, values_of
-from gen.statistics.intervals import figure_of, times_drawn
+from gen.statistics.intervals import CONFIDENCE, Figure, figure_of, times_drawn
 from gen.statistics.paired import p_value
 
 NORMAL = "No Finding"
@@ -166,7 +166,7 @@ def arm_rates(own: np.ndarray, base: np.ndarray, rates: Rates, cells: Sequence[i
             continue
         gap, before = gap_of(own[:, large]), gap_of(base[:, large])
         gaps[attribute] = {
-            "gap": figure_of(gap, sum(patients[keys[g]] for g in large)),
+            "gap": gap_figure(own[:, large], sum(patients[keys[g]] for g in large)),
             "worst": keys[large[int(own[0, large].argmax())]],
             "worst_rate": groups[keys[large[int(own[0, large].argmax())]]]["rate"],
             "change": figure_of(gap - before, sum(patients[keys[g]] for g in large)),
@@ -182,3 +182,19 @@ def gap_of(rates: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which no group has a value
         return np.asarray(np.nanmax(rates, 1) - np.nanmin(rates, 1))
+
+
+def gap_figure(rates: np.ndarray, n: int) -> Figure:
+    """The gap of (1 + draws, G), of ``n`` patients, with an interval that covers where the groups do not differ, too.
+
+    Percentiles of the drawn gaps would not: noise drives groups apart, so hardly any drawn gap is as small as the true
+    one. But a gap errs by no more than the errors of its groups are apart, and how far that is, is drawn (as for all
+    pairs at once, Tukey 1953).
+    """
+    gap = float(gap_of(rates[:1])[0])
+    errors = gap_of(rates[1:] - rates[0])
+    known = errors[~np.isnan(errors)]
+    if not len(known) or len(known) < len(errors) / 2:
+        return Figure(gap, np.nan, np.nan, n)
+    reach = float(np.percentile(known, 100 * CONFIDENCE))
+    return Figure(gap, max(0.0, gap - reach), gap + reach, n)

@@ -39,21 +39,24 @@ class Averaged:
 
     replicates: np.ndarray
     cells: Sequence[Cell]
-    seeds: np.ndarray  # (1 + draws, S): numbers of the seeds of each draw
+    weights: np.ndarray  # (1 + draws, S): of the seeds in each draw, as of `seed_weights`
 
     def of(self, arm: str, amount: str) -> np.ndarray:
         """(1 + draws, ...) of ``arm`` at ``amount``, or at none where it has no real images."""
         fitting = [i for i, cell in enumerate(self.cells) if cell.arm == arm and cell.amount in (amount, "none")]
-        values = self.replicates[:, fitting]
-        chosen = np.take_along_axis(values, self.seeds.reshape(*self.seeds.shape, *[1] * (values.ndim - 2)), 1)
-        mean: np.ndarray = chosen.mean(1)
+        mean: np.ndarray = np.einsum("ds,ds...->d...", self.weights, self.replicates[:, fitting])
         return mean
 
 
-def seed_draws(count: int, draws: int) -> np.ndarray:
-    """(1 + draws, count): every seed once, then ``count`` seeds drawn anew."""
+def seed_weights(count: int, draws: int) -> np.ndarray:
+    """Weights (1 + draws, count), of sum 1: every seed equally, then ``count`` - 1 seeds drawn anew.
+
+    One fewer than there are, since the mean of so many varies as that of the seeds themselves does (Rao and Wu 1988);
+    ``count`` of them would vary too little, by a third where there are three.
+    """
     rng = np.random.default_rng(derived_seed(0, "seeds"))
-    return np.concatenate([np.arange(count)[None], rng.integers(count, size=(draws, count))])
+    equal, drawn_each = np.full(count, 1 / count), max(1, count - 1)
+    return np.concatenate([equal[None], rng.multinomial(drawn_each, equal, draws) / drawn_each])
 
 
 def figures(compared: Compared) -> dict[str, Any]:
@@ -100,8 +103,8 @@ def _of_test(compared: Compared, name: str, amounts: Sequence[str]) -> dict[str,
     units = [patient_of(row) for row in rows]
     predictions = np.stack([outcome.predictions[name] for outcome in outcomes])
     cells = [outcome.cell for outcome in outcomes]
-    seeds = seed_draws(len(config.seeds), config.draws)
-    scores = Averaged(aurocs(predictions, labels, times_drawn(units, config.draws)), cells, seeds)
+    weights = seed_weights(len(config.seeds), config.draws)
+    scores = Averaged(aurocs(predictions, labels, times_drawn(units, config.draws)), cells, weights)
     amount = amounts[0]
     arms = list(config.arms)
     return {
@@ -139,11 +142,11 @@ def _by_device(
     if not both:
         return {}
     times = times_drawn([patient_of(row) for row in rows], config.draws)
-    seeds = seed_draws(len(config.seeds), config.draws)
+    weights = seed_weights(len(config.seeds), config.draws)
     arms: dict[str, Any] = {arm: {} for arm in config.arms}
     for name, part in (("with a device", device), ("without", ~device)):
         truth = np.where(part[:, None], labels, np.nan)[:, both]
-        scores = Averaged(aurocs(predictions[:, :, both], truth, times), cells, seeds)
+        scores = Averaged(aurocs(predictions[:, :, both], truth, times), cells, weights)
         for arm in config.arms:
             arms[arm][name] = figure_of(macro(scores.of(arm, amount)), int(part.sum()))
     return {"findings": [compared.findings[j] for j in both], "arms": arms}
@@ -156,11 +159,11 @@ def _probes(compared: Compared, amount: str) -> dict[str, Any]:
     labels, told = labels_of_rows(rows, compared.findings, config.complete), source_labels(rows)
     outcomes = [outcome for outcome in compared.outcomes if outcome.cell.amount in (amount, "none")]
     cells, times = [outcome.cell for outcome in outcomes], times_drawn([patient_of(row) for row in rows], config.draws)
-    seeds = seed_draws(len(config.seeds), config.draws)
+    weights = seed_weights(len(config.seeds), config.draws)
     made: dict[str, Any] = {arm: {} for arm in config.arms}
     for name in (OWN_TEST, *PROBES, *([SOURCE] if told.shape[1] else [])):
         found = np.stack([outcome.predictions[name] for outcome in outcomes])
-        scores = Averaged(aurocs(found, told if name == SOURCE else labels, times), cells, seeds)
+        scores = Averaged(aurocs(found, told if name == SOURCE else labels, times), cells, weights)
         for arm in config.arms:
             made[arm][name] = figure_of(macro(scores.of(arm, amount)), len(rows))
     return made
@@ -217,7 +220,7 @@ def _fairness(
     found: dict[str, Any] = {}
     for kind, errors in errors_of(calls, labels, compared.findings).items():
         rates = group_draws(errors, attributes, units, config.draws)
-        averaged = Averaged(rates.replicates, cells, seed_draws(len(config.seeds), config.draws))
+        averaged = Averaged(rates.replicates, cells, seed_weights(len(config.seeds), config.draws))
         base = averaged.of(config.baseline, amount)
         found[kind] = {}
         for arm in config.arms:
@@ -249,10 +252,10 @@ def _beside(
     cells = [compared.outcomes[i].cell for i in chosen]
     some = predictions[chosen]
     draws = min(config.draws, AUPRC_DRAWS)
-    seeds = seed_draws(len(config.seeds), draws)
-    auprc = Averaged(drawn(units, lambda i: auprcs(some[:, i], labels[i]), draws), cells, seeds)
+    weights = seed_weights(len(config.seeds), draws)
+    auprc = Averaged(drawn(units, lambda i: auprcs(some[:, i], labels[i]), draws), cells, weights)
     briers = Averaged(
-        drawn(units, lambda i: np.array([brier(each[i], labels[i]) for each in some]), draws), cells, seeds
+        drawn(units, lambda i: np.array([brier(each[i], labels[i]) for each in some]), draws), cells, weights
     )
     made = {}
     for arm in config.arms:

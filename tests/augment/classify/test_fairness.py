@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from augment.classify.arms import Cell
-from augment.classify.fairness import arm_rates, errors_of, gap_of, group_draws
-from augment.classify.figures import Averaged, seed_draws
+from augment.classify.fairness import arm_rates, errors_of, gap_figure, gap_of, group_draws
+from augment.classify.figures import Averaged, seed_weights
 from gen.statistics.intervals import drawn
 
 FINDINGS = ("No Finding", "Edema")
@@ -91,8 +91,35 @@ def test_seeds_are_averaged_and_drawn_with_the_patients() -> None:
     cells = [Cell("a", 1.0, 0, 0), Cell("a", 1.0, 0, 1), Cell("b", 0.0, 0, 0), Cell("b", 0.0, 0, 1)]
     values = np.array([1.0, 3.0, 2.0, 4.0])
     replicates = drawn([str(i) for i in range(5)], lambda i: values, 100)
-    averaged = Averaged(replicates, cells, seed_draws(2, 100))
+    averaged = Averaged(replicates, cells, seed_weights(2, 100))
     assert averaged.of("a", "100 %")[0] == 2
     assert averaged.of("b", "100 %")[0] == 3  # it has no real images, and so the same at every amount
     np.testing.assert_array_equal(averaged.of("b", "100 %") - averaged.of("a", "100 %"), np.ones(101))
     assert set(averaged.of("a", "100 %")) == {1.0, 2.0, 3.0}
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_drawn_mean_of_seeds_varies_as_the_mean_of_so_many_seeds_does(seeds: int) -> None:
+    values = np.random.default_rng(seeds).standard_normal(seeds)
+    cells = [Cell("a", 1.0, 0, seed) for seed in range(seeds)]
+    averaged = Averaged(np.broadcast_to(values, (20_001, seeds)), cells, seed_weights(seeds, 20_000)).of("a", "100 %")
+    assert averaged[0] == pytest.approx(values.mean())
+    assert averaged[1:].var() == pytest.approx(values.var(ddof=1) / seeds, rel=0.05)
+
+
+@pytest.mark.parametrize("rates", [(0.3, 0.3, 0.3, 0.3), (0.3, 0.3, 0.3, 0.4), (0.2, 0.3, 0.4, 0.7), (0.3, 0.3)])
+def test_the_interval_of_a_gap_covers_it_whether_there_is_one_or_none(rates: tuple[float, ...]) -> None:
+    """The percentiles of the drawn gaps never hold 0."""
+    generator, runs = np.random.default_rng(0), 300
+    true, covered = max(rates) - min(rates), 0
+    for _ in range(runs):
+        found = generator.binomial(100, rates) / 100
+        figure = gap_figure(np.stack([found, *(generator.binomial(100, found, (200, len(rates))) / 100)]), 400)
+        covered += figure.low <= true <= figure.high
+    assert covered / runs > 0.91  # 95 % less three binomial errors of 1.3 %
+
+
+def test_the_gap_of_groups_that_are_hardly_ever_drawn_has_no_interval() -> None:
+    figure = gap_figure(np.array([[0.1, 0.4], [np.nan, np.nan], [np.nan, np.nan], [0.1, 0.5]]), 9)
+    assert figure.value == pytest.approx(0.3)
+    assert np.isnan([figure.low, figure.high]).all()
