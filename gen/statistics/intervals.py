@@ -62,10 +62,10 @@ def proportion(hits: int, n: int) -> Figure:
 
 
 def share(flags: Sequence[bool] | np.ndarray, units: Sequence[str]) -> Figure:
-    """The share of true ``flags`` (N,), with Wilson's interval for as many independent items as there are units."""
+    """The share of true ``flags`` (N,), with Wilson's interval for as many independent items as `effective_units`."""
     if not len(flags):
         return unknown()
-    return _with_units(float(np.mean(flags)), len(set(units)), len(flags))
+    return _with_units(float(np.mean(flags)), int(effective_units(units)), len(flags))
 
 
 def patient_share(flags: Sequence[bool] | np.ndarray, patients: Sequence[str]) -> Figure:
@@ -78,18 +78,21 @@ def patient_share(flags: Sequence[bool] | np.ndarray, patients: Sequence[str]) -
 
 
 def mean_of(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figure:
-    """The mean of ``values`` (N,), with a t interval whose variance is that between units (the cluster-robust one)."""
+    """The mean of ``values`` (N,), with the t interval of the jackknife that leaves out each unit in turn.
+
+    Its degrees of freedom are `effective_units` less one: where a few units have most of the items, they alone count.
+    """
     values = np.asarray(values, np.float64)
     if not len(values):
         return unknown()
     value = float(values.mean())
-    _, place = np.unique(np.asarray(units), return_inverse=True)
-    count = int(place.max()) + 1
+    _, place, sizes = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
+    count = len(sizes)
     if count < 2:
         return Figure(value, math.nan, math.nan, len(values))
-    sums = np.bincount(place, values - value)  # Liang and Zeger 1986, for a mean
-    error = math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(values)
-    return with_error(value, error, len(values), count - 1)
+    shifts = np.bincount(place, values - value) / (len(values) - sizes)  # of the mean without the unit
+    error = math.sqrt((count - 1) / count * float(np.square(shifts).sum()))
+    return with_error(value, error, len(values), max(1.0, effective_units(units) - 1))
 
 
 def mean_of_means(values: Sequence[float] | np.ndarray, units: Sequence[str]) -> Figure:
@@ -186,6 +189,15 @@ def with_error(value: float, error: float, n: int, freedom: float) -> Figure:
 
     half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     return Figure(value, value - half, value + half, n)
+
+
+def effective_units(units: Sequence[str]) -> float:
+    """The number of units of equal size whose mean varies as much as that of ``units``, where the items of each agree.
+
+    From 1, where one unit has nearly all items, to the number of ``units``, where all have as many (Kish 1965).
+    """
+    sizes = np.unique(np.asarray(units), return_counts=True)[1]
+    return float(sizes.sum() ** 2 / np.square(sizes).sum())
 
 
 def members_of(units: Sequence[str]) -> list[np.ndarray]:

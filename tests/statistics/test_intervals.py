@@ -7,14 +7,18 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gen.statistics.intervals import (
     Figure,
     bootstrap,
+    effective_units,
     jackknife,
     mean_of,
     mean_of_means,
     proportion,
+    share,
     unknown,
     with_error,
 )
@@ -83,6 +87,33 @@ def test_intervals_of_a_clustered_mean_cover_at_the_stated_rate(way: str) -> Non
             figure = with_error(values.mean(), float(error), len(values), freedom)
         covered += figure.low <= 0 <= figure.high
     assert 0.9 <= covered / runs <= 0.98  # 95 % within three binomial errors of 1.1 %, and a few clusters' loss
+
+
+@pytest.mark.parametrize("sizes", [[1] * 200 + [47, 30, 30, 22], [2] * 100], ids=["a few with most", "all alike"])
+@pytest.mark.parametrize("agreement", [0.0, 0.5, 1.0])
+def test_intervals_cover_where_a_few_patients_have_most_of_the_images(sizes: list[int], agreement: float) -> None:
+    generator, runs = np.random.default_rng(8), 300
+    place = np.repeat(np.arange(len(sizes)), sizes)
+    units = [str(k) for k in place]
+    covered = {"share": 0, "mean": 0}
+    for _ in range(runs):
+        agree = generator.random(len(place)) < agreement
+        flags = np.where(agree, (generator.random(len(sizes)) < 0.3)[place], generator.random(len(place)) < 0.3)
+        common, own = generator.standard_normal(len(sizes))[place], generator.standard_normal(len(place))
+        figures = {
+            "share": share(flags, units),
+            "mean": mean_of(0.3 + agreement**0.5 * common + (1 - agreement) ** 0.5 * own, units),
+        }
+        for name, figure in figures.items():
+            covered[name] += figure.low <= 0.3 <= figure.high
+    assert min(covered.values()) / runs > 0.9
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20))
+def test_units_are_as_many_as_they_are_only_where_all_are_alike(sizes: list[int]) -> None:
+    found = effective_units([str(k) for k, size in enumerate(sizes) for _ in range(size)])
+    assert 1 <= found <= len(sizes)
+    assert (found == len(sizes)) == (len(set(sizes)) == 1)
 
 
 def test_what_has_no_interval_says_so() -> None:
