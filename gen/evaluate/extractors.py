@@ -55,7 +55,8 @@ def embed(pixels_u8: np.ndarray, extractor: str | Extractor, cache: str | Path |
     """Features of uint8 ``pixels_u8`` (N, S, S) in ``extractor`` (or that of a spec), float32 (N, D).
 
     Each image's are computed once and kept in ``cache`` [default: `cache_folder`] under the extractor's fingerprint and
-    the hash of its pixels; an interrupted call goes on where it stopped. BadInput for levels of another kind.
+    the hash of its pixels; an interrupted call goes on where it stopped. BadInput for levels of another kind, and
+    where the extractor gives numbers that are not finite, which would be nearer to nothing than any other.
     """
     from tqdm import tqdm
 
@@ -79,6 +80,8 @@ def embed(pixels_u8: np.ndarray, extractor: str | Extractor, cache: str | Path |
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 vectors = np.ascontiguousarray(extractor.extract(np.asarray(pixels_u8[batch])), np.float32)
+                if not np.isfinite(vectors).all():
+                    raise BadInput(f"the extractor {extractor.name} gives numbers that are not finite")
                 with store:
                     pairs = [(keys[index], vector.tobytes()) for index, vector in zip(batch, vectors, strict=True)]
                     store.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", pairs)

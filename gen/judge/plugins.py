@@ -146,7 +146,11 @@ def _pooled(hidden: torch.Tensor) -> torch.Tensor:
 
 
 def preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[int, torch.Tensor, torch.Tensor]:
-    """Side in pixels, mean and standard deviation (3,) that it was trained with; ImageNet's where it is silent."""
+    """Side in pixels, and what pixels in [0, 1] are centred on and divided by (3,), as ``folder`` was trained with.
+
+    Where it is silent, that are the mean and standard deviation of ImageNet. A scale of its own, as "rescale_factor"
+    says, and images that are left as they are ("do_rescale", "do_normalize") are folded into the two.
+    """
     import torch
 
     path = folder / "preprocessor_config.json"
@@ -161,9 +165,15 @@ def preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[int, torch.T
             torch.tensor([float(value) for value in facts.get(key) or usual]).expand(3)
             for key, usual in (("image_mean", (0.485, 0.456, 0.406)), ("image_std", (0.229, 0.224, 0.225)))
         )
-        return int(size), mean, std
+        if not facts.get("do_normalize", True):
+            mean, std = torch.zeros(3), torch.ones(3)
+        white = 255 * float(facts.get("rescale_factor", 1 / 255)) if facts.get("do_rescale", True) else 255.0
+        if not (white > 0 and bool((std > 0).all())):
+            raise ValueError("image_std and rescale_factor must be above 0")
+        return int(size), mean / white, std / white
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"{path}: size, image_mean or image_std cannot be understood: {error}") from error
+        what = "size, image_mean, image_std or rescale_factor"
+        raise BadInput(f"{path}: {what} cannot be understood: {error}") from error
 
 
 def _xrv(spec: str, device: str) -> ForeignJudge:

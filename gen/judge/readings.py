@@ -88,13 +88,23 @@ class AnyJudge(Protocol):
 
 
 def join(parts: Sequence[Readings]) -> Readings:
-    """Readings of one judge, one after another."""
+    """Readings of one judge, one after another; BadInput where what it says is not finite.
+
+    NaN stands for what a judge does not say, so no caller would take it for a fault.
+    """
     first = parts[0]
     arrays = {
         f.name: np.concatenate([getattr(part, f.name) for part in parts])
         for f in fields(Readings)
         if f.name not in ("names", "qualities")
     }
+    for name in ("embedding", "findings"):
+        if not np.isfinite(arrays[name]).all():
+            image = int(np.flatnonzero(~np.isfinite(arrays[name]).all(1))[0])
+            raise BadInput(
+                f"the judge gives numbers that are not finite for image {image} ({name})",
+                hint="its weights or its preprocessing may be damaged: copy its folder again, whole",
+            )
     return Readings(names=first.names, qualities=first.qualities, **arrays)
 
 

@@ -118,6 +118,15 @@ def test_an_interrupted_embedding_goes_on_where_it_stopped(tmp_path: Path) -> No
     assert asked == [extractors.BATCH, 4]
 
 
+def test_numbers_that_are_not_finite_are_refused_and_not_kept(tmp_path: Path) -> None:
+    """A distance to them is smaller than no threshold, so copies would pass."""
+    broken = Extractor("broken", "broken", "", lambda some: np.full((len(some), 3), np.nan, np.float32))
+    with pytest.raises(BadInput, match="broken gives numbers that are not finite"):
+        embed(chests(2), broken, tmp_path)
+    mended = dataclasses.replace(broken, extract=lambda some: np.ones((len(some), 3), np.float32))
+    assert (embed(chests(2), mended, tmp_path) == 1).all()
+
+
 class Images(torch.utils.data.Dataset[Any]):
     """Grey levels as torch-fidelity wants them: uint8 (3, S, S)."""
 

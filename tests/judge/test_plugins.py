@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from gen.core.errors import BadInput, EnvironmentLacks
 from gen.judge.judge import Judge
-from gen.judge.plugins import open_judge, thresholds_of
+from gen.judge.plugins import ForeignJudge, open_judge, preprocessing, thresholds_of
 
 LABELS = ["Cat", "Effusion", "no_finding", "Pleural_Thickening"]
 
@@ -103,6 +104,51 @@ def test_identity_follows_the_preprocessing_since_embeddings_are_kept_under_it(t
     after = open_judge(str(tmp_path), device="cpu")
     assert not np.allclose(before.read(pixels_u8(1)).embedding, after.read(pixels_u8(1)).embedding, atol=1e-4)
     assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"do_normalize": False},
+        {"do_rescale": False, "image_mean": [127.5], "image_std": [64.0]},
+        {"rescale_factor": 1 / 127.5, "image_mean": [1.0], "image_std": [1.0]},
+    ],
+    ids=["not normalised", "not rescaled", "another scale"],
+)
+def test_images_are_prepared_as_transformers_prepares_them(tmp_path: Path, facts: dict[str, Any]) -> None:
+    from transformers import ViTImageProcessor
+
+    size = {"height": 32, "width": 32}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": size, **facts}))
+    side, mean, std = preprocessing(tmp_path, {})
+    grey = torch.from_numpy(pixels_u8(2)).float()[:, None].expand(-1, 3, -1, -1) / 255
+    three = {key: value * 3 if isinstance(value, list) else value for key, value in facts.items()}
+    theirs = ViTImageProcessor(do_resize=False, **three)
+    colours = [np.repeat(image[None], 3, 0) for image in pixels_u8(2)]
+    expected = theirs(colours, input_data_format="channels_first", return_tensors="pt")["pixel_values"]
+    np.testing.assert_allclose((grey - mean[:, None, None]) / std[:, None, None], expected, rtol=1e-4, atol=1e-4)
+    assert side == 32
+
+
+@pytest.mark.parametrize("facts", [{"rescale_factor": 0}, {"image_std": [0.0]}, {"rescale_factor": "much"}])
+def test_a_preprocessing_that_cannot_be_is_named(tmp_path: Path, facts: dict[str, Any]) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 32, **facts}))
+    with pytest.raises(BadInput, match=r"preprocessor_config\.json: .* cannot be understood"):
+        preprocessing(tmp_path, {})
+
+
+@pytest.mark.parametrize("what", ["embedding", "findings"])
+def test_a_judge_whose_numbers_are_not_finite_is_refused(what: str) -> None:
+    """Where they passed for what it does not say, no gate would refuse an image, and no copy would be near."""
+
+    def run(pixels_u8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        said = {"findings": np.full((len(pixels_u8), 1), 0.5), "embedding": np.ones((len(pixels_u8), 4))}
+        said[what][-1, 0] = np.nan
+        return said["findings"], said["embedding"]
+
+    judge = ForeignJudge("broken", "0", ("Edema",), 32, run)
+    with pytest.raises(BadInput, match=rf"not finite for image 2 \({what}\)"):
+        judge.read(pixels_u8(3))
 
 
 def test_our_own_folder_opens_by_the_same_door(toy_judge: Path) -> None:
