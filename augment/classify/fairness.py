@@ -33,13 +33,13 @@ class Errors:
     positive: bool
 
     def counts(self, images: int) -> tuple[np.ndarray, np.ndarray]:
-        """Errors (C, N) and calls that could be one (N,), by image."""
+        """Errors (C, N) and calls that could be one (N,), by image, float32."""
         counted = self.truth == self.positive
         wrong = (self.called != self.truth) & counted
-        of_image = np.zeros((len(self.called), images))
+        of_image = np.zeros((len(self.called), images), np.float32)
         for c, row in enumerate(wrong):
             of_image[c] = np.bincount(self.image, row, images)
-        return of_image, np.bincount(self.image, counted, images)
+        return of_image, np.bincount(self.image, counted, images).astype(np.float32)
 
 
 def errors_of(calls: np.ndarray, labels: np.ndarray, findings: Sequence[str]) -> dict[str, Errors]:
@@ -73,11 +73,12 @@ class Rates:
 def group_draws(errors: Errors, attributes: Sequence[Mapping[str, str]], units: Sequence[str], draws: int) -> Rates:
     """The rates of ``errors`` in all groups; ``attributes`` are those known of each image, ``units`` its patient."""
     keys = keys_of(attributes)
-    member = np.array([[_is_in(each, key) for each in attributes] for key in keys], float)
+    # Whole numbers below 2^24, which float32 has exactly, in half the memory
+    member = np.array([[_is_in(each, key) for each in attributes] for key in keys], np.float32)
     wrong, possible = errors.counts(len(attributes))
     times = times_drawn(units, draws)
-    count = times @ (member * possible).T
-    errors_in = np.stack([times @ (member * each).T for each in wrong], axis=1)
+    count, *by_cell = ((times @ (member * each).T).astype(np.float64) for each in (possible, *wrong))
+    errors_in = np.stack(by_cell, axis=1)
     rates = np.divide(errors_in, count[:, None], out=np.full_like(errors_in, np.nan), where=count[:, None] > 0)
     who = np.asarray(units)
     patients = {key: len(set(who[(inside > 0) & (possible > 0)])) for key, inside in zip(keys, member, strict=True)}

@@ -21,7 +21,7 @@ from gen.core.errors import BadInput
 from gen.evaluate.copies import BLOCK, PLANTED, Nearest, nearest_aligned, nearest_embedded, planted
 from gen.evaluate.extractors import Extractor, embed
 from gen.evaluate.images import ImageSet
-from gen.judge.reference import copy_threshold
+from gen.judge.reference import copy_rank, copy_threshold
 from gen.statistics.intervals import Figure, members_of, proportion, share, unknown
 
 if TYPE_CHECKING:
@@ -278,10 +278,16 @@ def _channel(
 
 def _false_alarms(distances: np.ndarray, units: Sequence[str], rate: float) -> np.ndarray:
     """Which of the held-out ``distances`` are below the threshold that the images of the other patients give, (m,)."""
+    order = np.argsort(distances, kind="stable")
+    rank = np.argsort(order)
     alarms = np.zeros(len(distances), bool)
     for members in members_of(units):
-        threshold, _ = copy_threshold(np.delete(distances, members), rate)
-        alarms[members] = distances[members] < threshold
+        others = len(distances) - len(members)
+        if others:
+            place = copy_rank(others, rate) - 1
+            for own in np.sort(rank[members]):  # the threshold is among the others: it moves on past each of these
+                place += own <= place
+            alarms[members] = distances[members] < distances[order[place]]
     return alarms
 
 

@@ -69,8 +69,13 @@ def copy_threshold(distances: np.ndarray, rate: float) -> tuple[float, float]:
     """
     if not len(distances):
         return math.nan, math.nan
-    k = max(1, math.floor(rate * (len(distances) + 1) + 1e-9))
+    k = copy_rank(len(distances), rate)
     return float(np.partition(distances, k - 1)[k - 1]), k / (len(distances) + 1)
+
+
+def copy_rank(count: int, rate: float) -> int:
+    """Which of ``count`` distances, from the smallest, 1, on, is the threshold of `copy_threshold`."""
+    return max(1, math.floor(rate * (count + 1) + 1e-9))
 
 
 def build_reference(judge: AnyJudge, rows: Sequence[Row], held_out: Sequence[Row]) -> Reference:

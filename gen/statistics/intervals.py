@@ -127,7 +127,7 @@ def drawn(units: Sequence[str], statistic: Statistic, draws: int = 1000, seed: i
 
 
 def times_drawn(units: Sequence[str], draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """How often each item is in the samples of `drawn`: float64 (1 + draws, N), of which the first row is 1.
+    """How often each item is in the samples of `drawn`: float32 (1 + draws, N), of which the first row is 1.
 
     For statistics that take weights: all samples are then scored in a few operations on arrays.
     """
@@ -136,8 +136,10 @@ def times_drawn(units: Sequence[str], draws: int = 1000, seed: int = 0) -> np.nd
     for k, indices in enumerate(members):
         place[indices] = k
     generator = np.random.default_rng(seed)
-    chosen = [generator.integers(len(members), size=len(members)) for _ in range(draws if members else 0)]
-    return np.stack([np.ones(len(units)), *(np.bincount(one, minlength=len(members))[place] for one in chosen)])
+    times = np.ones((1 + draws if members else 1, len(units)), np.float32)
+    for row in times[1:]:
+        row[:] = np.bincount(generator.integers(len(members), size=len(members)), minlength=len(members))[place]
+    return times
 
 
 def figure_of(replicates: np.ndarray, n: int) -> Figure:

@@ -39,7 +39,7 @@ def auroc_of_draws(scores: np.ndarray, labels: np.ndarray, times: np.ndarray) ->
     if not positive.any() or positive.all():
         return found
     for first in range(0, len(times), _TOGETHER):
-        drawn = times[first : first + _TOGETHER][:, known][:, order]
+        drawn = times[first : first + _TOGETHER][:, known][:, order].astype(np.float64)
         ones = np.add.reduceat(drawn * positive, starts, axis=1)
         others = np.add.reduceat(drawn * ~positive, starts, axis=1)
         wins = (ones * (np.cumsum(others, axis=1) - others / 2)).sum(1)

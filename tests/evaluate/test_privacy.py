@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from gen.core.errors import BadInput
@@ -64,6 +66,16 @@ def test_the_control_sets_each_image_against_the_other_patients_alone(images: in
     alarms = module._false_alarms(values, units, 0.05)
     assert alarms.sum() == 5 * images
     assert values[alarms].max() < values[~alarms].min()
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=30), st.floats(0.01, 0.5))
+def test_the_control_is_that_of_leaving_each_patient_out_in_turn(images: list[tuple[int, int]], rate: float) -> None:
+    units, values = [str(unit) for unit, _ in images], np.array([float(value) for _, value in images])
+    expected = [
+        value < copy_threshold(values[[other != unit for other in units]], rate)[0]
+        for unit, value in zip(units, values, strict=True)
+    ]
+    assert module._false_alarms(values, units, rate).tolist() == expected
 
 
 def test_the_interval_of_a_share_covers_when_images_of_a_patient_agree() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from gen.statistics.intervals import (
     mean_of_means,
     proportion,
     share,
+    times_drawn,
     unknown,
     with_error,
 )
@@ -114,6 +116,16 @@ def test_units_are_as_many_as_they_are_only_where_all_are_alike(sizes: list[int]
     found = effective_units([str(k) for k, size in enumerate(sizes) for _ in range(size)])
     assert 1 <= found <= len(sizes)
     assert (found == len(sizes)) == (len(set(sizes)) == 1)
+
+
+def test_the_samples_of_many_images_are_in_memory_once() -> None:
+    units = [str(k) for k in range(2_000)]
+    tracemalloc.start()
+    times = times_drawn(units, 2_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * times.nbytes < 1.5 * 4.01 * 2_000 * 2_000
+    np.testing.assert_array_equal(times.sum(1), 2_000)
 
 
 def test_what_has_no_interval_says_so() -> None:
