@@ -17,11 +17,12 @@ from gen.core.files import write_text
 def init(name: str | None, out: Path | None) -> None:
     """Write the packaged config NAME out to be edited; without NAME list them all.
 
-    `gen train` and `gen dataset make` take either: the name of a packaged config, or a file.
+    `gen train`, `gen dataset make` and `gen classify` take either: the name of a packaged config, or a file.
     """
     if name is None:
-        for each, path in packaged_configs().items():
-            click.echo(f"{each:<22} {_summary(path)}")
+        configs = packaged_configs()
+        for each, path in configs.items():
+            click.echo(f"{each:<{max(map(len, configs))}} {_summary(path)}")
         return
     source, file = packaged_config(name), out or Path(f"{name}.yaml")
     if file.exists():

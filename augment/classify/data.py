@@ -162,13 +162,21 @@ def findings_to_learn(
                 raise BadInput(f"findings holds {given!r}, which is none", hint=suggestion(given, FINDINGS))
         return tuple(dict.fromkeys(name for name in names if name is not None))
     one_source = [[replace(row, source=folder) for row in rows] for folder, rows in synthetic.items()]
-    every = [set(judged_findings(rows, config.complete, config.least_images)) for rows in (real, *one_source)]
-    common = set.intersection(*every)
+    sets = {config.data: real, **dict(zip(synthetic, one_source, strict=True))}
+    every = {name: judged_findings(rows, config.complete, config.least_images) for name, rows in sets.items()}
+    common = set.intersection(*map(set, every.values()))
     if not common:
-        said = " and ".join(", ".join(sorted(one)) or "nothing" for one in every)
+        least = f"{config.least_images} images with it and {config.least_images} without it"
+        for name, found in every.items():
+            if not found:
+                raise BadInput(
+                    f"{name}: no finding has {least} among those to learn from"
+                    + (", all in one source" if name == config.data else ""),
+                    hint="lower least_images, or add images; what no row says is unknown, not absent",
+                )
+        said = "; ".join(f"{name} has {', '.join(found)}" for name, found in every.items())
         raise BadInput(
-            f"no finding has {config.least_images} images with it and without it in every set: they have {said}",
-            hint="lower least_images, or name sets with one vocabulary",
+            f"no finding has {least} in every set: {said}", hint="lower least_images, or take sets with one vocabulary"
         )
     return tuple(name for name in FINDINGS if name in common)
 

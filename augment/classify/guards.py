@@ -37,7 +37,10 @@ def guarded(sources: Sources, config: ClassifierConfig, further: Mapping[str, Se
 
     BadInput for what is neither dropped nor accepted by ``config``.
     """
-    tests = {f"the test set {name}": rows for name, rows in {"test": sources.real["test"], **(further or {})}.items()}
+    tests = {
+        "the test images": sources.real["test"],
+        **{f"the test set {name}": rows for name, rows in (further or {}).items()},
+    }
     train, validation = sources.real["train"], sources.real["validation"]
     more = [*sources.derived.values(), *sources.synthetic.values()]
     learnt = [train, *more]
@@ -55,7 +58,7 @@ def guarded(sources: Sources, config: ClassifierConfig, further: Mapping[str, Se
             dropped, lines = dropped | found, [*lines, *said]
     if dropped and config.near_duplicates == "refuse":
         raise BadInput(
-            f"{len(dropped)} images to learn from or to validate on show held-out ones: {lines[0]}",
+            f"{len(dropped)} image(s) to learn from or to validate on show held-out ones: {lines[0]}",
             hint="take them out, or let near_duplicates=drop do it",
         )
     originals = {row.file_name for row in train if row.file in dropped}  # what is derived from them goes with them
@@ -90,7 +93,7 @@ def require_other_patients(learnt: Sequence[Row], held_out: Mapping[str, Sequenc
         both = sorted({patient_of(row) for row in rows if (row.source, row.patient_id) in known or row.file in files})
         if both:
             raise BadInput(
-                f"{len(both)} patients of {name} are also learnt from (the first is {both[0]})",
+                f"{len(both)} patient(s) of {name} are also learnt from (the first is {both[0]})",
                 hint="a patient belongs to one side; take them out of one of the two",
             )
 

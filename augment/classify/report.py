@@ -12,7 +12,7 @@ from augment.classify.arms import CompareConfig, control_arms
 from augment.classify.compare import Compared
 from augment.classify.data import OWN_TEST
 from augment.classify.figures import figures
-from augment.classify.verdict import SIGNIFICANT, of_pair, p_text, says, signed, verdict
+from augment.classify.verdict import SIGNIFICANT, counted, of_pair, p_text, says, signed, verdict
 from gen.core.markdown import read_prose
 from gen.evaluate.charts import curves, dots
 from gen.evaluate.evaluation import plain
@@ -93,7 +93,8 @@ def _warnings(results: Mapping[str, Any]) -> list[str]:
             f"draws={40 * tried + 1} or more."
         )
     if len(results["starts"]) < 3:
-        lines.append(f"{len(results['starts'])} starts say little of what chance in training does: take 3 or more.")
+        starts = counted(len(results["starts"]), "start")
+        lines.append(f"{starts}: little is known of what chance in training does; take 3 or more.")
     return lines
 
 

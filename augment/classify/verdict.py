@@ -31,7 +31,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     head = (
         f"{results['asked']} changed macro AUROC by {signed(found['difference'])} against the arm {base}, {real} "
         f"(p {p_text(found['p_holm'])} after Holm, {first['patients']} test patients, "
-        f"{len(results['starts'])} starts): {word}{why}."
+        f"{counted(len(results['starts']), 'start')}): {word}{why}."
     )
     lines = [head, f"Every arm sees {results['images']:,} images."]
     for control, what in results["controls"].items():
@@ -50,11 +50,19 @@ def _about_gaps(fairness: Mapping[str, Any], arm: str, base: str) -> str:
     if not gaps:
         return "Fairness: no two groups are large enough to be compared."
     parts = [
-        f"{attribute} {signed(of['change'])} to {figure_text(of['gap'], 2)} (worst: {of['worst']})"
+        f"by {attribute} the rates differ by up to {figure_text(of['gap'], 2)} (the highest: "
+        f"{of['worst'].partition('=')[2]}), {signed(of['change'], 2)} against the arm {base}: {_of_gap(of['change'])}"
         for attribute, of in gaps.items()
         if "|" not in attribute
     ]
-    return f"Fairness: the gap in {kind} against {base} changed by {'; '.join(parts)}."
+    return f"Fairness, {kind}: {'; '.join(parts)}."
+
+
+def _of_gap(change: Mapping[str, Any]) -> str:
+    """Whether the interval of a gap's change lies on one side of 0."""
+    if None in (change["low"], change["high"]):
+        return "not seen to change"
+    return "it grew" if change["low"] > 0 else "it shrank" if change["high"] < 0 else "not seen to change"
 
 
 def of_pair(differences: Sequence[Mapping[str, Any]], arm: str, against: str, amount: str) -> Mapping[str, Any]:
@@ -79,6 +87,11 @@ def signed(figure: Mapping[str, Any], digits: int = 3) -> str:
         for key in ("value", "low", "high")
     )
     return f"{value} [{low}, {high}]"
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: "1 start", "3 starts"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def p_text(p: float | None) -> str:

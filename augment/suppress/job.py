@@ -17,12 +17,12 @@ from gen.core.errors import BadInput, GenError
 from gen.core.files import sha256_file, write_bytes
 from gen.core.radiograph import Radiograph, png_bytes
 from gen.core.run import open_run, read_log
+from gen.images.files import image_files
 from gen.images.reader import read_radiograph
 
 if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 MARK = "bone_suppressed"  # key of a PNG's text
 _SERIES = "bone suppressed by a network, not for clinical use"
 
@@ -50,19 +50,14 @@ class Done:
 
 
 def find_images(inputs: Sequence[Path]) -> dict[str, Path]:
-    """Files by the name that their results have, without a suffix: those named, and those in named folders.
+    """Files by the name that their results have, without a suffix: those named, and those of named folders.
 
-    A file of a folder keeps its place there. Raises BadInput for what is not there, for a folder without images and
-    for two files that would have the same result.
+    A file of a folder keeps its place there. Raises BadInput as `gen.images.files.image_files` does, and for two files
+    that would have the same result.
     """
     found: dict[str, Path] = {}
     for given in inputs:
-        if not given.exists():
-            raise BadInput(f"{given}: no such file or folder")
-        inside = [path for path in sorted(given.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-        if given.is_dir() and not inside:
-            raise BadInput(f"{given}: no image in it", hint=f"files end in {', '.join(SUFFIXES)}")
-        for path in inside if given.is_dir() else [given]:
+        for path in image_files([given]):
             place = path.relative_to(given) if given.is_dir() else Path(path.name)
             name = place.with_suffix("").as_posix()
             if (other := found.setdefault(name, path)).resolve() != path.resolve():

@@ -35,7 +35,7 @@ def build_tab(listen: Listen) -> None:
     """
     import gradio as gr
 
-    from augment.suppress.job import SUFFIXES
+    from gen.images.files import SUFFIXES
 
     with gr.Tab("Bone suppression"):
         gr.Markdown(NOTE)

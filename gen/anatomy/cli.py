@@ -39,8 +39,9 @@ def segment(
     from tqdm import tqdm
 
     from gen.anatomy.folder import load_anatomy
-    from gen.anatomy.segment import image_files, problems_of
+    from gen.anatomy.segment import problems_of
     from gen.anatomy.segment import segment as run
+    from gen.images.files import image_files
 
     files = image_files(images)
     anatomy = load_anatomy(network, device)

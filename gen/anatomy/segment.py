@@ -20,9 +20,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from gen.anatomy.network import ORGANS
 from gen.anatomy.reading import RULES, Reading, label_map, read_anatomy
-from gen.core.errors import BadInput, GenError
+from gen.core.errors import GenError
 from gen.core.files import atomic_file, sha256_file, write_json, write_text
-from gen.core.manifest import METADATA, SPLITS, Row, read_manifest, write_manifest
+from gen.core.manifest import Row, write_manifest
 from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import open_run, read_log
 from gen.images.reader import read_radiograph
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gen.anatomy.folder import Anatomy
 
 LEFT_OUT, LABELS = "left_out.csv", "labels.json"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 OUTLINED = 1024  # pixels of the longer side of an outlines picture, at most
 # Okabe and Ito's colours, and greys for what lies around.
 COLOURS = {
@@ -53,28 +52,6 @@ class SegmentConfig:
     network: str  # fingerprint of its weights
     multilabel: bool = False  # one label map an image, instead of one mask an organ
     rules: int = RULES  # of what is refused, and of what is measured
-
-
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The images that ``paths`` name: files as they are, of a data set those that it lists, of a folder all in it.
-
-    BadInput for what is not there, and for a folder without an image.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not path.is_dir():
-            if not path.exists():
-                raise BadInput(f"{path}: no such file or folder")
-            found[path] = None
-            continue
-        if any((path / part / METADATA).exists() for part in ("", *SPLITS)):
-            files = [row.file for row in read_manifest(path).rows]
-        else:
-            files = sorted(each for each in path.rglob("*") if _is_image(each))
-        if not files:
-            raise BadInput(f"{path} holds no image", hint=f"files end in {', '.join(SUFFIXES)}, or are DICOM")
-        found |= dict.fromkeys(files)
-    return list(found)
 
 
 def segment(
@@ -212,15 +189,6 @@ def _write_tables(out: Path, made: Sequence[dict[str, Any]], newest: dict[str, d
 
 def _whole(out: Path, line: dict[str, Any]) -> bool:
     return all((out / name).is_file() for name in line.get("files", ()))
-
-
-def _is_image(path: Path) -> bool:
-    if not path.is_file() or path.name.startswith("."):
-        return False
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
 
 
 def problems_of(lines: Sequence[dict[str, Any]]) -> Iterator[str]:

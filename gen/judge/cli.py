@@ -94,7 +94,7 @@ def describe(
     or encoder), or xrv:NAME@FILE. For research use only, not for clinical use.
     """
     use_threads(threads)
-    from gen.anatomy.segment import image_files
+    from gen.images.files import image_files
     from gen.images.reader import read_radiograph
     from gen.judge.describe import ANATOMY, chests_of, lines_of, unreliable
     from gen.judge.describe import describe as say

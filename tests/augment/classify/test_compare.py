@@ -355,7 +355,7 @@ def test_arms_share_a_pretraining_that_has_no_real_images_and_split_the_budget(l
         ("fractions=[0.01]", r"arm real, 1 %, seed 0: the training set has only one class for"),
         ("findings=[Edema]", "has no finding with it and without it, so nothing can be scored"),
         ("tests.other={real}", "of the test set other are also learnt from"),
-        ("sets.synthetic={real}", "24 patients of the test set test are also learnt from"),
+        ("sets.synthetic={real}", r"24 patient\(s\) of the test images are also learnt from"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(

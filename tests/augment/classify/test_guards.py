@@ -41,7 +41,7 @@ def changed(row: Row, folder: Path) -> Row:
 def test_images_of_other_patients_are_no_copies_and_a_moved_one_is_found(
     rows: dict[str, list[Row]], tmp_path: Path
 ) -> None:
-    tests = {"the test set test": rows["test"]}
+    tests = {"the test images": rows["test"]}
     assert near_images(rows["train"], tests, tmp_path) == (set(), [])
     near, same = changed(rows["test"][3], tmp_path), rows["test"][4]
     found, lines = near_images([*rows["train"], near, same], tests, tmp_path)
@@ -63,7 +63,7 @@ def test_a_synthetic_copy_of_a_test_image_is_refused_or_dropped(
     which = [str(synthetic), str(tmp_path / "set")]
     refusing = config(tmp_path / "run", "findings=[Pneumonia]")
     with pytest.raises(
-        BadInput, match=r"1 images to learn from or to validate on show held-out ones: near.png is nearly"
+        BadInput, match=r"1 image\(s\) to learn from or to validate on show held-out ones: near.png is nearly"
     ):
         guarded(read_sources(refusing, which, []), refusing)
     dropping = dataclasses.replace(refusing, near_duplicates="drop", synthetic=which)
@@ -88,14 +88,14 @@ def test_what_shows_a_validation_image_is_not_learnt_from_and_a_validation_image
     assert list(left.real["validation"]) == list(read.real["validation"])
     assert len(left.real["train"]) == len(read.real["train"])
     assert [line.partition(" is nearly ")[2] for line in left.notes] == [
-        f"{rows['test'][1].file_name} of the test set test",
+        f"{rows['test'][1].file_name} of the test images",
         f"{rows['validation'][0].file_name} of the validation images",
     ]
-    with pytest.raises(BadInput, match="2 images to learn from or to validate on"):
+    with pytest.raises(BadInput, match=r"2 image\(s\) to learn from or to validate on"):
         guarded(sources, dataclasses.replace(dropping, near_duplicates="refuse"))
     hidden = dataclasses.replace(rows["validation"][0], file=learnt.file)
     leaking = dataclasses.replace(read, synthetic={"set": [hidden]})
-    with pytest.raises(BadInput, match="1 patients of the validation images are also learnt from"):
+    with pytest.raises(BadInput, match=r"1 patient\(s\) of the validation images are also learnt from"):
         guarded(leaking, dropping)
 
 
@@ -187,7 +187,7 @@ def test_a_patient_on_two_sides_is_refused_by_name(rows: dict[str, list[Row]]) -
     stranger = dataclasses.replace(rows["train"][0], file=Path("elsewhere.png"), source="another hospital")
     require_other_patients(rows["train"], {"test": rows["test"], "abroad": [stranger]})
     moved = dataclasses.replace(rows["train"][0], file=Path("elsewhere.png"))
-    with pytest.raises(BadInput, match=f"1 patients of abroad .*the first is {moved.patient_id}"):
+    with pytest.raises(BadInput, match=rf"1 patient\(s\) of abroad .*the first is {moved.patient_id}"):
         require_other_patients(rows["train"], {"abroad": [moved]})
     with pytest.raises(BadInput, match="of abroad"):
         require_other_patients(rows["train"], {"abroad": [dataclasses.replace(rows["train"][0], patient_id="")]})
@@ -230,7 +230,7 @@ def test_a_smaller_share_lies_within_a_larger_one_and_shots_are_patients(
     [
         ("weights_may_learn", False, "has no row with weights_may_learn = yes"),
         ("findings", (), "none of the 24 rows of .* has a label"),
-        ("findings", ("Edema",), "no finding has 2 images .* they have No Finding, Pneumonia and nothing"),
+        ("findings", ("Edema",), "set: no finding has 2 images with it and 2 without it"),
     ],
 )
 def test_a_synthetic_set_without_what_is_needed_is_refused(

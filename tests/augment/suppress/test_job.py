@@ -253,6 +253,17 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     assert find_images([tmp_path / "a.png", tmp_path / "a.png"]) == {"a": tmp_path / "a.png"}
 
 
+def test_of_a_data_set_only_the_images_that_it_lists_are_taken(tmp_path: Path) -> None:
+    listed = ["train/images/a.png", "test/images/b.png"]
+    for name in (*listed, "train/masks/a/heart.png", "train/contact-sheet.png", "train/dicom/a.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_png(tmp_path / name, Radiograph(drawn_image((20, 30))))
+    for split, image in (("train", "a"), ("test", "b")):
+        (tmp_path / split / "metadata.csv").write_text(f"file_name\nimages/{image}.png\n")
+    assert find_images([tmp_path]) == {name.removesuffix(".png"): tmp_path / name for name in listed}
+    assert find_images([tmp_path / "train/masks"]) == {"a/heart": tmp_path / "train/masks/a/heart.png"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
