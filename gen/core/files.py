@@ -20,6 +20,12 @@ from gen.core.errors import BadInput, EnvironmentLacks, GenError
 
 DIGESTS = "DIGESTS.json"
 _TEMPORARY = re.compile(r"\..+\.tmp-(\d{1,9})")
+# What a disk says that takes no more, and what to do.
+_NO_MORE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+}
 
 
 @contextmanager
@@ -204,14 +210,22 @@ def _naming(path: Path, *, callers: bool = False) -> Iterator[None]:
     except GenError:
         raise
     except Exception as error:
-        words = os.strerror(errno.ENOSPC)  # safetensors and torch quote them in errors of their own
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or words in str(error)
+        full = _no_more(error)
         ours = isinstance(error, OSError) and not (callers and (error.filename or error.errno is None))
-        if not full and not ours:
+        if full is None and not ours:
             raise
-        reason = words if full else getattr(error, "strerror", None) or error
-        hint = "free some space and run the same command again" if full else None
+        reason = os.strerror(full) if full is not None else getattr(error, "strerror", None) or error
+        hint = f"{_NO_MORE[full]} and run the same command again" if full is not None else None
         raise GenError(f"cannot write {path}: {reason}", hint=hint) from error
+
+
+def _no_more(error: Exception) -> int | None:
+    """The number in _NO_MORE that ``error`` has, or quotes as those of safetensors and torch do."""
+    told = getattr(error, "errno", None)
+    for number in _NO_MORE:
+        if told == number or f"(os error {number})" in str(error) or os.strerror(number) in str(error):
+            return number
+    return None
 
 
 def _temporary(path: Path) -> Path:

@@ -299,16 +299,16 @@ def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        OSError(errno.EDQUOT, "Disk quota exceeded"),
-        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
-    ],
+    ("number", "hint"), [(errno.ENOSPC, "free some"), (errno.EDQUOT, "free some"), (errno.EFBIG, "raise the limit")]
 )
-def test_a_full_disk_is_one_line_that_names_the_file_whoever_noticed_it(tmp_path: Path, error: Exception) -> None:
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_disk_that_takes_no_more_is_one_line_that_names_the_file_whoever_noticed_it(
+    tmp_path: Path, number: int, hint: str, quoted: bool
+) -> None:
+    words = os.strerror(number)
+    error = RuntimeError(f"I/O error: {words} (os error {number})") if quoted else OSError(number, words)
     for target in (files.staged_folder(tmp_path / "model-1"), files.atomic_file(tmp_path / "model-1")):
-        with pytest.raises(GenError, match=r"cannot write .*model-1: No space left on device; free some space"), target:
+        with pytest.raises(GenError, match=rf"cannot write .*model-1: {words}; {hint}"), target:
             raise error
     assert list(tmp_path.iterdir()) == []
 
