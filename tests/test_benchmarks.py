@@ -31,6 +31,7 @@ from benchmarks.suppress import nodules
 from gen.core.errors import BadInput
 from gen.core.manifest import Row
 from gen.core.radiograph import Radiograph
+from gen.data.rows import study_of
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -148,14 +149,22 @@ def test_shuffled_labels_move_between_images_and_pixels_and_patients_stay() -> N
     from gen.evaluate.images import ImageSet
 
     rows = tuple(
-        Row(file=Path(f"/{k}.png"), file_name=f"{k}.png", patient_id=f"p{k}", age=float(k), prompt=str(k))
+        Row(
+            file=Path(f"/{k}.png"),
+            file_name=f"{k}.png",
+            patient_id=f"p{k}",
+            age=float(k) if k % 2 else None,
+            notes="" if k % 2 else "paediatric",  # all that says that some are children's
+            prompt=str(k),
+        )
         for k in range(40)
     )
     images = ImageSet(Path("/"), rows, np.arange(40, dtype=np.uint8)[:, None, None], tuple(map(str, range(40))))
     dealt = ladder.shuffled(images, 0)
     assert (dealt.pixels_u8 is images.pixels_u8, dealt.sha256, dealt.units) == (True, images.sha256, images.units)
     assert [row.file_name for row in dealt.rows] == [row.file_name for row in rows]
-    assert all(row.age == float(row.prompt) for row in dealt.rows)  # what is said of one image stays together
+    said = {row.prompt: study_of(row) for row in rows}
+    assert all(study_of(row) == said[row.prompt] for row in dealt.rows)  # what is said of one image stays together
     assert sorted(row.prompt for row in dealt.rows) == sorted(row.prompt for row in rows)
     assert sum(new.prompt != old.prompt for new, old in zip(dealt.rows, rows, strict=True)) > 30
 

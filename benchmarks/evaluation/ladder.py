@@ -35,7 +35,8 @@ from gen.evaluate.images import ImageSet, read_images
 from gen.judge.judge import load_judge
 from gen.statistics.intervals import Figure
 
-SAID = ("age", "sex", "race", "view", "findings", "absent", "uncertain", "study", "prompt")  # columns of a row
+# The columns of a row that say something of its image; notes may say that it is a child's.
+SAID = ("age", "sex", "race", "view", "findings", "absent", "uncertain", "study", "prompt", "notes")
 AGREEMENT = ("mean_auroc", "sex", "view", "child", "age_error")
 DEALT = 20  # times that the labels are shuffled
 BLUR, NOISE = 0.5, 0.02  # standard deviations: pixels of 256 a side, and parts of the range

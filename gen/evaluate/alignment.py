@@ -1,4 +1,4 @@
-"""Alignment of images with their prompts: the judge's AUROC by finding, agreement of sex and view, error of the age.
+"""Alignment of images with their prompts: the judge's AUROC by finding, accuracy of sex and view, error of the age.
 
 Each beside the same judge's figure on real radiographs, which is the ceiling: where the judge cannot see a finding in
 real images, a figure on synthetic ones says nothing about them. Generator and judge may have learnt from one data set.
@@ -17,7 +17,7 @@ from gen.core.errors import BadInput
 from gen.data.rows import study_of
 from gen.judge.labels import targets_of
 from gen.language.prompt import read_prompt
-from gen.statistics.intervals import Figure, bootstrap, mean_of, proportion, share, unknown
+from gen.statistics.intervals import Figure, bootstrap, mean_of, proportion, unknown
 from gen.statistics.scores import auroc, mean_auroc
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FEWEST = 10  # images with a finding, and without it, for a figure
 DRAWS = 400
-CALLED = 0.5  # the probability from which a finding is called present, where the judge has no threshold of its own
+CALLED = 0.5  # the probability from which a thing is called so, where the judge has no threshold of its own for it
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class FindingAlignment:
 
 @dataclass(frozen=True)
 class Alignment:
-    """``mean_auroc`` is over the findings that have an AUROC on both sides. In years: the ages,
-    of which ``age_bias`` is predicted minus prompted.
+    """``mean_auroc`` is over the findings that have an AUROC on both sides. ``sex``, ``view`` and ``child`` are
+    balanced accuracies: "adult" of every image scores a half. In years: the ages, of which ``age_bias`` is predicted
+    minus prompted.
 
     ``unread`` are the files whose prompts say nothing that could be understood; they count nowhere.
     """
@@ -110,7 +111,7 @@ def alignment(synthetic: Side, real: Side, thresholds: Mapping[str, float]) -> A
     female, ap, child = (
         Pair(
             *(
-                _agreement(side, predicted[k], targets.binary[:, k - 3])
+                _balanced(side, predicted[k], targets.binary[:, k - 3], CALLED)
                 for side, predicted, targets in zip(sides, of_patient, said, strict=True)
             )
         )
@@ -161,9 +162,9 @@ def _auroc(side: Side, predicted: np.ndarray, labels: np.ndarray) -> Figure:
 
 
 def _balanced(side: Side, predicted: np.ndarray, labels: np.ndarray, threshold: float) -> Figure:
-    """The mean of sensitivity and specificity at ``threshold``."""
-    known = ~np.isnan(labels)
-    positive = int((labels == 1).sum())
+    """The mean of sensitivity and specificity at ``threshold``; NaN, not said or not predicted, does not count."""
+    known = ~np.isnan(labels) & ~np.isnan(predicted)
+    positive = int((labels[known] == 1).sum())
     if min(positive, int(known.sum()) - positive) < FEWEST:
         return unknown(int(known.sum()))
     right, wanted = (predicted[known] >= threshold) == (labels[known] == 1), labels[known] == 1
@@ -195,15 +196,6 @@ def _mean_auroc(side: Side, labels: np.ndarray, columns: Sequence[int]) -> Figur
         return mean_auroc(predicted[chosen][:, columns], labels[chosen][:, columns])
 
     return bootstrap(side.units, statistic, DRAWS)
-
-
-def _agreement(side: Side, probability: np.ndarray, labels: np.ndarray) -> Figure:
-    """The share of images in which the more probable of two is what was said."""
-    known = ~np.isnan(probability) & ~np.isnan(labels)
-    if known.sum() < FEWEST:
-        return unknown(int(known.sum()))
-    right = (probability[known] >= 0.5) == (labels[known] == 1)
-    return share(right, [unit for unit, of in zip(side.units, known, strict=True) if of])
 
 
 def _mean(side: Side, values: np.ndarray) -> Figure:

@@ -48,8 +48,8 @@ def verdict_box(lines: Sequence[str]) -> str:
 
 
 def warning_box(lines: Sequence[str]) -> str:
-    """What is to be minded, in a box; nothing of no lines."""
-    return f'<div class="warn"><h3>Mind</h3>{bullets(lines)}</div>' if lines else ""
+    """The warnings in a box; nothing of no lines."""
+    return f'<div class="warn"><h3>Warnings</h3>{bullets(lines)}</div>' if lines else ""
 
 
 def image(pixels_u8: np.ndarray, words: str) -> str:

@@ -70,7 +70,6 @@ def _fidelity(found: Sequence[Mapping[str, Any]]) -> str:
         "other, by patient, at the same number of images. FID and the neighbour figures depend on N and on the "
         "extractor: compare them with the floor, never with another paper.</p>",
     ]
-    charts: dict[str, dict[str, Any]] = {}
     for one in found:
         rows = [
             (
@@ -153,9 +152,9 @@ def _alignment(results: Mapping[str, Any]) -> str:
         (label, figure_text(found[key]["synthetic"], digits, percent), figure_text(found[key]["real"], digits, percent))
         for key, label, digits, percent in (
             ("mean_auroc", "mean AUROC of the findings known on both sides", 3, False),
-            ("sex", "sex as prompted", 1, True),
-            ("view", "view as prompted (AP or PA)", 1, True),
-            ("child", "child or adult as prompted", 1, True),
+            ("sex", "sex as prompted, balanced accuracy", 1, True),
+            ("view", "view as prompted (AP or PA), balanced accuracy", 1, True),
+            ("child", "child or adult as prompted, balanced accuracy", 1, True),
             ("age_error", "age, mean absolute error in years", 1, False),
             ("age_bias", "age, seen minus prompted in years", 1, False),
         )

@@ -81,6 +81,16 @@ def test_a_judge_that_sees_what_the_prompt_says_gives_full_marks() -> None:
     assert "Hernia" not in found.findings  # of which no prompt speaks
 
 
+def test_a_judge_that_says_the_same_of_all_images_is_at_chance_however_few_the_others_are() -> None:
+    texts = prompts(400, 9)
+    children = [k for k, text in enumerate(texts) if "year old" in text and int(text.split()[0]) < 18]
+    texts = [text for k, text in enumerate(texts) if k not in children[20:]]
+    seen = dataclasses.replace(readings(texts, 0), child=np.zeros(len(texts), np.float32))
+    found = alignment(side(texts, seen), side(texts, seen), {})
+    assert found.child.synthetic.value == 0.5
+    assert found.sex.synthetic.value == 1
+
+
 def test_full_marks_of_few_images_are_not_certain_and_no_share_exceeds_one() -> None:
     texts = prompts(60, 8)
     found = alignment(side(texts, readings(texts, 0)), side(texts, readings(texts, 0.35, 1)), {})
@@ -90,7 +100,7 @@ def test_full_marks_of_few_images_are_not_certain_and_no_share_exceeds_one() -> 
         assert (figure.value, figure.high) == (1, 1)
         assert figure.low == pytest.approx(proportion(few, few).low)
     for pair in (found.sex, found.view, found.child):
-        assert pair.synthetic.low < 1 == pair.synthetic.high  # all 60 of 60 right
+        assert pair.synthetic.low < 1 == pair.synthetic.high  # all are right
         assert pair.real.low < pair.real.value < pair.real.high <= 1
 
 
