@@ -50,12 +50,17 @@ def _about_gaps(fairness: Mapping[str, Any], arm: str, base: str) -> str:
     if not gaps:
         return "Fairness: no two groups are large enough to be compared."
     parts = [
-        f"by {attribute} the rates differ by up to {figure_text(of['gap'], 2)} (the highest: "
-        f"{of['worst'].partition('=')[2]}), {signed(of['change'], 2)} against the arm {base}: {_of_gap(of['change'])}"
+        f"by {attribute} the rates differ by up to {figure_text(of['gap'], 2)}{_highest(of)}, "
+        f"{signed(of['change'], 2)} against the arm {base}: {_of_gap(of['change'])}"
         for attribute, of in gaps.items()
         if "|" not in attribute
     ]
     return f"Fairness, {kind}: {'; '.join(parts)}."
+
+
+def _highest(of: Mapping[str, Any]) -> str:
+    """Which group has the highest rate, unless all have the same."""
+    return f" (the highest: {of['worst'].partition('=')[2]})" if of["gap"]["value"] else ""
 
 
 def _of_gap(change: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ def prepare(folder: Path, out: Path, size: int, like: Path | None, new_frame: bo
                 f"warning: {len(manifest.rows)} images are few to learn a frame from: look at them",
                 err=True,
             )
-        click.echo(f"{len(manifest.rows)} images in {out}; {len(left)} left out, named in {preparation.LEFT_OUT}")
+        click.echo(f"{len(manifest.rows)} image(s) in {out}; {len(left)} left out, named in {preparation.LEFT_OUT}")
     for problem in unread:
         click.echo(f"error: {problem}", err=True)
     if unread:

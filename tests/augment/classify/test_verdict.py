@@ -12,8 +12,8 @@ from augment.classify.verdict import verdict
 DIFFERENCE = {"arm": "more", "against": "real", "amount": "100 %", "p": 0.5, "p_holm": 0.5}
 
 
-def results(change: dict[str, float | None], starts: int = 1) -> dict[str, Any]:
-    gaps = {"age": {"change": change, "gap": {"value": 0.2, "low": 0.1, "high": 0.3}, "worst": "age=80+"}}
+def results(change: dict[str, float | None], starts: int = 1, gap: float = 0.2) -> dict[str, Any]:
+    gaps = {"age": {"change": change, "gap": {"value": gap, "low": 0.1, "high": 0.3}, "worst": "age=80+"}}
     test = {
         "patients": 12,
         "differences": [{**DIFFERENCE, "difference": {"value": 0.01, "low": -0.1, "high": 0.1}}],
@@ -40,3 +40,9 @@ def test_a_gap_without_an_interval_is_not_judged_and_one_start_is_no_starts() ->
     assert lines[-1].endswith("not seen to change.")
     assert "12 test patients, 1 start)" in lines[0]
     assert "3 starts)" in verdict(results({"value": 0.1, "low": None, "high": None}, starts=3))[0]
+
+
+def test_where_all_groups_have_one_rate_none_is_called_the_highest() -> None:
+    change = {"value": 0.0, "low": -0.1, "high": 0.1}
+    assert "the highest" in verdict(results(change))[-1]
+    assert "the highest" not in verdict(results(change, gap=0.0))[-1]
