@@ -107,7 +107,8 @@ def _code_and_line(error: BaseException) -> tuple[int, str]:
     if isinstance(error, GenError):
         return error.exit_code, f"error: {error}"
     if isinstance(error, click.Abort):  # click's word for Ctrl-C and for end of input at a question
-        return 130, "interrupted"
+        said = getattr(error.__cause__, "__notes__", [])[-1:]  # by `gen.core.run`, where the work can go on
+        return 130, "; ".join(["interrupted", *said])
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error.exit_code, error.format_message()
     if isinstance(error, click.ClickException):

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 import gen
 from gen import cli
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
+from gen.core.run import open_run
 
 COMMANDS = sorted(point.name for point in entry_points(group=cli.COMMAND_GROUP))
 HEAVY = {"torch", "diffusers", "transformers", "datasets", "gradio", "matplotlib", "pandas", "scipy", "accelerate"}
@@ -161,6 +162,21 @@ def test_an_error_ends_in_one_line_and_its_code_and_shows_a_traceback_only_when_
     assert words in err.splitlines()[-1]
     assert ("Traceback" in err) == debug
     assert debug or err.strip().count("\n") == 0
+
+
+def test_an_interrupted_run_says_that_the_same_command_goes_on(
+    plug_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        with open_run(tmp_path / "run", {"size": 1}), open_run(tmp_path / "run/part", {"size": 1}):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(plug_in.fail, "callback", work)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["fail"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err.split("\n")[1:] == ["interrupted; the same command goes on", ""]
+    assert (tmp_path / "run/part/run.json").exists()
 
 
 def test_a_command_that_cannot_be_loaded_leaves_the_help_of_the_others(

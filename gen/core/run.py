@@ -81,7 +81,11 @@ def open_run(folder: str | Path, config: Any, *, command: Sequence[str] = (), **
         with (folder / LOG).open("ab", buffering=0) as log:
             _, whole = _read_rows(folder / LOG)
             log.truncate(whole)  # a tail that a crash tore would spoil the next row
-            yield Run(folder, resumed, log)
+            try:
+                yield Run(folder, resumed, log)
+            except KeyboardInterrupt as stop:
+                stop.add_note("the same command goes on")  # which the command line shows
+                raise
 
 
 def read_log(folder: str | Path) -> list[dict[str, Any]]:
