@@ -326,7 +326,17 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_image(
         line = said(sample("--prompt", PROMPT), code=1)
     assert "No space left on device" in line
     assert str(tmp_path / "out") in line
-    assert not list((tmp_path / "out" / "images").iterdir())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_call_that_makes_no_image_leaves_no_folder_of_its_own(sample: Gen, tmp_path: Path) -> None:
+    write_png(tmp_path / "film.png", Radiograph(np.zeros((64, 64), np.float32)))
+    call = "--prompt", "45 year old male. PA view.", "--steps", 4, "--anatomy", tmp_path / "film.png"
+    assert "film.png" in said(sample(*call))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    assert "film.png" in said(sample(*call))
+    assert not list((tmp_path / "out").iterdir()), "the user's own folder stays"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,6 +155,7 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
     weights_may_learn = (pipeline.capabilities or {}).get("weights_may_learn") is True
     if read.init is not None and read.init.provenance.get("synthetic") != "yes":
         weights_may_learn = False  # the licence of the image to start from is not known
+    new_folders = [folder for folder in (out / "images", out) if not folder.exists()]
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -185,6 +187,9 @@ def run_job(job: Job, out: Path, *, on_image: Callable[[Item, Path], object], lo
         # Also after an interruption or an error: what is finished is listed.
         bar.close()
         add_rows(out, rows)
+        for folder in new_folders:
+            with suppress(OSError):  # it holds images, but where the first one could not be made
+                folder.rmdir()
     if len(shown) > 1:
         contact_sheet = out / "contact-sheet.png"
         write_contact_sheet(contact_sheet, shown, [item.request.prompt for item in read.items[: len(shown)]])
