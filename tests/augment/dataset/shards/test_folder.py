@@ -313,7 +313,7 @@ def test_the_same_data_set_resumes_from_any_place_and_another_is_refused_with_th
     assert create(tmp_path / "moved", marker(tmp_path / "moved", device="cpu")) is True
     with pytest.raises(BadInput) as caught:
         create(tmp_path / "moved", {**marker(tmp_path / "moved", steps=7, threads=1), "plan": "q"})
-    assert "(config.steps: 20 -> 7, config.threads: 2 -> 1)" in str(caught.value)
+    assert "(config.steps: None -> 7, config.threads: 2 -> 1)" in str(caught.value)
     with pytest.raises(BadInput, match=r"\(plan: pppppppppppppppp -> q\)"):  # which follows from nothing that is named
         create(tmp_path / "moved", {**marker(tmp_path / "moved"), "plan": "q"})
     assert "out" not in str(caught.value).partition("(")[2]
