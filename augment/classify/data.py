@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,7 +210,8 @@ def hashed_order(patients: Sequence[str], seed: int) -> list[str]:
 def part(rows: Sequence[Row], config: ClassifierConfig) -> list[Row]:
     """The rows of ``config.fraction`` of the patients, in their order."""
     order = hashed_order([patient_of(row) for row in rows], config.seed)
-    kept = set(order[: math.ceil(config.fraction * len(order))])
+    # As the decimal number that was written: 0.07 * 100 is a little more than 7, and would keep an eighth patient.
+    kept = set(order[: math.ceil(Decimal(str(config.fraction)) * len(order))])
     return [row for row in rows if patient_of(row) in kept]
 
 

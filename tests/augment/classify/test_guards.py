@@ -225,6 +225,13 @@ def test_a_smaller_share_lies_within_a_larger_one_and_shots_are_patients(
     assert hashed_order(["a", "b", "c", "d"], 0) != hashed_order(["a", "b", "c", "d"], 1)
 
 
+@pytest.mark.parametrize("percent", range(101))
+def test_a_share_is_of_the_number_that_is_written(percent: int, config: Config, tmp_path: Path) -> None:
+    patients = [Row(file=Path(f"{k}.png"), file_name=f"{k}.png", patient_id=f"patient {k}") for k in range(100)]
+    share = dataclasses.replace(config(tmp_path / "run"), fraction=percent / 100)
+    assert len(part(patients, share)) == percent
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
