@@ -74,11 +74,17 @@ def read_sources(config: ClassifierConfig, synthetic: Sequence[str], derived: Se
     made = {folder: synthetic_rows(folder, config.complete) for folder in synthetic}
     again = {folder: derived_rows(real["train"], config.data, folder) for folder in derived}
     notes = [
-        f"{folder} lacks {len(real['train']) - len(rows)} of the {len(real['train'])} training images of {config.data}"
+        f"{short(folder)} lacks {len(real['train']) - len(rows)} of the {len(real['train'])} training images of "
+        f"{short(config.data)}"
         for folder, rows in again.items()
         if len(rows) < len(real["train"])
     ]
     return Sources({**real, "test": everything["test"]}, made, again, tuple(notes))
+
+
+def short(folder: str) -> Path:
+    """As much of ``folder`` as it is known by, for cards and reports: they are shown to others."""
+    return Path(*Path(folder).parts[-2:])
 
 
 def choose_rows(config: ClassifierConfig, sources: Sources) -> Learnt:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from augment.classify.config import ClassifierConfig
-from augment.classify.data import Sources
+from augment.classify.data import Sources, short
 from gen.core.errors import BadInput
 from gen.data.loader import evenly, pixel_cache
 from gen.data.split import patient_of
@@ -175,9 +175,8 @@ def exposure_notes(real: Sequence[Row], folder: str, synthetic: Sequence[Row], c
     told = auroc(np.concatenate(spans), np.repeat([0.0, 1.0], [len(span) for span in spans]))
     if max(told, 1 - told) < TOLD_APART:
         return []
-    name = Path(*Path(folder).parts[-2:])  # enough to know it by: reports are shown to others
     return [
-        f"the grey levels of {name} span {np.median(spans[1]):.2f} of the range from black to white, "
+        f"the grey levels of {short(folder)} span {np.median(spans[1]):.2f} of the range from black to white, "
         f"those of the real images {np.median(spans[0]):.2f}: a classifier can tell the two apart by the exposure "
         "(of a data set job for prepared images, take vary=false)"
     ]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from augment.classify import data, guards
 from augment.classify.config import ClassifierConfig
-from augment.classify.data import choose_rows, few_patients, hashed_order, part, read_sources
+from augment.classify.data import choose_rows, few_patients, hashed_order, part, read_sources, short
 from augment.classify.guards import exposure_notes, guarded, near_images, require_other_patients, require_parity
 from gen.core.errors import BadInput
 from gen.core.manifest import Row, read_manifest, write_manifest
@@ -134,7 +134,8 @@ def test_derived_images_are_those_of_the_chosen_patients_and_go_with_their_origi
         shutil.copy(row.file, file)
     half = config(tmp_path / "run", "findings=[Pneumonia]", f"derived=[{soft}]", "fraction=0.5")
     sources = guarded(read_sources(half, [], half.derived), half)
-    assert sources.notes == (f"{soft} lacks 1 of the 32 training images of {real}",)
+    assert sources.notes == (f"{short(str(soft))} lacks 1 of the 32 training images of {short(str(real))}",)
+    assert str(tmp_path) not in sources.notes[0]  # it goes into cards and reports
     learnt = choose_rows(half, sources)
     mine = {patient_of(row) for row in part(rows["train"], half)}
     for own in (True, False):
