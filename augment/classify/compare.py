@@ -11,6 +11,7 @@ import dataclasses
 import io
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as remembered
@@ -95,7 +96,7 @@ def compare(config: CompareConfig, command: Sequence[str] = ()) -> Compared:
     sources = guarded(sources, config, {name: rows for name, rows in tests.items() if name != OWN_TEST})
     cells = cells_of(config)
     stages = {cell: stages_of(cell, config, findings) for cell in cells}
-    said = [line for cell in cells for line in _require_learnable(cell, stages[cell], sources)]
+    said = _by_arm({cell: _require_learnable(cell, stages[cell], sources) for cell in cells})
     left_out = [name for name in whole.arms if name not in config.arms]
     said += [f"not in this report: {', '.join(left_out)}"] if left_out else []
     told = dataclasses.replace(sources, notes=(*sources.notes, *dict.fromkeys(said)))
@@ -157,7 +158,7 @@ def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) ->
     trained before on other images than there are now."""
     place = f"arm {cell.arm}, {cell.amount}, seed {cell.seed}"
     bare = dataclasses.replace(sources, notes=())
-    said = []
+    said: list[str] = []
     for stage in stages:
         try:
             learnt = choose_rows(stage.config, bare)
@@ -169,8 +170,18 @@ def _require_learnable(cell: Cell, stages: Sequence[Stage], sources: Sources) ->
                 f"{place}: {stage.config.out} was started with other images than its sets hold now",
                 hint="choose another folder for out",
             )
-        said += [f"{place}: {line}" for line in learnt.notes]
+        said += learnt.notes
     return said
+
+
+def _by_arm(said: Mapping[Cell, Sequence[str]]) -> list[str]:
+    """What is ``said`` of the cells, each line once an arm, with the number of its trainings where not all have it."""
+    of_arm = Counter(cell.arm for cell in said)
+    lines = Counter((cell.arm, line) for cell, own in said.items() for line in dict.fromkeys(own))
+    return [
+        f"arm {arm}{'' if count == of_arm[arm] else f' ({count} of {of_arm[arm]} trainings)'}: {line}"
+        for (arm, line), count in lines.items()
+    ]
 
 
 def run_cell(
