@@ -57,7 +57,7 @@ def assemble(
     from gen.judge.judge import load_judge
     from gen.judge.reference import REFERENCE, build_reference, write_reference
     from gen.model.capabilities import CAPABILITIES
-    from gen.model.folder import load_autoencoder
+    from gen.model.folder import decoder_noise_of, load_autoencoder
     from gen.model.sampling.torch_backend import load_torch
     from gen.model.training.denoiser_network import Denoiser
     from gen.model.training.export import Fixtures, write_model_folder
@@ -76,7 +76,7 @@ def assemble(
     if not card.is_file():
         raise BadInput(f"{card} is not a file", hint="name the model's README.md")
     # What the bundled model makes may be learnt from, as all that it learnt from itself.
-    shown = {**read_json(model / CAPABILITIES), "weights_may_learn": True}
+    shown = {**read_json(model / CAPABILITIES), "weights_may_learn": True, **decoder_noise_of(autoencoder)}
     if guidance_interval is not None:
         if "distilled" in shown:
             raise BadInput(f"{model} was distilled and samples without guidance", hint="leave out --guidance-interval")

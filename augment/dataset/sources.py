@@ -26,9 +26,9 @@ from gen.core.radiograph import Radiograph
 from gen.core.threads import use_threads
 from gen.judge.framings import AS_IT_IS, PREPARED, VARIED
 from gen.language.prompt import token_budget_warning
-from gen.language.render import with_style
+from gen.language.render import longest_style, with_style
 from gen.language.tokens import token_counter
-from gen.model.capabilities import has_canonical_frame, off_grid, read_capabilities, sampling_defaults
+from gen.model.capabilities import has_canonical_frame, off_grid, read_capabilities, sampling_defaults, style_of
 from gen.model.folder import check_model_folder, model_hash
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def prompt_warnings(config: DatasetConfig, prompts: Collection[str]) -> list[str
     if unread := [word for word in words if word and count(word) <= nothing]:
         raise BadInput(f"{folder}: its tokenizer has no token for {', '.join(unread[:5])}", hint="use another model")
     capabilities = read_capabilities(folder)
-    style = (capabilities or {}).get("style", ())
+    style = longest_style(style_of(capabilities))
     lines = [token_budget_warning(with_style(prompt, style), count, limit) for prompt in dict.fromkeys(prompts)]
     if capabilities is None or not capabilities.get("canonical_language"):
         lines.append(f"{folder.resolve().name} does not say that it learnt prompts in these words")

@@ -57,6 +57,7 @@ def _bundled_counter() -> tuple[Callable[[str], int] | None, int, Sequence[str]]
     from gen.core.bundled import bundled_model
     from gen.core.errors import BadInput
     from gen.core.files import read_json
+    from gen.language.render import longest_style
     from gen.language.tokens import token_counter
 
     try:
@@ -64,5 +65,5 @@ def _bundled_counter() -> tuple[Callable[[str], int] | None, int, Sequence[str]]
     except BadInput:
         return None, 0, ()
     told = folder / "capabilities.json"
-    style = read_json(told).get("style", ()) if told.is_file() else ()
+    style = longest_style(read_json(told).get("style", ())) if told.is_file() else ()
     return *token_counter(folder / "tokenizer"), style

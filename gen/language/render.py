@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gen.core.run import derived_seed
 from gen.core.terms import ADULT_FROM_YEARS
 from gen.language.findings import DEVICE_NOUNS, NOUNS, SEVERITY_WORDS, SIZE_WORDS, SIZED
 from gen.language.study import Finding, Study
 
 SEX_NAMES = {"M": "male", "F": "female"}
+# What follows a prompt of the look of an image: each a word, or words of which the image's seed draws one.
+Style = Sequence[str | Sequence[str]]
+
 EMPTY = "Chest radiograph."  # the prompt that says nothing
 
 
@@ -68,6 +72,20 @@ def sentence(*parts: str | None) -> str:
     """The parts joined, the first letter upper case, a full stop at the end."""
     text = " ".join(part for part in parts if part)
     return text[:1].upper() + text[1:] + "."
+
+
+def draw_style(style: Style, seed: int) -> tuple[str, ...]:
+    """The words of ``style`` for the image of ``seed``, which draws one where there is a choice."""
+    return tuple(words[derived_seed(seed, f"style {k}") % len(words)] for k, words in enumerate(_choices(style)))
+
+
+def longest_style(style: Style) -> tuple[str, ...]:
+    """The words of ``style`` that take most room behind a prompt."""
+    return tuple(max(words, key=len) for words in _choices(style))
+
+
+def _choices(style: Style) -> list[Sequence[str]]:
+    return [[entry] if isinstance(entry, str) else entry for entry in style]
 
 
 def with_style(text: str, words: Sequence[str]) -> str:

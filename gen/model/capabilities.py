@@ -10,12 +10,13 @@ from typing import Any
 
 from gen.core.errors import BadInput
 from gen.core.files import read_json
+from gen.language.render import Style
 from gen.language.study import Study
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 CAPABILITIES = "capabilities.json"
 # Keys that sampling follows: with others a model makes other images.
-DECIDING = ("canonical_frame", "guidance", "guidance_interval", "steps", "style")
+DECIDING = ("canonical_frame", "decoder_noise", "guidance", "guidance_interval", "steps", "style")
 
 
 def capabilities_of(
@@ -29,13 +30,13 @@ def capabilities_of(
 
     ``canonical`` says that the captions were in the canonical language, so that prompts should be rendered to it;
     ``unread`` is the number of further images, whose captions no Study could be read from; ``styles`` are the words on
-    the look of each image, of which sampling asks for the commonest source, sharp and of medium contrast;
+    the look of each image, of which sampling asks for sharp ones, of a contrast that the image's seed draws;
     ``canonical_frame`` says that all images were prepared (`gen data prepare`), and so look alike in pose and exposure.
     """
     words = _counts(word for style in styles for word in style)
-    sources = [word for word in words if word.startswith("source ")]
-    wanted = [max(sources, key=words.__getitem__)] if sources else []
-    wanted += [word for word in ("high sharpness", "medium contrast") if word in words]
+    contrasts = [word for word in ("low contrast", "medium contrast", "high contrast") if word in words]
+    wanted: list[str | list[str]] = [word for word in ("high sharpness",) if word in words]
+    wanted += [contrasts] if contrasts else []
     studies = list(studies)
     found = [finding for study in studies for finding in study.findings.values()]
     ages = [study.age for study in studies if study.age is not None]
@@ -75,8 +76,12 @@ def read_capabilities(folder: Path) -> dict[str, Any] | None:
     numbers = isinstance(interval, list) and len(interval) == 2 and all(isinstance(x, (int, float)) for x in interval)
     if interval is not None and not (numbers and 0 <= interval[0] < interval[1]):
         raise BadInput(f"{path}: guidance_interval is {interval}", hint="give two sigmas, such as [0.3, 6]")
-    if not (isinstance(style, list) and all(isinstance(word, str) for word in style)):
-        raise BadInput(f"{path}: style is {style!r}, and should be a list of words")
+    choices = [[entry] if isinstance(entry, str) else entry for entry in style] if isinstance(style, list) else [[]]
+    if not all(isinstance(words, list) and words and all(isinstance(w, str) for w in words) for words in choices):
+        raise BadInput(f"{path}: style is {style!r}, and should be a list of words, or of lists to draw a word from")
+    noise = told.get("decoder_noise", [])
+    if not (isinstance(noise, list) and all(isinstance(size, (int, float)) and 0 <= size < math.inf for size in noise)):
+        raise BadInput(f"{path}: decoder_noise is {noise!r}, and should be a list of numbers, one a latent channel")
     how = sampling_defaults(told)
     if not (isinstance(how["steps"], int) and how["steps"] >= 1):
         raise BadInput(f"{path}: steps is {how['steps']!r}, and should be a whole number, 1 or more")
@@ -88,6 +93,12 @@ def read_capabilities(folder: Path) -> dict[str, Any] | None:
 def has_canonical_frame(capabilities: Mapping[str, Any] | None) -> bool:
     """Whether a model of ``capabilities`` paints all chests in one frame and exposure."""
     return (capabilities or {}).get("canonical_frame") is True
+
+
+def style_of(capabilities: Mapping[str, Any] | None) -> Style:
+    """What is said of an image's look behind its prompt, where the model learnt such words."""
+    style: Style = (capabilities or {}).get("style", ())
+    return style
 
 
 def sampling_defaults(capabilities: Mapping[str, Any] | None) -> dict[str, Any]:

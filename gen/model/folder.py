@@ -102,14 +102,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cxr-gen"
 
 
+def _autoencoder_folder(folder: Path) -> Path:
+    trained, _ = newest_verified(folder / "checkpoints", "images-*") if folder.is_dir() else (None, [])
+    return trained or folder
+
+
+def decoder_noise_of(folder: Path) -> dict[str, Any]:
+    """What the capabilities of a model must say of the autoencoder in ``folder``, named as for `load_autoencoder`."""
+    folder = _autoencoder_folder(folder)
+    told = read_capabilities(folder if (folder / "vae").is_dir() else folder.parent) or {}
+    return {key: told[key] for key in ("decoder_noise",) if key in told}
+
+
 def load_autoencoder(folder: Path) -> Any:
     """The autoencoder in a model folder (its part ``vae``), a folder of its own, or its run folder; float32."""
     from diffusers import AutoencoderKL, AutoencoderTiny
 
     from gen.model.parts import load_weights
 
-    trained, _ = newest_verified(folder / "checkpoints", "images-*") if folder.is_dir() else (None, [])
-    folder = trained or folder
+    folder = _autoencoder_folder(folder)
     part = folder / "vae" if (folder / "vae").is_dir() else folder
     if part is folder and not (part / "config.json").is_file():
         raise BadInput(

@@ -157,7 +157,7 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
     write_json(path, {**shown, "images": 5})
     hashes = [model_hash(broken_model)]
     assert hashes == [before]
-    for told in ({"style": ["sharp"]}, {"style": ["soft"]}, {"guidance_interval": [0.3, 6]}, {"steps": 8}):
+    for told in ({"style": ["sharp"]}, {"style": [["sharp", "soft"]]}, {"guidance_interval": [0.3, 6]}, {"steps": 8}):
         write_json(path, {**shown, **told})
         hashes.append(model_hash(broken_model))
     assert len(set(hashes)) == 5
@@ -167,7 +167,7 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
     "told",
     [
         *({"guidance_interval": value} for value in (3, [1], [2, 1], ["a", "b"], [0, 1, 2])),
-        {"style": "sharp"},
+        *({"style": value} for value in ("sharp", [3], [[]], [["sharp", 3]], [["sharp"], [["soft"]]])),
         *({"steps": value} for value in (0, 2.5, "8", None)),
         *({"guidance": value} for value in ("1", None, float("nan"))),
     ],
@@ -232,7 +232,7 @@ def test_looks_are_counted_and_the_one_to_ask_for_is_named() -> None:
         "source a": 1,
         "source b": 2,
     }
-    assert shown["style"] == ["source b", "high sharpness", "medium contrast"]
+    assert shown["style"] == ["high sharpness", ["medium contrast", "high contrast"]]
     assert "style" not in capabilities_of([], canonical=True)
 
 

@@ -19,10 +19,11 @@ from gen.core.radiograph import Radiograph, write_png
 from gen.core.run import derived_seed
 from gen.core.terms import require_choice
 from gen.images.reader import read_radiograph
+from gen.language.render import longest_style
 from gen.language.study import Study
 from gen.language.tokens import token_counter
 from gen.model import BACKENDS, DEFAULT_ANATOMY_STRENGTH, DEFAULT_STRENGTH
-from gen.model.capabilities import has_canonical_frame, off_grid, read_capabilities, sampling_defaults
+from gen.model.capabilities import has_canonical_frame, off_grid, read_capabilities, sampling_defaults, style_of
 from gen.model.device import check_names
 from gen.model.folder import check_model_folder
 from gen.model.sampling.anatomy import (
@@ -236,7 +237,7 @@ def read_job(job: Job, log: Log | None = None) -> ReadJob:
         except BadInput as error:
             raise BadInput(f"{where}{error.message}", hint=error.hint) from error
 
-    style = (capabilities or {}).get("style", ())  # behind each prompt, and not behind the negative one
+    style = longest_style(style_of(capabilities))  # behind each prompt, and not behind the negative one
     requests = [read(text, flags, where, style) for where, text in texts.items()]
     remarks = [("prompt", request) for request in dict.fromkeys(requests)]
     if job.negative.strip():

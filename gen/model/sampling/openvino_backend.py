@@ -31,7 +31,7 @@ from gen.model.sampling.conversion import (
     infer,
     pick_precision,
 )
-from gen.model.sampling.settings import Configs, Settings
+from gen.model.sampling.settings import Configs, Settings, decoder_noise
 from gen.model.sampling.solver import Solver, Start, read_solver, tabulate, why_no_table, write_solver
 from gen.model.sampling.start import cells_of, squares_of
 from gen.model.scheduler import CONFIG
@@ -172,6 +172,7 @@ class OpenvinoPipeline:
 
             noise = standard_normal(shape, seed)[None]
             latents = solver.run(predict, noise, fresh, image=begun[row], held=kept[row])
+            latents = latents + decoder_noise(self.capabilities, shape, seed)
             return infer(decoder.create_infer_request(), [latents / self._scaling])
 
         def attempt(row: int) -> np.ndarray | Exception:

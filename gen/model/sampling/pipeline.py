@@ -20,9 +20,9 @@ from gen import __version__
 from gen.core.errors import BadInput, EnvironmentLacks, GenError
 from gen.core.radiograph import Radiograph
 from gen.core.terms import require_choice
-from gen.language.render import with_style
+from gen.language.render import draw_style, with_style
 from gen.model import BACKENDS
-from gen.model.capabilities import sampling_defaults
+from gen.model.capabilities import sampling_defaults, style_of
 from gen.model.sampling.settings import Configs, Settings, check_settings
 from gen.model.sampling.variation import vary
 
@@ -168,7 +168,7 @@ def sample_each(
 
     So is one that failed alone, and every image of a batch that failed as a whole, such as by memory that ran out.
     """
-    how, style = Settings(**{**sampling_defaults(pipeline.capabilities), **settings}), style_of(pipeline)
+    how, style = Settings(**{**sampling_defaults(pipeline.capabilities), **settings}), style_of(pipeline.capabilities)
     how = replace(how, held_strength=min(how.held_strength, how.strength))
     if len(prompts) != len(seeds):
         raise BadInput(f"{len(prompts)} prompts and {len(seeds)} seeds are given", hint="give one seed a prompt")
@@ -193,9 +193,10 @@ def sample_each(
         texts, numbers = list(prompts[wanted]), list(seeds[wanted])
         images, masks = list(init[wanted]), list(held[wanted])
         missing = pipeline.rows - len(texts)
+        given = texts + texts[-1:] * missing, numbers + numbers[-1:] * missing
         filled = (
-            [with_style(text, style) for text in texts + texts[-1:] * missing],
-            numbers + numbers[-1:] * missing,
+            [with_style(text, draw_style(style, seed)) for text, seed in zip(*given, strict=True)],
+            given[1],
             images + images[-1:] * missing,
             masks + masks[-1:] * missing,
         )
@@ -242,13 +243,8 @@ def _origin(pipeline: Pipeline, image: Radiograph, how: Settings, *, masks: bool
     }
 
 
-def style_of(pipeline: Pipeline) -> tuple[str, ...]:
-    """Words on the look of an image that follow every prompt, where the model learnt such words."""
-    return tuple((pipeline.capabilities or {}).get("style", ()))
-
-
 def _provenance(pipeline: Pipeline, prompt: str, seed: int, how: Settings) -> dict[str, str]:
-    style = style_of(pipeline)
+    style = draw_style(style_of(pipeline.capabilities), seed)
     interval = {"guidance_interval": "{:g} {:g}".format(*how.guidance_interval)} if how.guidance_interval else {}
     return {
         "synthetic": "yes",

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gen.core.errors import BadInput
 from gen.core.files import read_json
+from gen.core.noise import standard_normal
+from gen.core.run import derived_seed
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_HELD_STRENGTH, DEFAULT_STEPS, DEFAULT_STRENGTH
 
 
@@ -62,6 +66,20 @@ class Configs:
     def size(self) -> int:
         """Pixels a side that the model was trained at."""
         return int(self.unet["sample_size"]) * self.factor
+
+
+def decoder_noise(capabilities: Mapping[str, Any] | None, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """The noise that the decoder of a model draws fine detail from, float32 of ``shape`` (C, h, w); zero for most.
+
+    It is added to the latents of image ``seed`` before they are decoded. ``decoder_noise`` of the capabilities holds
+    its size in each channel, in diffusion range (see ``energy_score`` of `gen train autoencoder`).
+    """
+    sizes = np.array((capabilities or {}).get("decoder_noise", [0.0]), np.float32)
+    if not sizes.any():
+        return np.zeros(shape, np.float32)
+    if len(sizes) != shape[0]:
+        raise BadInput(f"decoder_noise of the model names {len(sizes)} channels, and its latents have {shape[0]}")
+    return standard_normal(shape, derived_seed(seed, "decoder")) * sizes[:, None, None]
 
 
 def check_folder_settings(folder: Path, size: int | None, steps: int) -> None:

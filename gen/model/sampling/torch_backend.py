@@ -21,7 +21,7 @@ from gen.model.capabilities import read_capabilities
 from gen.model.device import describe_device, pick_attention, pick_device, pick_dtype, set_attention
 from gen.model.folder import check_model_folder, load_autoencoder, model_hash
 from gen.model.parts import load_part, load_tokenizer, load_weights, quiet
-from gen.model.sampling.settings import Configs, Settings
+from gen.model.sampling.settings import Configs, Settings, decoder_noise
 from gen.model.sampling.solver import sigma_of
 from gen.model.sampling.start import cells_of, squares_of
 from gen.model.scheduler import check_scheduler
@@ -98,7 +98,9 @@ class TorchPipeline:
         import torch
 
         latents = sample_latents(self, prompts, seeds, init, how, on_step, held)
+        noise = [decoder_noise(self.capabilities, tuple(latents.shape[1:]), seed) for seed in seeds]
         with torch.inference_mode():
+            latents = latents + torch.from_numpy(np.stack(noise)).to(latents)
             images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         # A grey image in three channels (Stable Diffusion's own autoencoder) is their mean. Overflow is no white.
         images = images.float().masked_fill(images.isinf(), torch.nan).clamp(-1, 1)

@@ -16,10 +16,13 @@ import numpy as np
 
 from gen.core.config import number
 from gen.core.errors import BadInput
+from gen.core.files import write_json
 from gen.core.manifest import read_manifest
+from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, order_of, split_rows
+from gen.model.capabilities import CAPABILITIES
 from gen.model.cpu import memory_format
 from gen.model.training.crops import cut_crops, draw_crop, latent_errors
 from gen.model.training.latents import (
@@ -32,6 +35,7 @@ from gen.model.training.latents import (
     shrink_factor,
 )
 from gen.model.training.losses import (
+    energy_score,
     gradient_energy_ratio,
     gradient_penalty,
     psnr,
@@ -78,6 +82,10 @@ class AutoencoderConfig(TrainingConfig):
     kl_weight: float = number(1e-6, least=0)  # AutoencoderKL
     # AutoencoderTiny, in standard deviations of the latents: the decoder must bear a generator's small errors.
     latent_noise: float = number(0.05, least=0)
+    quiet_channels: int = number(0, least=0)  # the first, which hold what an image shows, get no noise
+    # Draw what the latents leave open, with their noise as the dice, and not the middle of what it could be; sampling
+    # then adds such noise before it decodes.
+    energy_score: bool = False
     texture_weight: float = number(0.0, least=0)  # of how strong fine detail is, wherever its grains lie
     adversarial_weight: float = number(0.0, least=0)  # of the patch discriminator (hinge loss), 0: none
     adversarial_after: int = number(0, least=0)  # crops before it takes part
@@ -110,6 +118,11 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         raise BadInput(
             f"crop is {config.crop} and size is {config.size}",
             hint=f"crop is at most size, and both are multiples of {patch} pixels",
+        )
+    if config.energy_score and (type(bare).__name__ != "AutoencoderTiny" or not _noise_size(config, bare).any()):
+        raise BadInput(
+            "energy_score is true, and no noise is added to the latents that it could draw from",
+            hint="use an AutoencoderTiny, latent_noise above 0 and quiet_channels below the number of its channels",
         )
     denoiser = _denoiser(config, bare, training.device) if config.resampled.model else None
     inputs = {"data": data_digest({split: rows[split] for split in ("train", "validation")})}
@@ -151,21 +164,29 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         training.start("autoencoder", bare, optimizers, beside={"critic": critic} if critic else None, attention="sdpa")
         model = training.accelerator.prepare(Reconstruction(bare))
         critic = training.accelerator.prepare(critic) if critic else None
-        noise_size = 1.0 if type(bare).__name__ == "AutoencoderKL" else config.latent_noise * RAW_STD
+        noise_size = _noise_size(config, bare)
+        dice = torch.zeros(len(shown), 1, 1, 1)
+        if config.energy_score:
+            latent_shape = (len(noise_size), config.size // patch, config.size // patch)
+            normal = np.stack([standard_normal(latent_shape, derived_seed(config.seed, f"dice {k}")) for k in shown])
+            dice = torch.from_numpy(normal * noise_size[:, None, None])
         if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
             training.print(f"shape is ignored: the architecture is that of {config.init}")
 
         def export(stage: Path) -> None:
             copy.deepcopy(bare).to(memory_format=torch.contiguous_format).save_pretrained(stage / "vae")
+            if config.energy_score:
+                sizes = noise_size * float(bare.config.scaling_factor)
+                write_json(stage / CAPABILITIES, {"decoder_noise": [round(float(size), 6) for size in sizes]})
 
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
                 with training.averaged():
-                    scores = reconstruction_scores(bare, held_out, config.batch_size)
+                    scores = reconstruction_scores(bare, held_out, config.batch_size, dice)
                     if anew:
                         errors = torch.from_numpy(anew["validation"].errors.astype(np.float32))
-                        found = reconstruction_scores(bare, held_out, config.batch_size, errors)
+                        found = reconstruction_scores(bare, held_out, config.batch_size, errors + dice)
                         scores |= {f"resampled_{name}": value for name, value in found.items()}
                 training.log("validation", **scores)
                 said = f"PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"
@@ -193,14 +214,19 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             ]
             target = cut_crops(pixels["train"], crops, config.crop).expand(-1, channels, -1, -1).to(training.device)
             paired = torch.tensor([1.0 if crop.anew is None else config.resampled.pair_weight for crop in crops])
-            noise = latent_errors(bare, crops, seeds, config.crop, noise_size, anew.get("train")).to(training.device)
+            draws = [seeds, [derived_seed(seed, "second draw") for seed in seeds]] if config.energy_score else [seeds]
+            drawn = [latent_errors(bare, crops, own, config.crop, noise_size, anew.get("train")) for own in draws]
+            noise = torch.cat(drawn).to(training.device)
+            wanted = target.repeat(len(draws), 1, 1, 1)
 
             # Learn from it; the critic judges without learning, and then learns from the same pair
             with training.accelerator.accumulate(model):
-                output, kl = model(target, noise)
-                loss = (paired.to(training.device) * reconstruction_loss(output, target)).mean() + config.kl_weight * kl
+                outputs, kl = model(wanted, noise)
+                output, *second = outputs.chunk(len(draws))
+                wrong = energy_score(output, *second, target) if second else reconstruction_loss(output, target)
+                loss = (paired.to(training.device) * wrong).mean() + config.kl_weight * kl
                 if config.texture_weight:
-                    loss = loss + config.texture_weight * texture_loss(output, target).mean()
+                    loss = loss + config.texture_weight * texture_loss(outputs, wanted).mean()
                 if critic is not None and training.images >= config.adversarial_after:
                     critic.requires_grad_(False)
                     loss = loss - config.adversarial_weight * critic(output).mean()
@@ -252,6 +278,15 @@ def _start(config: AutoencoderConfig) -> Any:
     )
 
 
+def _noise_size(config: AutoencoderConfig, vae: Any) -> np.ndarray:
+    """Of the noise in each channel of raw latents, (C,); the posterior of an `AutoencoderKL` has a spread of its own."""
+    channels = np.ones(int(vae.config.latent_channels), np.float32)
+    if type(vae).__name__ == "AutoencoderKL":
+        return channels
+    channels[: config.quiet_channels] = 0
+    return channels * np.float32(config.latent_noise * RAW_STD)
+
+
 def _denoiser(config: AutoencoderConfig, vae: Any, device: torch.device) -> TorchPipeline:
     """The model that makes latents of ``vae`` anew; BadInput where it cannot, or where the encoder is not final yet."""
     if config.init is None or config.refit_encoder:
@@ -293,11 +328,11 @@ def _check_shape(shape: AutoencoderShape) -> None:
 
 
 def reconstruction_scores(
-    vae: Any, images: torch.Tensor, batch_size: int, errors: torch.Tensor | None = None
+    vae: Any, images: torch.Tensor, batch_size: int, errors: torch.Tensor
 ) -> dict[str, float]:
     """Mean PSNR (dB) and gradient energy ratio of ``images`` (N, C, H, W) in [-1, 1] through ``vae`` and back.
 
-    ``errors`` (N, c, h, w), if given, are added to the latents.
+    ``errors`` (N, c, h, w), or of a shape that broadcasts to it, are added to the latents.
     """
     import torch
 
@@ -306,9 +341,7 @@ def reconstruction_scores(
     with torch.no_grad():
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
-            latents = moments(vae, part.to(device))[0]
-            if errors is not None:
-                latents = latents + errors[start : start + batch_size].to(device)
+            latents = moments(vae, part.to(device))[0] + errors[start : start + batch_size].to(device)
             rebuilt = vae.decode(latents).sample.clamp(-1, 1).cpu()
             decibels.append(psnr(rebuilt, part, 2.0))
             ratios.append(gradient_energy_ratio(rebuilt, part))

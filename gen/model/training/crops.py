@@ -51,21 +51,19 @@ def cut_crops(levels: np.ndarray, crops: Sequence[Crop], side: int) -> torch.Ten
 
 
 def latent_errors(
-    vae: Any, crops: Sequence[Crop], seeds: Sequence[int], side: int, size: float, anew: Resampled | None
+    vae: Any, crops: Sequence[Crop], seeds: Sequence[int], side: int, size: np.ndarray, anew: Resampled | None
 ) -> torch.Tensor:
     """What is added to the latents of ``crops`` of ``side`` pixels, float32 (n, C, h, w).
 
-    Standard normal noise times ``size``, row i from ``seeds[i]``; for latents made anew what the denoiser did to them.
+    Standard normal noise times ``size`` (C,), row i from ``seeds[i]``, and for latents made anew what the denoiser did.
     """
     import numpy as np
     import torch
 
     patch = shrink_factor(vae)
     shape = (vae.config.latent_channels, side // patch, side // patch)
-    rows = [
-        standard_normal(shape, seed) * size
-        if anew is None or crop.anew is None
-        else anew.crop(crop.anew, crop.top // patch, crop.left // patch, side // patch)
-        for crop, seed in zip(crops, seeds, strict=True)
-    ]
-    return torch.from_numpy(np.stack(rows))
+    errors = torch.from_numpy(np.stack([standard_normal(shape, seed) * size[:, None, None] for seed in seeds]))
+    for row, crop in enumerate(crops):
+        if anew is not None and crop.anew is not None:
+            errors[row] += anew.crop(crop.anew, crop.top // patch, crop.left // patch, side // patch)
+    return errors

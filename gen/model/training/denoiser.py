@@ -22,7 +22,7 @@ from gen.data.split import data_digest, order_of, split_rows
 from gen.data.texts import Texts, texts_of
 from gen.model.capabilities import capabilities_of
 from gen.model.device import pick_attention, set_attention
-from gen.model.folder import check_model_folder, load_autoencoder
+from gen.model.folder import check_model_folder, decoder_noise_of, load_autoencoder
 from gen.model.parts import load_tokenizer
 from gen.model.sampling.torch_backend import load_scheduler
 from gen.model.scheduler import check_scheduler
@@ -146,7 +146,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         canonical = config.captions == "study"
         styles = captions["train"].styles() if canonical else ()
         prepared = all(row.extra.get("coverage") for row in rows["train"])
-        shown = capabilities_of(studies, canonical, unread, styles, prepared)
+        shown = capabilities_of(studies, canonical, unread, styles, prepared) | decoder_noise_of(_autoencoder(config, training.checkpoint))
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         if config.init and config.shape != DenoiserShape():
             training.print(f"shape is ignored: the architecture is that of {config.init}")
@@ -217,7 +217,7 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
     if known is not None:
         check_model_folder(known)
         check_scheduler(known / "scheduler", training=True)
-    vae = load_autoencoder(before / "model" if before else Path(config.autoencoder or config.init or ""))
+    vae = load_autoencoder(_autoencoder(config, before))
     vae.requires_grad_(False).eval()
     side, rest = divmod(config.size, shrink_factor(vae))
     if config.init is not None:
@@ -245,6 +245,11 @@ def _start(config: DenoiserConfig, texts: Texts, before: Path | None) -> tuple[A
         unet.enable_gradient_checkpointing()
     text_encoder.requires_grad_(config.train_text_encoder)
     return vae, (unet, text_encoder, tokenizer, scheduler)
+
+
+def _autoencoder(config: DenoiserConfig, before: Path | None) -> Path:
+    """The folder of the autoencoder: that of the checkpoint ``before``, where there is one."""
+    return before / "model" if before else Path(config.autoencoder or config.init or "")
 
 
 def _latents_are_new(config: DenoiserConfig, vae: Any) -> bool:

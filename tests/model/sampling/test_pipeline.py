@@ -364,3 +364,18 @@ def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: TorchPipeline) -> 
     assert image.provenance["style"] == "source toy, high sharpness"
     assert f"{PROMPTS[0]} Source toy, high sharpness." in styled.text_states
     assert "" in styled.text_states, "what guidance leads away from has no look"
+
+
+def test_the_seed_of_an_image_draws_its_look_where_the_model_leaves_a_choice(pipeline: TorchPipeline) -> None:
+    style = ["high sharpness", ["low contrast", "high contrast"]]
+    styled = dataclasses.replace(pipeline, capabilities={"style": style}, text_states={})
+    seeds = list(range(8))
+    images = list(sample(styled, PROMPTS[:1] * 8, seeds, steps=1))
+    looks = [image.provenance["style"] for image in images]
+    assert set(looks) == {"high sharpness, low contrast", "high sharpness, high contrast"}
+    [again] = sample(styled, PROMPTS[:1], [seeds[5]], steps=1)
+    assert again.provenance["style"] == looks[5]
+    assert np.array_equal(again.pixels, images[5].pixels)
+    fixed = dataclasses.replace(pipeline, capabilities={"style": looks[5].split(", ")}, text_states={})
+    [same] = sample(fixed, PROMPTS[:1], [seeds[5]], steps=1)
+    assert np.array_equal(same.pixels, again.pixels), "the words reach the network, and nothing else does"

@@ -19,13 +19,16 @@ from gen.core.run import read_log
 from gen.data.loader import to_model_range, to_pixels_u8
 from gen.data.split import split_rows
 from gen.images.reader import read_radiograph
-from gen.model.folder import load_autoencoder, newest_model
+from gen.model.folder import decoder_noise_of, load_autoencoder, newest_model
 from gen.model.training.autoencoder import (
     AutoencoderConfig,
     reconstruction_scores,
     train_autoencoder,
 )
+from gen.model.training.latents import RAW_STD
 from tests.model.conftest import CONFIGS
+
+NO_DICE = ("latent_noise=0", "quiet_channels=4", "shape.class_name=AutoencoderKL shape.block_out_channels=[8,8]")
 
 
 def toy_config(out: Path, data: Path, *overrides: str) -> AutoencoderConfig:
@@ -136,6 +139,24 @@ def test_latents_made_anew_are_learnt_from_and_a_resumed_run_is_the_unbroken_one
     assert any(changed)
 
 
+def test_a_decoder_that_draws_tells_what_it_draws_from_and_resumes(
+    toy_autoencoder: Path, toy_denoiser: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    def train(out: Path) -> Path:
+        draws = ("energy_score=true", "latent_noise=0.2", "quiet_channels=1")
+        anew = (f"init={toy_autoencoder}", f"resampled.model={toy_denoiser}", "resampled.images=4", "resampled.steps=4")
+        rest = ("adversarial_weight=0.1", "images=16", "checkpoint_every=8")
+        return train_autoencoder(toy_config(out, toy_data, *draws, *anew, *rest))
+
+    unbroken = train(tmp_path / "a")
+    resumed = train(copy_as_of(tmp_path / "a", 8, tmp_path / "b"))
+    assert digests(resumed.parent) == digests(unbroken.parent)
+    scale = load_autoencoder(unbroken).config.scaling_factor
+    told = {"decoder_noise": [0, *([pytest.approx(0.2 * RAW_STD * scale)] * 3)]}
+    assert decoder_noise_of(tmp_path / "a") == decoder_noise_of(unbroken) == told
+    assert decoder_noise_of(toy_autoencoder) == {}
+
+
 def test_the_weight_of_pairs_is_that_of_latents_made_anew_alone(
     toy_autoencoder: Path, toy_denoiser: Path, toy_data: Path, tmp_path: Path
 ) -> None:
@@ -187,13 +208,15 @@ def test_another_denoiser_on_the_same_run_folder_is_refused(
         ("init=/nowhere", "/nowhere: there is no autoencoder in it"),
         ("resampled.model=/nowhere", "resampled.model is /nowhere, and the encoder is made in this training"),
         ("resampled.share=1.5", "share is 1.5"),
+        ("quiet_channels=-1", "quiet_channels is -1; it must be 0 or more"),
+        *((f"energy_score=true {without}", "energy_score is true, and no noise") for without in NO_DICE),
     ],
 )
 def test_a_config_that_cannot_work_is_refused_before_a_run_folder_exists(
     override: str, message: str, toy_data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput) as refusal:
-        train_autoencoder(toy_config(tmp_path / "run", toy_data, override))
+        train_autoencoder(toy_config(tmp_path / "run", toy_data, *override.split()))
     assert message in str(refusal.value)
     assert not (tmp_path / "run").exists()
 
@@ -251,7 +274,8 @@ def test_the_held_out_images_are_chosen_from_the_whole_table(toy_data: Path, tmp
     rows = split_rows(read_manifest(toy_data))["validation"]
     pixels = np.stack([to_pixels_u8(read_radiograph(row.file).pixels, 32) for row in rows])
     vae = load_autoencoder(folder)
-    first, middle, last = (reconstruction_scores(vae, part, 1) for part in to_model_range(pixels).split(1))
+    parts = to_model_range(pixels).split(1)
+    first, middle, last = (reconstruction_scores(vae, part, 1, torch.zeros(1)) for part in parts)
     logged = read_log(tmp_path / "run")[-1]
     assert logged["psnr"] == pytest.approx(middle["psnr"], abs=1e-3)
     assert abs(first["psnr"] - middle["psnr"]) > 1e-2

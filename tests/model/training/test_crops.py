@@ -18,6 +18,7 @@ from gen.model.training.latents import moments
 from gen.model.training.resampled import Resampled
 
 PATCH, SIZE = 4, 32  # of the toy autoencoder
+QUIET = np.zeros(4, np.float32)
 SEEDS = st.integers(0, 2**64 - 1)
 
 
@@ -58,7 +59,7 @@ def test_the_latents_of_a_crop_are_the_crop_of_the_latents(toy_autoencoder: Path
     pool, seeds, side = anew(6), [derived_seed(1, k) for k in range(12)], 16
     crops = [draw_crop(0, seed, SIZE - side, pool, 1.0, PATCH) for seed in seeds]
     with torch.no_grad():
-        of_crops = moments(vae, cut_crops(levels, crops, side))[0] + latent_errors(vae, crops, seeds, side, 0.1, pool)
+        of_crops = moments(vae, cut_crops(levels, crops, side))[0] + latent_errors(vae, crops, seeds, side, QUIET, pool)
         whole = moments(vae, to_model_range(levels))[0]
     whole[4:] += torch.from_numpy(pool.errors.astype(np.float32))
     for crop, latents in zip(crops, of_crops, strict=True):
@@ -72,7 +73,12 @@ def test_noise_has_the_size_that_is_asked_for_and_each_row_its_own_seed(
 ) -> None:
     vae = load_autoencoder(toy_autoencoder)
     crops = [Crop(0, 0, 0)] * len(seeds)
-    noise = latent_errors(vae, crops, seeds, 16, size, None)
+    sizes = np.array([size, size, 0, 2 * size], np.float32)
+    noise = latent_errors(vae, crops, seeds, 16, sizes, None)
     assert noise.shape == (len(seeds), 4, 4, 4)
-    torch.testing.assert_close(noise, size * latent_errors(vae, crops, seeds, 16, 1.0, None))
-    assert torch.equal(latent_errors(vae, crops[1:], seeds[1:], 16, size, None), noise[1:])
+    of_one = latent_errors(vae, crops, seeds, 16, np.ones(4, np.float32), None)
+    torch.testing.assert_close(noise, torch.from_numpy(sizes)[:, None, None] * of_one)
+    assert torch.equal(latent_errors(vae, crops[1:], seeds[1:], 16, sizes, None), noise[1:])
+    pool = anew(6)
+    both = latent_errors(vae, [Crop(4, 0, 0, 0)] * len(seeds), seeds, 16, sizes, pool)
+    torch.testing.assert_close(both - noise, pool.crop(0, 0, 0, 4).expand_as(noise))

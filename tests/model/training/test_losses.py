@@ -20,10 +20,12 @@ from gen.model.training.losses import (
     gradient_penalty,
     gradients,
     psnr,
+    energy_score,
     reconstruction_loss,
     rho_schedule,
     sigmas_of,
     texture_loss,
+    window_distance,
 )
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -104,6 +106,30 @@ def test_texture_loss_tells_the_square_that_has_the_texture() -> None:
     assert float(texture_loss(here, -here)) < 1e-6
     # Eight squares of 64 differ in strength by 0.05 at least
     assert float(texture_loss(here, there)) > 8 / 64 * 0.05
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 2.0])
+def test_the_energy_score_is_least_for_draws_as_wide_as_what_they_foretell(spread: float) -> None:
+    """Also beside draws that are as far from it on average as those: the middle, and one fixed pattern."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(scale: float) -> torch.Tensor:
+        return scale * torch.randn((200, 1, 16, 16), generator=generator)
+
+    target, pattern = draw(1.0), draw(1.0)[:1].expand(200, -1, -1, -1)
+    right = energy_score(draw(1.0), draw(1.0), target).mean()
+    assert right < energy_score(draw(spread), draw(spread), target).mean() - 0.02
+    assert right < energy_score(pattern, pattern, target).mean() - 0.1
+    one, other = draw(1.0), draw(1.0)
+    torch.testing.assert_close(energy_score(one, other, target), energy_score(other, one, target))
+    torch.testing.assert_close(energy_score(one, one, target), window_distance(one, target), atol=2e-3, rtol=0)
+
+
+def test_window_distance_is_the_contrast_of_a_constant_difference_and_sees_edges() -> None:
+    flat, half = torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5)
+    assert float(window_distance(half, flat)) == pytest.approx(0.5, abs=3e-3)  # two roots of 1e-6 beside it
+    columns = torch.arange(8).remainder(2).float().expand(1, 1, 8, 8)
+    assert float(window_distance(columns, flat)) == pytest.approx(0.5**0.5 + 1, abs=3e-3)
 
 
 def test_psnr_in_decibels_of_the_full_scale() -> None:
