@@ -34,7 +34,7 @@ def capabilities_of(
     ``canonical_frame`` says that all images were prepared (`gen data prepare`), and so look alike in pose and exposure.
     """
     words = _counts(word for style in styles for word in style)
-    contrasts = [word for word in ("low contrast", "medium contrast", "high contrast") if word in words]
+    contrasts: list[str] = [word for word in ("low contrast", "medium contrast", "high contrast") if word in words]
     wanted: list[str | list[str]] = [word for word in ("high sharpness",) if word in words]
     wanted += [contrasts] if contrasts else []
     studies = list(studies)

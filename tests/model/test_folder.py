@@ -157,10 +157,16 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
     write_json(path, {**shown, "images": 5})
     hashes = [model_hash(broken_model)]
     assert hashes == [before]
-    for told in ({"style": ["sharp"]}, {"style": [["sharp", "soft"]]}, {"guidance_interval": [0.3, 6]}, {"steps": 8}):
+    for told in (
+        {"style": ["sharp"]},
+        {"style": [["sharp", "soft"]]},
+        {"guidance_interval": [0.3, 6]},
+        {"steps": 8},
+        {"decoder_noise": [0.1]},
+    ):
         write_json(path, {**shown, **told})
         hashes.append(model_hash(broken_model))
-    assert len(set(hashes)) == 5
+    assert len(set(hashes)) == 6
 
 
 @pytest.mark.parametrize(
@@ -168,6 +174,7 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
     [
         *({"guidance_interval": value} for value in (3, [1], [2, 1], ["a", "b"], [0, 1, 2])),
         *({"style": value} for value in ("sharp", [3], [[]], [["sharp", 3]], [["sharp"], [["soft"]]])),
+        *({"decoder_noise": value} for value in (0.1, ["a"], [-0.1], [float("inf")])),
         *({"steps": value} for value in (0, 2.5, "8", None)),
         *({"guidance": value} for value in ("1", None, float("nan"))),
     ],

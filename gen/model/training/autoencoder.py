@@ -223,7 +223,7 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             with training.accelerator.accumulate(model):
                 outputs, kl = model(wanted, noise)
                 output, *second = outputs.chunk(len(draws))
-                wrong = energy_score(output, *second, target) if second else reconstruction_loss(output, target)
+                wrong = energy_score(output, second[0], target) if second else reconstruction_loss(output, target)
                 loss = (paired.to(training.device) * wrong).mean() + config.kl_weight * kl
                 if config.texture_weight:
                     loss = loss + config.texture_weight * texture_loss(outputs, wanted).mean()
@@ -279,7 +279,7 @@ def _start(config: AutoencoderConfig) -> Any:
 
 
 def _noise_size(config: AutoencoderConfig, vae: Any) -> np.ndarray:
-    """Of the noise in each channel of raw latents, (C,); the posterior of an `AutoencoderKL` has a spread of its own."""
+    """Size of the noise in each channel of raw latents, (C,); an `AutoencoderKL` has a spread of its own."""
     channels = np.ones(int(vae.config.latent_channels), np.float32)
     if type(vae).__name__ == "AutoencoderKL":
         return channels
@@ -327,9 +327,7 @@ def _check_shape(shape: AutoencoderShape) -> None:
         )
 
 
-def reconstruction_scores(
-    vae: Any, images: torch.Tensor, batch_size: int, errors: torch.Tensor
-) -> dict[str, float]:
+def reconstruction_scores(vae: Any, images: torch.Tensor, batch_size: int, errors: torch.Tensor) -> dict[str, float]:
     """Mean PSNR (dB) and gradient energy ratio of ``images`` (N, C, H, W) in [-1, 1] through ``vae`` and back.
 
     ``errors`` (N, c, h, w), or of a shape that broadcasts to it, are added to the latents.

@@ -146,7 +146,9 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         canonical = config.captions == "study"
         styles = captions["train"].styles() if canonical else ()
         prepared = all(row.extra.get("coverage") for row in rows["train"])
-        shown = capabilities_of(studies, canonical, unread, styles, prepared) | decoder_noise_of(_autoencoder(config, training.checkpoint))
+        shown = capabilities_of(studies, canonical, unread, styles, prepared) | decoder_noise_of(
+            _autoencoder(config, training.checkpoint)
+        )
         fixtures = Fixtures(vae, tokenizer, scheduler, shown)
         if config.init and config.shape != DenoiserShape():
             training.print(f"shape is ignored: the architecture is that of {config.init}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -64,6 +65,17 @@ def test_pictures_are_torchs(toy_model: Path, pipeline: Pipeline, settings: dict
     error = np.square(np.subtract(found, wanted)).mean()
     assert -10 * np.log10(error) > AGREES_DB
     assert sum(steps) == len(PROMPTS) * int(settings.get("steps", 4))
+
+
+def test_a_decoder_that_draws_gets_torchs_noise(toy_model: Path, pipeline: Pipeline) -> None:
+    theirs = load_pipeline(toy_model, device="cpu", dtype="float32")
+    told = {"capabilities": {"decoder_noise": [0.0, 1.0, 0.0, 2.0]}}
+    found, wanted, without = (
+        [image.pixels for image in sample(each, PROMPTS, SEEDS, steps=4)]
+        for each in (dataclasses.replace(pipeline, **told), dataclasses.replace(theirs, **told), theirs)
+    )
+    assert -10 * np.log10(np.square(np.subtract(found, wanted)).mean()) > AGREES_DB
+    assert -10 * np.log10(np.square(np.subtract(found, without)).mean()) < AGREES_DB
 
 
 def test_timesteps_that_are_no_whole_numbers_reach_the_network(

@@ -19,6 +19,7 @@ from gen.core.radiograph import Radiograph, write_png
 from gen.images.reader import read_radiograph
 from gen.language.tokens import token_counter
 from gen.model.sampling.pipeline import describe, load_pipeline, sample
+from gen.model.sampling.settings import decoder_noise
 from gen.model.sampling.torch_backend import TEXTS_KEPT, TorchPipeline
 from gen.model.training.denoiser_network import Denoiser
 from gen.model.training.export import Fixtures, write_model_folder
@@ -364,6 +365,30 @@ def test_a_model_that_learnt_looks_is_asked_for_one(pipeline: TorchPipeline) -> 
     assert image.provenance["style"] == "source toy, high sharpness"
     assert f"{PROMPTS[0]} Source toy, high sharpness." in styled.text_states
     assert "" in styled.text_states, "what guidance leads away from has no look"
+
+
+def test_a_decoder_gets_the_noise_that_it_draws_from_and_each_image_its_own(pipeline: TorchPipeline) -> None:
+    sizes = [0.0, 0.5, 0.0, 0.25]
+    told = dataclasses.replace(pipeline, capabilities={"decoder_noise": sizes})
+    prompts, decoded = PROMPTS[:1] * 3, []
+    whole = pipeline.vae.decode
+
+    def decode(latents: torch.Tensor) -> object:
+        decoded.append(latents * pipeline.vae.config.scaling_factor)
+        return whole(latents)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.vae, "decode", decode)
+        for each in (pipeline, told):
+            pixels(each, prompts, [3, 3, 4])
+    plain, noisy = torch.cat(decoded[:3]), torch.cat(decoded[3:])
+    added = [decoder_noise(told.capabilities, tuple(plain.shape[1:]), seed) for seed in (3, 3, 4)]
+    torch.testing.assert_close(noisy - plain, torch.from_numpy(np.stack(added)), atol=1e-5, rtol=0)
+    assert not np.array_equal(added[0], added[2])
+    spread = decoder_noise(told.capabilities, (4, 64, 64), 3).std((1, 2))
+    np.testing.assert_allclose(spread, sizes, rtol=0.05)
+    with pytest.raises(BadInput, match="decoder_noise of the model names 2 channels, and its latents have 4"):
+        pixels(dataclasses.replace(pipeline, capabilities={"decoder_noise": sizes[:2]}), PROMPTS[:1], [3])
 
 
 def test_the_seed_of_an_image_draws_its_look_where_the_model_leaves_a_choice(pipeline: TorchPipeline) -> None:

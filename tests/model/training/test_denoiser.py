@@ -245,6 +245,15 @@ def test_epsilon_at_zero_terminal_snr_is_refused_in_a_folder_too(
         train_denoiser(tuning_config(tmp_path / "run", toy_data, broken_model))
 
 
+def test_a_fine_tuned_model_keeps_what_its_decoder_draws_from(
+    broken_model: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    path = broken_model / "capabilities.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "decoder_noise": [0, 0.1, 0.1, 0.1]}))
+    folder = train_denoiser(tuning_config(tmp_path / "run", toy_data, broken_model))
+    assert json.loads((folder / "capabilities.json").read_text())["decoder_noise"] == [0, 0.1, 0.1, 0.1]
+
+
 def test_an_autoencoder_of_other_channels_is_refused(
     toy_model: Path, toy_data: Path, toy_autoencoder: Path, tmp_path: Path
 ) -> None:
