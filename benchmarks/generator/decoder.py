@@ -9,6 +9,7 @@ test patients stay untouched.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,14 @@ def gradient_energy(images: np.ndarray) -> np.ndarray:
     return np.square(np.diff(images, axis=1)).sum((1, 2)) + np.square(np.diff(images, axis=2)).sum((1, 2))
 
 
-def decoded(vae: Any, latents: torch.Tensor) -> np.ndarray:
-    """Images (N, side, side) in [0, 1] of raw ``latents``."""
+def decoded(vae: Any, latents: torch.Tensor, capabilities: Mapping[str, Any]) -> np.ndarray:
+    """Images (N, side, side) in [0, 1] of raw ``latents``, with the noise that sampling adds, of seeds 0 to N - 1."""
     import torch
 
+    from gen.model.sampling.settings import decoder_noise
+
+    noise = np.stack([decoder_noise(capabilities, tuple(latents.shape[1:]), seed) for seed in range(len(latents))])
+    latents = latents + torch.from_numpy(noise) / vae.config.scaling_factor
     with torch.no_grad():
         parts = [vae.decode(part).sample.clamp(-1, 1).mean(1) for part in latents.split(BATCH)]
     return ((torch.cat(parts) + 1) / 2).numpy()
@@ -98,7 +103,7 @@ def main(
     from gen.core.errors import BadInput
     from gen.data.loader import to_model_range
     from gen.data.texts import texts_of
-    from gen.model.folder import load_autoencoder, newest_model
+    from gen.model.folder import decoder_noise_of, load_autoencoder, newest_model
     from gen.model.training.latent_cache import encode_grey
     from gen.model.training.latents import shrink_factor
     from gen.model.training.resampled import Resampling, load_resampler, resample, same_latents
@@ -106,6 +111,7 @@ def main(
     folder = newest_model(common.chosen_model(model))
     how, size = Resampling(model=str(folder)), common.model_size(folder)
     vaes = {str(path): load_autoencoder(path).eval() for path in autoencoders}
+    drawn = {str(path): decoder_noise_of(path) for path in autoencoders}
     first, *others = vaes.values()
     pipeline = load_resampler(how, first, size, "cpu", "auto")
     for path, vae in zip(autoencoders[1:], others, strict=True):
@@ -127,7 +133,7 @@ def main(
     energy = gradient_energy(real)
     for name, vae in vaes.items():
         for kind, given in latents.items():
-            images = decoded(vae, given)
+            images = decoded(vae, given, drawn[name])
             found = {"lattice": lattice(images, shrink_factor(vae))}
             if kind == "whole samples":
                 found["gradient energy ratio"] = gradient_energy(images) / energy.mean()

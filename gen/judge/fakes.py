@@ -16,7 +16,8 @@ from gen.data.loader import evenly, pixel_cache, to_model_range
 from gen.data.split import data_digest, split_rows
 from gen.judge.degrade import SPOILS, spoil
 from gen.judge.framings import VARIED_SHARE, varied_u8
-from gen.model.folder import load_autoencoder, model_hash
+from gen.model.folder import decoder_noise_of, load_autoencoder, model_hash
+from gen.model.sampling.settings import decoder_noise
 from gen.model.training.latents import moments
 
 if TYPE_CHECKING:
@@ -81,15 +82,22 @@ def fake_sources_of(generator: str | None, samples: str | None, varied: bool = F
 
 
 def reconstruct(generator: Path, pixels_u8: np.ndarray, batch_size: int = 4) -> np.ndarray:
-    """uint8 ``pixels_u8`` (N, H, W) through the autoencoder of ``generator`` (the posterior's mean) and back, uint8."""
+    """uint8 ``pixels_u8`` (N, H, W) through the autoencoder of ``generator`` (the posterior's mean) and back, uint8.
+
+    They are decoded as samples are, with the noise of seeds 0 to N - 1 where the decoder draws from noise.
+    """
     import torch
     from tqdm import tqdm
 
-    vae = load_autoencoder(generator).eval()
+    vae, told = load_autoencoder(generator).eval(), decoder_noise_of(generator)
+    scale = float(vae.config.scaling_factor)
     parts = [np.empty((0, *pixels_u8.shape[1:]), np.uint8)]
     with torch.inference_mode():
         for start in tqdm(range(0, len(pixels_u8), batch_size), desc="reconstructing", unit="batch", leave=False):
             images = to_model_range(pixels_u8[start : start + batch_size]).expand(-1, vae.config.in_channels, -1, -1)
-            decoded = vae.decode(moments(vae, images)[0]).sample.mean(1)
+            latents = moments(vae, images)[0]
+            seeds = range(start, start + len(latents))
+            noise = np.stack([decoder_noise(told, tuple(latents.shape[1:]), seed) for seed in seeds])
+            decoded = vae.decode(latents + torch.from_numpy(noise) / scale).sample.mean(1)
             parts.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy())
     return np.concatenate(parts)
