@@ -75,8 +75,10 @@ def assemble(
             raise BadInput(f"the encoders differ in {name}: the denoiser was trained on other latents")
     if not card.is_file():
         raise BadInput(f"{card} is not a file", hint="name the model's README.md")
+    told = read_json(model / CAPABILITIES)
+    told.pop("decoder_noise", None)  # of the decoder that is replaced
     # What the bundled model makes may be learnt from, as all that it learnt from itself.
-    shown = {**read_json(model / CAPABILITIES), "weights_may_learn": True, **decoder_noise_of(autoencoder)}
+    shown = {**told, "weights_may_learn": True, **decoder_noise_of(autoencoder)}
     if guidance_interval is not None:
         if "distilled" in shown:
             raise BadInput(f"{model} was distilled and samples without guidance", hint="leave out --guidance-interval")

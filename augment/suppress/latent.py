@@ -114,6 +114,7 @@ class LatentModel:
         noise = standard_normal(tuple(radiograph.shape), _SEED)
         sampled = self.solver.run(predict, noise, lambda _: np.zeros_like(noise))
         bone = torch.from_numpy(sampled).to(device) * self.network.get_buffer("spread")
+        # Where the decoder is stochastic it gets no noise: of two draws the difference would be grain.
         both = torch.cat([radiograph, radiograph - bone]) / self.vae.config.scaling_factor
         image, soft = self.vae.decode(both).sample.mean(1).float().cpu().numpy() / 2
         return np.asarray((image - soft)[:height, :width])

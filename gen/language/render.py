@@ -80,7 +80,7 @@ def draw_style(style: Style, seed: int) -> tuple[str, ...]:
 
 
 def longest_style(style: Style) -> tuple[str, ...]:
-    """The words of ``style`` that take most room behind a prompt."""
+    """The words of ``style`` that are longest, in letters: what a prompt leaves room for."""
     return tuple(max(words, key=len) for words in _choices(style))
 
 

@@ -15,6 +15,7 @@ from gen.language.study import Study
 from gen.model import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 CAPABILITIES = "capabilities.json"
+MOST_NOISE = 10  # standard deviations of latents in diffusion range, which are about 1
 # Keys that sampling follows: with others a model makes other images.
 DECIDING = ("canonical_frame", "decoder_noise", "guidance", "guidance_interval", "steps", "style")
 
@@ -77,11 +78,23 @@ def read_capabilities(folder: Path) -> dict[str, Any] | None:
     if interval is not None and not (numbers and 0 <= interval[0] < interval[1]):
         raise BadInput(f"{path}: guidance_interval is {interval}", hint="give two sigmas, such as [0.3, 6]")
     choices = [[entry] if isinstance(entry, str) else entry for entry in style] if isinstance(style, list) else [[]]
-    if not all(isinstance(words, list) and words and all(isinstance(w, str) for w in words) for words in choices):
+    if not all(
+        isinstance(words, list) and words and all(isinstance(w, str) and w.strip() for w in words) for words in choices
+    ):
         raise BadInput(f"{path}: style is {style!r}, and should be a list of words, or of lists to draw a word from")
     noise = told.get("decoder_noise", [])
-    if not (isinstance(noise, list) and all(isinstance(size, (int, float)) and 0 <= size < math.inf for size in noise)):
-        raise BadInput(f"{path}: decoder_noise is {noise!r}, and should be a list of numbers, one a latent channel")
+    if not (isinstance(noise, list) and all(type(size) in (int, float) and 0 <= size <= MOST_NOISE for size in noise)):
+        raise BadInput(
+            f"{path}: decoder_noise is {noise!r}",
+            hint=f"give a list of standard deviations of at most {MOST_NOISE}, one for each latent channel",
+        )
+    vae = folder / "vae" / "config.json"
+    channels = read_json(vae).get("latent_channels", len(noise)) if noise and vae.is_file() else len(noise)
+    if len(noise) != channels:
+        raise BadInput(
+            f"{path}: decoder_noise has {len(noise)} numbers, and the autoencoder has {channels} latent channels",
+            hint="give one number for each, or leave it out",
+        )
     how = sampling_defaults(told)
     if not (isinstance(how["steps"], int) and how["steps"] >= 1):
         raise BadInput(f"{path}: steps is {how['steps']!r}, and should be a whole number, 1 or more")

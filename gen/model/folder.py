@@ -109,8 +109,8 @@ def _autoencoder_folder(folder: Path) -> Path:
 
 def decoder_noise_of(folder: Path) -> dict[str, Any]:
     """What the capabilities of a model must say of the autoencoder in ``folder``, named as for `load_autoencoder`."""
-    folder = _autoencoder_folder(folder)
-    told = read_capabilities(folder if (folder / "vae").is_dir() else folder.parent) or {}
+    folder = _autoencoder_folder(folder).resolve()
+    told = read_capabilities(folder.parent if folder.name == "vae" else folder) or {}
     return {key: told[key] for key in ("decoder_noise",) if key in told}
 
 

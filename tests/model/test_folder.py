@@ -162,7 +162,7 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
         {"style": [["sharp", "soft"]]},
         {"guidance_interval": [0.3, 6]},
         {"steps": 8},
-        {"decoder_noise": [0.1]},
+        {"decoder_noise": [0.1] * 4},
     ):
         write_json(path, {**shown, **told})
         hashes.append(model_hash(broken_model))
@@ -173,8 +173,8 @@ def test_the_hash_follows_what_sampling_is_told_by_the_capabilities_and_no_other
     "told",
     [
         *({"guidance_interval": value} for value in (3, [1], [2, 1], ["a", "b"], [0, 1, 2])),
-        *({"style": value} for value in ("sharp", [3], [[]], [["sharp", 3]], [["sharp"], [["soft"]]])),
-        *({"decoder_noise": value} for value in (0.1, ["a"], [-0.1], [float("inf")])),
+        *({"style": value} for value in ("sharp", [3], [[]], [["sharp", 3]], [["sharp"], [["soft"]]], [["", "soft"]])),
+        *({"decoder_noise": value} for value in (0.1, ["a"], [-0.1], [1e39], [True] * 4, [0.1] * 3)),
         *({"steps": value} for value in (0, 2.5, "8", None)),
         *({"guidance": value} for value in ("1", None, float("nan"))),
     ],

@@ -69,17 +69,16 @@ class Configs:
 
 
 def decoder_noise(capabilities: Mapping[str, Any] | None, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """The noise that the decoder of a model draws fine detail from, float32 of ``shape`` (C, h, w); zero for most.
+    """The noise from which a stochastic decoder draws fine detail, float32 of ``shape`` (C, h, w); zero for others.
 
-    It is added to the latents of image ``seed`` before they are decoded. ``decoder_noise`` of the capabilities holds
-    its size in each channel, in diffusion range (see ``energy_score`` of `gen train autoencoder`).
+    It is added to the latents of image ``seed`` before they are decoded, also where they were held as they were.
+    ``decoder_noise`` of the capabilities holds its standard deviation in each channel, in diffusion range (see
+    ``energy_score`` of `gen train autoencoder`).
     """
-    sizes = np.array((capabilities or {}).get("decoder_noise", [0.0]), np.float32)
-    if not sizes.any():
+    spread = np.array((capabilities or {}).get("decoder_noise", []), np.float32)
+    if not spread.any():
         return np.zeros(shape, np.float32)
-    if len(sizes) != shape[0]:
-        raise BadInput(f"decoder_noise of the model names {len(sizes)} channels, and its latents have {shape[0]}")
-    return standard_normal(shape, derived_seed(seed, "decoder")) * sizes[:, None, None]
+    return standard_normal(shape, derived_seed(seed, "decoder")) * spread[:, None, None]
 
 
 def check_folder_settings(folder: Path, size: int | None, steps: int) -> None:

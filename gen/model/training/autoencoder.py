@@ -80,11 +80,12 @@ class AutoencoderConfig(TrainingConfig):
     warmup: int = number(400, least=0)
     cooldown: float = number(0.3, above=0, share=True)
     kl_weight: float = number(1e-6, least=0)  # AutoencoderKL
-    # AutoencoderTiny, in standard deviations of the latents: the decoder must bear a generator's small errors.
+    # AutoencoderTiny, of all crops, in standard deviations of the first channel: the decoder must bear a generator's
+    # small errors.
     latent_noise: float = number(0.05, least=0)
-    quiet_channels: int = number(0, least=0)  # the first, which hold what an image shows, get no noise
-    # Draw what the latents leave open, with their noise as the dice, and not the middle of what it could be; sampling
-    # then adds such noise before it decodes.
+    quiet_channels: int = number(0, least=0)  # the first ones, which hold what an image shows, get none of it
+    # The decoder learns to draw fine detail from this noise, instead of the median of what it could be. What the noise
+    # hides of the latents it draws too. Sampling then adds such noise before it decodes.
     energy_score: bool = False
     texture_weight: float = number(0.0, least=0)  # of how strong fine detail is, wherever its grains lie
     adversarial_weight: float = number(0.0, least=0)  # of the patch discriminator (hinge loss), 0: none
@@ -119,10 +120,15 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             f"crop is {config.crop} and size is {config.size}",
             hint=f"crop is at most size, and both are multiples of {patch} pixels",
         )
+    if config.quiet_channels and (type(bare).__name__ != "AutoencoderTiny" or not _noise_size(config, bare).any()):
+        raise BadInput(
+            f"quiet_channels is {config.quiet_channels}, and no channel is left that gets noise",
+            hint="it is for an AutoencoderTiny with more channels, and latent_noise above 0",
+        )
     if config.energy_score and (type(bare).__name__ != "AutoencoderTiny" or not _noise_size(config, bare).any()):
         raise BadInput(
             "energy_score is true, and no noise is added to the latents that it could draw from",
-            hint="use an AutoencoderTiny, latent_noise above 0 and quiet_channels below the number of its channels",
+            hint="use an AutoencoderTiny and latent_noise above 0",
         )
     denoiser = _denoiser(config, bare, training.device) if config.resampled.model else None
     inputs = {"data": data_digest({split: rows[split] for split in ("train", "validation")})}
@@ -165,11 +171,13 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
         model = training.accelerator.prepare(Reconstruction(bare))
         critic = training.accelerator.prepare(critic) if critic else None
         noise_size = _noise_size(config, bare)
-        dice = torch.zeros(len(shown), 1, 1, 1)
+        held_out_noise = torch.zeros(len(shown), 1, 1, 1)
         if config.energy_score:
             latent_shape = (len(noise_size), config.size // patch, config.size // patch)
-            normal = np.stack([standard_normal(latent_shape, derived_seed(config.seed, f"dice {k}")) for k in shown])
-            dice = torch.from_numpy(normal * noise_size[:, None, None])
+            normal = np.stack(
+                [standard_normal(latent_shape, derived_seed(config.seed, f"held out {k}")) for k in shown]
+            )
+            held_out_noise = torch.from_numpy(normal * noise_size[:, None, None])
         if config.init and replace(config.shape, whitening=AutoencoderShape.whitening) != AutoencoderShape():
             training.print(f"shape is ignored: the architecture is that of {config.init}")
 
@@ -183,10 +191,10 @@ def train_autoencoder(config: AutoencoderConfig, command: Sequence[str] = ()) ->
             # Report and save, with the state "after so many images", so that resume and end are one path
             if training.due(config.validate_every, at_start=True):
                 with training.averaged():
-                    scores = reconstruction_scores(bare, held_out, config.batch_size, dice)
+                    scores = reconstruction_scores(bare, held_out, config.batch_size, held_out_noise)
                     if anew:
                         errors = torch.from_numpy(anew["validation"].errors.astype(np.float32))
-                        found = reconstruction_scores(bare, held_out, config.batch_size, errors + dice)
+                        found = reconstruction_scores(bare, held_out, config.batch_size, errors + held_out_noise)
                         scores |= {f"resampled_{name}": value for name, value in found.items()}
                 training.log("validation", **scores)
                 said = f"PSNR {scores['psnr']:.2f} dB, gradient ratio {scores['gradient_ratio']:.3f}"

@@ -115,6 +115,7 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
     training = Session(config)
     attention = pick_attention(config.attention, training.device, training.precision, training=True)
     vae, (unet, text_encoder, tokenizer, scheduler) = _start(config, captions["train"], training.checkpoint)
+    of_decoder = decoder_noise_of(_autoencoder(config, training.checkpoint))
     set_attention(unet, attention)
 
     data = data_digest({split: rows[split] for split in ("train", "validation")})
@@ -146,17 +147,15 @@ def train_denoiser(config: DenoiserConfig, command: Sequence[str] = ()) -> Path:
         canonical = config.captions == "study"
         styles = captions["train"].styles() if canonical else ()
         prepared = all(row.extra.get("coverage") for row in rows["train"])
-        shown = capabilities_of(studies, canonical, unread, styles, prepared) | decoder_noise_of(
-            _autoencoder(config, training.checkpoint)
-        )
-        fixtures = Fixtures(vae, tokenizer, scheduler, shown)
+        shown = capabilities_of(studies, canonical, unread, styles, prepared)
+        fixtures = Fixtures(vae, tokenizer, scheduler, shown | of_decoder)
         if config.init and config.shape != DenoiserShape():
             training.print(f"shape is ignored: the architecture is that of {config.init}")
         if config.captions == "prompt" and (cut := cut_captions(tokenizer, captions["train"])):
             training.print(cut)
         held_out = captions["validation"].fixed()
         measured = config.preview_every and training.accelerator.is_main_process
-        strangers = held_out_distance(vae, latents["validation"], latents["train"]) if measured else None
+        strangers = held_out_distance(vae, latents["validation"], latents["train"], of_decoder) if measured else None
 
         while True:
             # Report and save, with the state "after so many images", so that resume and end are one path
@@ -325,7 +324,13 @@ def preview(
     vae = fixtures.vae.to(device)
     parts = (bare.unet, vae, bare.text_encoder, fixtures.tokenizer, fixtures.scheduler)
     pipeline = TorchPipeline(
-        *parts, device, torch.float32, "as trained", rows=1, fingerprint=f"{run.folder.name} {images}"
+        *parts,
+        device,
+        torch.float32,
+        "as trained",
+        rows=1,
+        fingerprint=f"{run.folder.name} {images}",
+        capabilities={key: value for key, value in fixtures.capabilities.items() if key == "decoder_noise"},
     )
     seeds = [derived_seed(0, k) for k in range(len(prompts))]
     pictures = list(sample(pipeline, prompts, seeds))

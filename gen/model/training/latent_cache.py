@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from gen.core.files import atomic_file
 from gen.core.noise import standard_normal
 from gen.core.run import derived_seed
 from gen.data.loader import Augmentation, augment, evenly, to_model_range
+from gen.model.sampling.settings import decoder_noise
 from gen.model.training.latents import linear_encoder, moments
 
 if TYPE_CHECKING:
@@ -101,15 +102,20 @@ def nearest_distance(queries: torch.Tensor, cache: np.ndarray) -> np.ndarray:
     return (nearest / wanted.shape[1] ** 0.5).numpy()
 
 
-def held_out_distance(vae: Any, held_out: np.ndarray, known: np.ndarray, most: int = 64) -> float:
+def held_out_distance(
+    vae: Any, held_out: np.ndarray, known: np.ndarray, capabilities: Mapping[str, Any], most: int = 64
+) -> float:
     """Median distance of ``held_out`` to the nearest image of ``known``, both caches: what a preview's is measured by.
 
-    They go through the autoencoder once, as a preview does: it smooths, and what is smoother lies nearer.
+    They go through the autoencoder once, as a preview of a model of ``capabilities`` does: it smooths, and what is
+    smoother lies nearer.
     """
     import torch
 
     device = next(vae.parameters()).device
     means = torch.from_numpy(evenly(held_out[:, 0, 0], most).astype(np.float32))
+    noise = [decoder_noise(capabilities, tuple(means.shape[1:]), seed) for seed in range(len(means))]
+    means = means + torch.from_numpy(np.stack(noise))
     with torch.no_grad():
         rebuilt = [vae.decode(part.to(device) / vae.config.scaling_factor).sample.cpu() for part in means.split(4)]
     images = torch.cat(rebuilt).clamp(-1, 1).mean(1, keepdim=True)

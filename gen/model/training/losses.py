@@ -120,8 +120,9 @@ def energy_score(first: torch.Tensor, second: torch.Tensor, target: torch.Tensor
     """How wrong two independent draws are about what they foretell, (N, C, H, W) in model range -> (N,).
 
     Their mean `window_distance` from the target, less half of the one between them: of all ways to draw, its mean is
-    least for those that draw windows as the target's are distributed (Gneiting and Raftery 2007, section 4.3). A
-    plain distance is least for one image in the middle of them, which is blurred or, taught to be sharp, patterned.
+    least for those that draw each window as the target's is distributed (Gneiting and Raftery 2007, section 4.3); how
+    windows that do not overlap go together it does not see. A plain distance is least for one image in the middle of
+    them, which is blurred or, taught to be sharp, patterned.
     """
     wrong = (window_distance(first, target) + window_distance(second, target)) / 2
     return wrong - window_distance(first, second) / 2

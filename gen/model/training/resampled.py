@@ -49,7 +49,7 @@ class Resampling:
     share: float = number(0.5, share=True)  # of the crops
     images: int = number(600, above=0)  # of the training images; made anew once, before the training
     # Of the difference from the true image, beside that of true latents: at such noise the fine detail is another one,
-    # and the decoder would learn to blur it.
+    # and the decoder would learn to blur it, or to draw all of it anew.
     pair_weight: float = number(0.1, least=0)
     # Of a whole sampling, of which the last few are taken; None: those of the model.
     steps: int | None = number(None, above=0)

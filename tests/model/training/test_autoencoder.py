@@ -26,9 +26,10 @@ from gen.model.training.autoencoder import (
     train_autoencoder,
 )
 from gen.model.training.latents import RAW_STD
+from gen.model.training.losses import energy_score
 from tests.model.conftest import CONFIGS
 
-NO_DICE = ("latent_noise=0", "quiet_channels=4", "shape.class_name=AutoencoderKL shape.block_out_channels=[8,8]")
+NO_NOISE = ("latent_noise=0", "shape.class_name=AutoencoderKL shape.block_out_channels=[8,8]")
 
 
 def toy_config(out: Path, data: Path, *overrides: str) -> AutoencoderConfig:
@@ -142,19 +143,50 @@ def test_latents_made_anew_are_learnt_from_and_a_resumed_run_is_the_unbroken_one
 def test_a_decoder_that_draws_tells_what_it_draws_from_and_resumes(
     toy_autoencoder: Path, toy_denoiser: Path, toy_data: Path, tmp_path: Path
 ) -> None:
-    def train(out: Path) -> Path:
+    def train(out: Path, *overrides: str) -> Path:
         draws = ("energy_score=true", "latent_noise=0.2", "quiet_channels=1")
         anew = (f"init={toy_autoencoder}", f"resampled.model={toy_denoiser}", "resampled.images=4", "resampled.steps=4")
         rest = ("adversarial_weight=0.1", "images=16", "checkpoint_every=8")
-        return train_autoencoder(toy_config(out, toy_data, *draws, *anew, *rest))
+        return train_autoencoder(toy_config(out, toy_data, *draws, *anew, *rest, *overrides))
 
     unbroken = train(tmp_path / "a")
     resumed = train(copy_as_of(tmp_path / "a", 8, tmp_path / "b"))
     assert digests(resumed.parent) == digests(unbroken.parent)
+    plain = train(tmp_path / "c", "energy_score=false")
+    pairs = zip(load_autoencoder(plain).parameters(), load_autoencoder(unbroken).parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in pairs)
+    assert decoder_noise_of(plain) == {}
     scale = load_autoencoder(unbroken).config.scaling_factor
     told = {"decoder_noise": [0, *([pytest.approx(0.2 * RAW_STD * scale)] * 3)]}
     assert decoder_noise_of(tmp_path / "a") == decoder_noise_of(unbroken) == told
     assert decoder_noise_of(toy_autoencoder) == {}
+
+
+def test_the_two_draws_that_are_scored_differ_by_their_noise_alone(
+    toy_autoencoder: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def score(first: torch.Tensor, second: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append([image.detach() for image in (first, second, target)])
+        return energy_score(first, second, target)
+
+    monkeypatch.setattr("gen.model.training.autoencoder.energy_score", score)
+    for noise in ("2", "1e-6"):
+        draws = (
+            "energy_score=true",
+            f"latent_noise={noise}",
+            "quiet_channels=1",
+            "images=4",
+            f"init={toy_autoencoder}",
+        )
+        train_autoencoder(toy_config(tmp_path / noise, toy_data, *draws))
+    (first, second, target), (one, other, again) = seen
+    assert (first - second).square().mean() > 1e-4
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    assert torch.equal(target, again)
+    for drawn in (one, other):
+        assert (drawn - target).square().mean() < (drawn - target.roll(1, 0)).square().mean()
 
 
 def test_the_weight_of_pairs_is_that_of_latents_made_anew_alone(
@@ -209,7 +241,8 @@ def test_another_denoiser_on_the_same_run_folder_is_refused(
         ("resampled.model=/nowhere", "resampled.model is /nowhere, and the encoder is made in this training"),
         ("resampled.share=1.5", "share is 1.5"),
         ("quiet_channels=-1", "quiet_channels is -1; it must be 0 or more"),
-        *((f"energy_score=true {without}", "energy_score is true, and no noise") for without in NO_DICE),
+        *((f"energy_score=true {without}", "energy_score is true, and no noise") for without in NO_NOISE),
+        ("quiet_channels=4", "quiet_channels is 4, and no channel is left that gets noise"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused_before_a_run_folder_exists(
