@@ -229,7 +229,8 @@ def write_student(folder: Path, student: Any, text_encoder: Any, fixtures: Fixtu
         f"Distilled from {of['teacher']} (model hash {of['model_hash']}, guidance {of['guidance']:g}): "
         f"it makes an image in {told['steps']} passes through the network, without guidance.\n\n"
         f"`gen sample --model` does so by itself. In diffusers: "
-        f"`pipeline(prompt, num_inference_steps={told['steps']}, guidance_scale=1)`.\n\n"
+        f"`pipeline(prompt, num_inference_steps={told['steps']}, guidance_scale=1)`"
+        f"{', without the noise that the decoder draws from' if told.get('decoder_noise') else ''}.\n\n"
         "Data, licence, limits and use are those of the teacher: see its card. For research and teaching only, not "
         "for clinical use.\n",
         encoding="utf-8",
