@@ -19,6 +19,13 @@ import click
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("card", type=click.Path(path_type=Path))
 @click.option("--guidance-interval", type=float, nargs=2, help="Noise levels between which guidance acts.")
+@click.option(
+    "--decoder-noise-share",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Of the noise that AUTOENCODER learnt to draw from, how much sampling adds.",
+)
 @click.argument("out", type=click.Path(path_type=Path))
 def bundle(
     model: Path,
@@ -27,12 +34,13 @@ def bundle(
     card: Path,
     out: Path,
     guidance_interval: tuple[float, float] | None,
+    decoder_noise_share: float,
 ) -> None:
     """Assemble MODEL's denoiser and AUTOENCODER into OUT, in half precision."""
     from gen.core.errors import GenError
 
     try:
-        assemble(model, autoencoder, data, card, out, guidance_interval)
+        assemble(model, autoencoder, data, card, out, guidance_interval, decoder_noise_share)
     except GenError as error:
         raise click.ClickException(str(error)) from error
     weights = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
@@ -46,6 +54,7 @@ def assemble(
     card: Path,
     out: Path,
     guidance_interval: tuple[float, float] | None = None,
+    decoder_noise_share: float = 1.0,
 ) -> None:
     """Write OUT. Raises BadInput for a file or folder that is not there, and for an encoder that is not MODEL's own."""
     import torch
@@ -78,7 +87,9 @@ def assemble(
     told = read_json(model / CAPABILITIES)
     told.pop("decoder_noise", None)  # of the decoder that is replaced
     # What the bundled model makes may be learnt from, as all that it learnt from itself.
-    shown = {**told, "weights_may_learn": True, **decoder_noise_of(autoencoder)}
+    shown = {**told, "weights_may_learn": True}
+    for key, spread in decoder_noise_of(autoencoder).items():
+        shown[key] = [round(decoder_noise_share * each, 6) for each in spread]
     if guidance_interval is not None:
         if "distilled" in shown:
             raise BadInput(f"{model} was distilled and samples without guidance", hint="leave out --guidance-interval")

@@ -108,6 +108,19 @@ def test_a_bundle_says_that_weights_may_learn_from_its_images(toy_model: Path, t
     assert index.key == load_judge(device="cpu").fingerprint
 
 
+def test_a_bundle_tells_the_noise_of_its_own_decoder(toy_model: Path, toy_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("card")
+    noisy = shutil.copytree(toy_model, tmp_path / "noisy")
+    shown = read_json(toy_model / "capabilities.json")
+    (noisy / "capabilities.json").write_text(json.dumps({**shown, "decoder_noise": [0, 0.1, 0.2, 0.4]}))
+    rest = (toy_data, tmp_path / "card.md", "--decoder-noise-share", 0.5)
+    for model, autoencoder, wanted in ((toy_model, noisy, [0, 0.05, 0.1, 0.2]), (noisy, toy_model, None)):
+        out = tmp_path / f"out of {model.name}"
+        ended = bundle(model, autoencoder, *rest, out)
+        assert ended.exit_code == 0, ended.stderr
+        assert read_json(out / "capabilities.json").get("decoder_noise") == wanted
+
+
 def test_a_bundle_that_cannot_be_made_is_one_line(
     toy_model: Path, toy_autoencoder: Path, toy_data: Path, tmp_path: Path
 ) -> None:
