@@ -275,7 +275,9 @@ def test_held_out_images_are_measured_after_the_autoencoder_smoothed_them(tmp_pa
     raw = torch.from_numpy(held_out[:, 0, 0].astype(np.float32))
     rebuilt = encode_grey(vae, vae.decode(raw / vae.config.scaling_factor).sample.clamp(-1, 1).mean(1, keepdim=True))
     expected = np.median(nearest_distance(rebuilt, known))
-    assert held_out_distance(vae, held_out, known) == pytest.approx(expected, rel=1e-4)
+    assert held_out_distance(vae, held_out, known, {}) == pytest.approx(expected, rel=1e-4)
+    noisy = held_out_distance(vae, held_out, known, {"decoder_noise": [1.0] * len(raw[0])})
+    assert abs(noisy - expected) > 1e-4
     assert abs(expected - np.median(nearest_distance(raw, known))) > 1e-3
 
 
