@@ -86,7 +86,7 @@ def read_capabilities(folder: Path) -> dict[str, Any] | None:
     if not (isinstance(noise, list) and all(type(size) in (int, float) and 0 <= size <= MOST_NOISE for size in noise)):
         raise BadInput(
             f"{path}: decoder_noise is {noise!r}",
-            hint=f"give a list of standard deviations of at most {MOST_NOISE}, one for each latent channel",
+            hint=f"give a list of standard deviations from 0 to {MOST_NOISE}, one for each latent channel",
         )
     vae = folder / "vae" / "config.json"
     channels = read_json(vae).get("latent_channels", len(noise)) if noise and vae.is_file() else len(noise)
